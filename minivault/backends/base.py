@@ -1,0 +1,103 @@
+"""The seam between MiniVault and whatever makes the text.
+
+A backend is any object with `info` and an async generator method `generate(request)`:
+
+    class Shout:
+        info = ModelInfo(name="shout", context_length=1024)
+
+        async def generate(self, request):
+            for word in request.prompt.split():
+                yield word.upper() + " "
+
+It yields `str` or `Piece`, and may end with a `Finish`. When the generator is closed, the work must
+stop at the next token. Everything else here is optional; see `Backend`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from minivault.schemas import EffectiveParameters, FinishReason
+
+
+@dataclass(frozen=True, slots=True)
+class ModelInfo:
+    """What a backend says of itself; it goes into records, `/models` and `/health`.
+
+    `reproducible` promises that the same request gives the same bytes, whatever runs beside it.
+    `applies_limits` says that the backend itself applies stop strings and max_tokens.
+    `engine` describes whatever else the text depends on: runner, dtype, threads, versions.
+    """
+
+    name: str
+    context_length: int
+    reproducible: bool = False
+    applies_limits: bool = False
+    chat: bool = False
+    sha256: str | None = None
+    tokenizer_sha256: str | None = None
+    engine: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One request as a backend sees it: everything is decided, the seed too."""
+
+    prompt: str
+    params: EffectiveParameters
+    seed: int
+
+    @property
+    def max_tokens(self) -> int:
+        return self.params.max_tokens
+
+
+@dataclass(frozen=True, slots=True)
+class TokenLogprob:
+    """A token's text and the natural logarithm of its probability."""
+
+    text: str
+    logprob: float
+
+
+@dataclass(frozen=True, slots=True)
+class Logprobs:
+    """The log probability of one drawn token, and the likeliest tokens in its place."""
+
+    token: TokenLogprob
+    top: tuple[TokenLogprob, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """Some text, and how many tokens it stands for (0 and more: text can be held back)."""
+
+    text: str
+    tokens: int = 1
+    logprobs: tuple[Logprobs, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Finish:
+    """The last thing a backend may yield."""
+
+    reason: FinishReason = FinishReason.STOP
+    completion_tokens: int | None = None
+
+
+class Backend(Protocol):
+    """The seam. Only `info` and `generate` are required; the rest is looked for by name.
+
+    * `async start()` / `async close()`: once each, in the event loop. `info` is read after `start`.
+    * `count_tokens(prompt) -> int`: any thread; without it the prompt's length is not limited.
+    * `render(messages) -> str`: any thread; the prompt that a chat template makes.
+    * `problem() -> str | None`: any thread; why the backend cannot work now. Turns `/health` to 503.
+    * `statistics() -> Mapping[str, float]`: any thread; gauges for `/metrics`.
+    """
+
+    @property
+    def info(self) -> ModelInfo: ...
+
+    def generate(self, request: Request) -> AsyncGenerator[str | Piece | Finish, None]: ...

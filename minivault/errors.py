@@ -1,0 +1,185 @@
+"""The errors of MiniVault, one small tree; `web/problems.py` turns them into HTTP, `cli.py` into exit codes.
+
+MiniVaultError                    500
+├── InvalidRequest                422  .errors: which field, what is wrong, what would be right
+│   └── KeyConflict               422  the same key or id came with another prompt or parameters
+├── MalformedRequest              400  not JSON, or not readable as a request at all
+├── Unauthorized                  401  an API key is missing or wrong
+├── Forbidden                     403  another site's page asked
+├── NotFound                      404  no such generation, record or page
+├── BodyTooLarge                  413
+├── UnsupportedMedia              415  a browser sent something that is not application/json
+├── Unavailable                   503  .retry_after seconds
+│   ├── QueueFull                      too many are waiting
+│   ├── Loading                        the model is not there yet
+│   ├── Draining                       the server is shutting down
+│   └── LogUnavailable                 the vault cannot write
+├── BackendFailed                 500  the backend raised while it generated
+├── CannotStart                   exit code 3
+│   ├── ModelNotFound                  no such model, with the names that exist
+│   ├── ModelUnusable                  it is there, and cannot be loaded
+│   └── DownloadFailed                 the hub refused, stalled or sent something else
+└── ChainBroken                   exit code 1  .file .line .reason
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+class MiniVaultError(Exception):
+    """Root of the tree. The message is for people: what is wrong, and what would be right.
+
+    It never quotes a prompt or a response.
+    """
+
+    status = 500
+    title = "Internal error"
+
+    @property
+    def detail(self) -> str:
+        return str(self)
+
+
+@dataclass(frozen=True, slots=True)
+class FieldError:
+    """One wrong field of a request."""
+
+    field: str
+    message: str
+
+
+class InvalidRequest(MiniVaultError):
+    """The request can be read, but something in it is out of bounds."""
+
+    status = 422
+    title = "Invalid request"
+
+    def __init__(self, errors: list[FieldError]) -> None:
+        super().__init__("; ".join(f"{error.field}: {error.message}" for error in errors))
+        self.errors = errors
+
+
+class KeyConflict(InvalidRequest):
+    """A key or an event id names another request than the one that came with it."""
+
+    title = "Key belongs to another request"
+
+
+class MalformedRequest(MiniVaultError):
+    """The body or the query cannot be read."""
+
+    status = 400
+    title = "Malformed request"
+
+
+class Unauthorized(MiniVaultError):
+    """A key is needed, and none or a wrong one came."""
+
+    status = 401
+    title = "Key needed"
+
+
+class Forbidden(MiniVaultError):
+    """Another site's page caused this request, or a typed-in address did."""
+
+    status = 403
+    title = "Refused"
+
+
+class NotFound(MiniVaultError):
+    """There is no such generation, record or page."""
+
+    status = 404
+    title = "Not found"
+
+
+class BodyTooLarge(MiniVaultError):
+    """The request body is over the limit."""
+
+    status = 413
+    title = "Body too large"
+
+
+class UnsupportedMedia(MiniVaultError):
+    """A page sent a body that is not declared as application/json, or a compressed one."""
+
+    status = 415
+    title = "Unsupported media type"
+
+
+class Unavailable(MiniVaultError):
+    """Not now: the client may come again after `retry_after` seconds."""
+
+    status = 503
+    title = "Not available now"
+
+    def __init__(self, message: str, *, retry_after: int = 2) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class QueueFull(Unavailable):
+    """As many requests wait as may wait."""
+
+    title = "Queue full"
+
+
+class Loading(Unavailable):
+    """The model is being loaded or downloaded."""
+
+    title = "Loading"
+
+
+class Draining(Unavailable):
+    """The server is shutting down."""
+
+    title = "Shutting down"
+
+
+class LogUnavailable(Unavailable):
+    """The vault cannot be written; without a record nothing is generated."""
+
+    title = "Log not writable"
+
+
+class BackendFailed(MiniVaultError):
+    """The backend raised while it made the text."""
+
+    title = "Generation failed"
+
+
+class CannotStart(MiniVaultError):
+    """Something that is needed to start is missing or wrong (exit code 3)."""
+
+    title = "Cannot start"
+
+
+class ModelNotFound(CannotStart):
+    """No model of that name; the message lists the names that exist."""
+
+    title = "No such model"
+
+
+class ModelUnusable(CannotStart):
+    """The model's files are there, but cannot be loaded."""
+
+    title = "Model unusable"
+
+
+class DownloadFailed(CannotStart):
+    """The hub could not be reached, refused, stalled or sent something else than it announced."""
+
+    title = "Download failed"
+
+
+class ChainBroken(MiniVaultError):
+    """The log was changed: the first bad line, and why (exit code 1)."""
+
+    title = "Chain broken"
+
+    def __init__(self, file: str, line: int, reason: str) -> None:
+        super().__init__(f"{file}, line {line}: {reason}")
+        self.file = file
+        self.line = line
+        self.reason = reason

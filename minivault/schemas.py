@@ -1,0 +1,259 @@
+"""The shapes of what goes in and out; validation, OpenAPI, command line and the page's controls use them."""
+
+from __future__ import annotations
+
+import json
+from enum import StrEnum
+from typing import Annotated, Any, Literal, NoReturn
+
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from minivault.errors import FieldError, InvalidRequest, MalformedRequest
+
+MAX_SEED = 2**53 - 1
+KEY_PATTERN = r"^[A-Za-z0-9_-]{8,64}$"
+
+StopString = Annotated[str, Field(min_length=1, max_length=1000)]
+
+
+class FinishReason(StrEnum):
+    """Why a generation ended."""
+
+    STOP = "stop"  # end of text, or a stop string
+    LENGTH = "length"  # max_tokens
+    CANCELLED = "cancelled"  # somebody said stop
+    DISCONNECTED = "disconnected"  # nobody listened any more
+    INTERRUPTED = "interrupted"  # the server went away
+    ERROR = "error"
+
+
+class Client(StrEnum):
+    """By which door a request came."""
+
+    SSE = "sse"
+    TEXT = "text"
+    JSON = "json"
+    CLI = "cli"
+
+
+class Parameters(BaseModel):
+    """What a client may choose about the text; everything has a default."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        frozen=True,
+        allow_inf_nan=False,
+        hide_input_in_errors=True,
+        populate_by_name=True,
+    )
+
+    max_tokens: int = Field(
+        default=128,
+        ge=1,
+        validation_alias=AliasChoices("max_tokens", "max_new_tokens"),
+        description="How many tokens at most; cut to what is left of the model's context.",
+    )
+    temperature: float = Field(
+        default=0.8, ge=0, le=2, description="0 always takes the likeliest token; higher is wilder."
+    )
+    top_k: int = Field(
+        default=50,
+        ge=0,
+        le=1000,
+        description="Only the k likeliest tokens are drawn from; 0 is off.",
+    )
+    top_p: float = Field(
+        default=0.95,
+        gt=0,
+        le=1,
+        description="Only the likeliest tokens that together reach this probability are drawn from.",
+    )
+    repetition_penalty: float = Field(
+        default=1.1,
+        ge=1,
+        le=2,
+        description="Makes tokens that are there already less likely; 1 is off.",
+    )
+    stop: list[StopString] = Field(
+        default_factory=list, max_length=8, description="The text ends before any of these strings."
+    )
+    seed: int | None = Field(
+        default=None,
+        ge=0,
+        le=MAX_SEED,
+        description="The same seed gives the same text; drawn at random and reported if absent.",
+    )
+    top_logprobs: int = Field(
+        default=0,
+        ge=0,
+        le=20,
+        description="How many alternatives to report with each token's log probability; 0 reports none.",
+    )
+
+
+class Message(BaseModel):
+    """One turn of a conversation, for models with a chat template."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+    role: Literal["system", "user", "assistant"]
+    content: str = Field(max_length=1_000_000)
+
+
+class GenerateRequest(Parameters):
+    """What `POST /generate` takes as JSON, and `GET /generate` as query parameters."""
+
+    prompt: str | None = Field(
+        default=None, min_length=1, description="The text to continue. Either this or messages."
+    )
+    messages: list[Message] | None = Field(
+        default=None,
+        min_length=1,
+        max_length=1000,
+        description="A conversation, for a model with a chat template. Either this or prompt.",
+    )
+    key: str | None = Field(
+        default=None,
+        pattern=KEY_PATTERN,
+        description="The client's own name for this request: the same key never starts it twice.",
+    )
+
+    @model_validator(mode="after")
+    def _either_prompt_or_messages(self) -> GenerateRequest:
+        if (self.prompt is None) == (self.messages is None):
+            raise ValueError("exactly one of prompt and messages is required")
+        return self
+
+
+class EffectiveParameters(BaseModel):
+    """The parameters that were used, as `start`, the JSON answer and the record report them."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    max_tokens: int
+    max_tokens_requested: int
+    temperature: float
+    top_k: int
+    top_p: float
+    repetition_penalty: float
+    stop: tuple[str, ...] = ()
+    top_logprobs: int = 0
+
+
+class Usage(BaseModel):
+    """How many tokens went in and came out; None where a backend cannot count its prompt."""
+
+    prompt_tokens: int | None
+    completion_tokens: int
+
+
+class Timings(BaseModel):
+    """Milliseconds. `queue_ms` until it got a place, `first_token_ms` from acceptance."""
+
+    queue_ms: float | None = None
+    first_token_ms: float | None = None
+    total_ms: float
+    tokens_per_second: float | None = None
+
+
+class Receipt(BaseModel):
+    """Where a record stands in the log, and the SHA-256 of its line."""
+
+    seq: int
+    hash: str
+
+
+class Problem(BaseModel):
+    """An error as application/problem+json (RFC 9457)."""
+
+    type: str = "about:blank"
+    title: str
+    status: int
+    detail: str
+    errors: list[dict[str, str]] | None = None
+
+
+def parse_body(body: bytes) -> GenerateRequest:
+    """Reads a JSON body strictly: UTF-8, no duplicate keys, no NaN, no wrong types.
+
+    Raises MalformedRequest for what is no JSON object, InvalidRequest for a wrong field.
+    """
+    try:
+        data = json.loads(
+            body.decode("utf-8"),
+            object_pairs_hook=_without_duplicates,
+            parse_constant=_refuse_constant,
+        )
+    except InvalidRequest:
+        raise
+    except UnicodeDecodeError as error:
+        raise MalformedRequest("the body must be JSON in UTF-8") from error
+    except (ValueError, RecursionError) as error:
+        raise MalformedRequest(
+            'the body must be a JSON object such as {"prompt": "Hello"}'
+        ) from error
+    if not isinstance(data, dict):
+        raise MalformedRequest('the body must be a JSON object such as {"prompt": "Hello"}')
+    return _validated(data, strict=True)
+
+
+def parse_query(pairs: list[tuple[str, str]]) -> GenerateRequest:
+    """Reads query parameters; `stop` may repeat, nothing else may.
+
+    Raises InvalidRequest, which names the field.
+    """
+    data: dict[str, Any] = {}
+    for name, value in pairs:
+        if name == "stop":
+            data.setdefault("stop", []).append(value)
+        elif name == "messages":
+            raise InvalidRequest([FieldError("messages", "goes by POST as JSON, not in a query")])
+        elif name in data:
+            raise InvalidRequest([FieldError(name, "given more than once")])
+        else:
+            data[name] = value
+    return _validated(data, strict=False)
+
+
+def parse_parameters(data: dict[str, Any]) -> GenerateRequest:
+    """Validates values that are typed already, as the command line has them."""
+    return _validated(data, strict=True)
+
+
+def field_errors(error: ValidationError) -> list[FieldError]:
+    """The errors of pydantic without the input, which may be a prompt."""
+    found = []
+    for item in error.errors(include_input=False, include_url=False, include_context=False):
+        names = [str(part) for part in item["loc"]]
+        message = item["msg"].removeprefix("Value error, ")
+        found.append(FieldError(_printable(".".join(names) or "request"), message))
+    return found
+
+
+def _validated(data: dict[str, Any], *, strict: bool) -> GenerateRequest:
+    if "max_tokens" in data and "max_new_tokens" in data:
+        raise InvalidRequest(
+            [FieldError("max_new_tokens", "is another name for max_tokens; give one of them")]
+        )
+    try:
+        return GenerateRequest.model_validate(data, strict=strict)
+    except ValidationError as error:
+        raise InvalidRequest(field_errors(error)) from None
+
+
+def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    result: dict[str, Any] = {}
+    for name, value in pairs:
+        if name in result:
+            raise InvalidRequest([FieldError(_printable(name), "given more than once")])
+        result[name] = value
+    return result
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _printable(name: str) -> str:
+    """A field name as the client wrote it, short and safe to send back."""
+    return name[:64].encode("ascii", "backslashreplace").decode("ascii")

@@ -1,0 +1,112 @@
+"""The settings of a server: one field is one option of `serve`, one MINIVAULT_ variable, one line of docs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, SecretStr, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from minivault.size import Bytes
+
+Keys = Annotated[list[SecretStr], NoDecode]
+Names = Annotated[list[str], NoDecode]
+
+
+class Settings(BaseSettings):
+    """Read from `MINIVAULT_…` variables and `.env`; the command line overrides both."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="MINIVAULT_", env_file=".env", extra="ignore", hide_input_in_errors=True
+    )
+
+    host: str = Field(
+        "127.0.0.1", description="Address to listen on; others than loopback need a key."
+    )
+    port: int = Field(8000, ge=0, le=65535, description="Port to listen on.")
+    model: str | None = Field(
+        None, description="Model to serve: a name, a hub id or a folder. Default: distilgpt2."
+    )
+    models_dir: Path = Field(Path("models"), description="Folder of the models.")
+    logs_dir: Path = Field(Path("logs"), description="Folder of the log.")
+    dtype: Literal["auto", "float32", "bfloat16", "int8"] = Field(
+        "auto", description="Width of the weights; auto takes bfloat16 where the CPU multiplies it."
+    )
+    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="Where the model runs.")
+    threads: int | None = Field(
+        None, ge=1, le=1024, description="Threads of the model. Default: one per core."
+    )
+    max_running: int = Field(32, ge=1, le=256, description="Generations that run at once.")
+    max_waiting: int = Field(
+        32, ge=0, le=10_000, description="Requests that may wait; more get 503."
+    )
+    kv_memory: Bytes = Field(
+        Bytes("1 GiB"), description="Memory for keys and values of running generations."
+    )
+    prefix_memory: Bytes = Field(
+        Bytes("256 MiB"),
+        description="Memory for the prefilled beginnings that are kept; 0 is none.",
+    )
+    backend: str | None = Field(
+        None, description="Another backend: local, echo, an entry point or package.module:Class."
+    )
+    api_key: Keys = Field(
+        default_factory=list,
+        description="Key that requests must bring (may repeat; @FILE reads it).",
+    )
+    log_key: Keys = Field(
+        default_factory=list, description="Key for /logs* (may repeat; @FILE reads it)."
+    )
+    secret_file: Path | None = Field(
+        None, description="Secret that signs event ids; share it to let servers take over."
+    )
+    signing_key: Path | None = Field(
+        None, description="Ed25519 private key that signs the checkpoint (minivault logs keygen)."
+    )
+    allowed_host: Names = Field(
+        default_factory=list, description="Another Host name to answer to (may repeat)."
+    )
+    trusted_origin: Names = Field(
+        default_factory=list,
+        description="An origin whose pages may use this server, as https://example.org (may repeat).",
+    )
+    offline: bool = Field(False, description="Never open a connection outwards.")
+    insecure: bool = Field(False, description="Allow another address than loopback without a key.")
+    drain: float = Field(
+        5.0, ge=0, le=3600, description="Seconds that running generations may go on at shutdown."
+    )
+    store_text: bool = Field(
+        True, description="Keep prompts and responses; otherwise only lengths."
+    )
+    log_max_bytes: Bytes = Field(Bytes("64 MiB"), description="Size at which the log is rotated.")
+    log_keep_files: int | None = Field(
+        None, ge=1, description="Rotated log files to keep. Default: all."
+    )
+    log_keep_days: float | None = Field(
+        None, gt=0, description="Days to keep rotated log files. Default: for ever."
+    )
+
+    @field_validator("api_key", "log_key", mode="before")
+    @classmethod
+    def _read_keys(cls, value: object) -> object:
+        return _listed(value, read_files=True)
+
+    @field_validator("allowed_host", "trusted_origin", mode="before")
+    @classmethod
+    def _read_names(cls, value: object) -> object:
+        return _listed(value, read_files=False)
+
+
+def _listed(value: object, *, read_files: bool) -> object:
+    """A comma-separated variable, or the list that the command line gives; @FILE is read by lines."""
+    items = value.split(",") if isinstance(value, str) else value
+    if not isinstance(items, list):
+        return items
+    found: list[object] = []
+    for item in items:
+        if read_files and isinstance(item, str) and item.startswith("@"):
+            found += Path(item[1:]).read_text(encoding="utf-8").split()
+        elif item:
+            found.append(item.strip() if isinstance(item, str) else item)
+    return found
