@@ -1,0 +1,1 @@
+"""What computes logits: one runner per family of models."""

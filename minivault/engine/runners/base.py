@@ -1,0 +1,65 @@
+"""The seam between the engine and whatever computes logits."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
+
+from minivault.engine import sequence as seq
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+class Unsupported(Exception):
+    """This runner does not know this model; another one may. The message says what is unknown."""
+
+
+class Runner(Protocol):
+    """Computes logits for sequences; every method is called by one thread at a time.
+
+    A sequence goes through `prefill` (until it returns logits), any number of `decode`, and one
+    `release`, which may come at any time, also after a method raised. What a runner keeps for a
+    sequence stands in `sequence.cache`, which is None at first and after `release`.
+
+    `kv_bytes_per_token` is the memory that one token of one sequence holds; `reserved_tokens` says
+    for how many tokens a sequence that may grow to `tokens` must be charged.
+    `reproducible` and `mode` say whether, and how, a sequence gets the same bits whatever runs
+    beside it: mode is "batched", "fixed batch" or "one at a time".
+    `description` goes into the log's `engine` field: runner, dtype, device, threads, versions,
+    everything the bits depend on. Its values are strings, numbers, booleans.
+    """
+
+    context_length: int
+    vocabulary: int
+    kv_bytes_per_token: int
+    reproducible: bool
+    mode: str
+    description: Mapping[str, Any]
+
+    def reserved_tokens(self, tokens: int) -> int:
+        """For how many tokens to charge a sequence that may grow to `tokens`."""
+        ...
+
+    def prefill(self, sequence: seq.Sequence) -> Tensor | None:
+        """Computes the next part of the prompt: float32 logits (vocabulary,) when it is whole.
+
+        None means: call again. The parts are cut at positions that depend on the prompt alone.
+        """
+        ...
+
+    def decode(self, sequences: Sequence[seq.Sequence]) -> Tensor:
+        """One more position for each: float32 logits (rows, vocabulary), in the given order.
+
+        Takes each sequence's last generated token. The engine never passes an empty list, and the
+        tensor may be reused by the next call.
+        """
+        ...
+
+    def release(self, sequence: seq.Sequence) -> None:
+        """Frees what is kept for a sequence. Does nothing where nothing is kept."""
+        ...
+
+    def statistics(self) -> Mapping[str, float]:
+        """Counters of the runner's own, such as prefix_hits; any thread may ask."""
+        ...

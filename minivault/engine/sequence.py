@@ -1,0 +1,121 @@
+"""One text in the making: its prompt, what was asked for, and what came out so far."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, Protocol
+
+from minivault.schemas import FinishReason
+
+
+@dataclass(frozen=True, slots=True)
+class SamplingParams:
+    """How tokens are drawn; the neutral values draw from the model's own distribution.
+
+    `temperature` 0 is greedy; `top_k` 0, `top_p` 1 and `repetition_penalty` 1 are off.
+    `top_logprobs` is how many alternatives to report, 0 reports no log probabilities at all.
+    """
+
+    max_tokens: int
+    temperature: float = 1.0
+    top_k: int = 0
+    top_p: float = 1.0
+    repetition_penalty: float = 1.0
+    seed: int = 0
+    top_logprobs: int = 0
+    stop: tuple[str, ...] = ()
+
+
+class State(StrEnum):
+    """Where a sequence stands; it only ever goes down this list."""
+
+    WAITING = "waiting"
+    PREFILL = "prefill"
+    RUNNING = "running"
+    ENDED = "ended"
+
+
+class TextStream(Protocol):
+    """Turns the tokens of one sequence into text that may be sent; stop strings are applied here.
+
+    Used by the engine's thread alone, in this order: `push` for every token drawn (an end token is
+    never pushed); as soon as `stopped` is true nothing more is pushed or flushed. In every other
+    case the sequence ends with one `flush`.
+    """
+
+    @property
+    def stopped(self) -> bool:
+        """True once a stop string is complete; the text before it has been returned then."""
+        ...
+
+    def push(self, token_id: int) -> str:
+        """The text that is certain now; empty while a character or a stop string may be half."""
+        ...
+
+    def flush(self) -> str:
+        """The text that was held back; called once, at the end."""
+        ...
+
+
+class Sequence:
+    """One text in the making. Made by the caller, then owned by the engine until it ends.
+
+    `owner` is the caller's own: the engine hands it back untouched in every output.
+    `cache` is the runner's own: whatever it keeps for this sequence between two calls.
+    """
+
+    __slots__ = ("cache", "cancelled", "generated", "owner", "params", "prompt", "state", "text")
+
+    def __init__(
+        self,
+        prompt: list[int] | tuple[int, ...],
+        params: SamplingParams,
+        text: TextStream,
+        owner: Any = None,
+    ) -> None:
+        """`prompt`: at least one token id, and at most the context length minus one."""
+        self.prompt = tuple(prompt)
+        self.params = params
+        self.text = text
+        self.owner = owner
+        self.generated: list[int] = []
+        self.state = State.WAITING
+        self.cache: Any = None
+        self.cancelled = False
+
+    @property
+    def most_tokens(self) -> int:
+        """How many tokens it can come to hold: the prompt and all that may be drawn."""
+        return len(self.prompt) + self.params.max_tokens
+
+
+@dataclass(frozen=True, slots=True)
+class TokenChoice:
+    """A drawn token's log probability and the likeliest tokens in its place, likeliest first.
+
+    Of the model's own distribution: before penalty, temperature and cuts. Natural logarithms.
+    """
+
+    token_id: int
+    logprob: float
+    top: tuple[tuple[int, float], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """What one step brought for one sequence.
+
+    `token_id` is the token that was drawn; None where none counts (end of text, cancelled, failed).
+    `text` may be empty, and may stand for tokens of earlier outputs that were held back.
+    `choice` is set where log probabilities were asked for and a token counts.
+    `finish` is set in a sequence's last output: STOP, LENGTH, CANCELLED or ERROR; ERROR comes with
+    `error`.
+    """
+
+    sequence: Sequence
+    text: str = ""
+    token_id: int | None = None
+    choice: TokenChoice | None = None
+    finish: FinishReason | None = None
+    error: Exception | None = None
