@@ -1,4 +1,4 @@
-"""The shapes of what goes in and out; validation, OpenAPI, command line and the page's controls use them."""
+"""The shapes of what goes in and out: validation, OpenAPI, command line and page use them."""
 
 from __future__ import annotations
 
@@ -60,19 +60,19 @@ class Parameters(BaseModel):
         default=50,
         ge=0,
         le=1000,
-        description="Only the k likeliest tokens are drawn from; 0 is off.",
+        description="Draw from the k likeliest tokens only; 0 is off.",
     )
     top_p: float = Field(
         default=0.95,
         gt=0,
         le=1,
-        description="Only the likeliest tokens that together reach this probability are drawn from.",
+        description="Draw from the likeliest tokens that together reach this probability.",
     )
     repetition_penalty: float = Field(
         default=1.1,
         ge=1,
         le=2,
-        description="Makes tokens that are there already less likely; 1 is off.",
+        description="Makes tokens that were there less likely; 1 is off.",
     )
     stop: list[StopString] = Field(
         default_factory=list, max_length=8, description="The text ends before any of these strings."
@@ -87,7 +87,7 @@ class Parameters(BaseModel):
         default=0,
         ge=0,
         le=20,
-        description="How many alternatives to report with each token's log probability; 0 reports none.",
+        description="Alternatives to report with each token's log probability; 0 is off.",
     )
 
 

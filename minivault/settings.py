@@ -1,4 +1,4 @@
-"""The settings of a server: one field is one option of `serve`, one MINIVAULT_ variable, one line of docs."""
+"""The settings: one field is one option of `serve`, one MINIVAULT_ variable, one line of docs."""
 
 from __future__ import annotations
 
@@ -21,9 +21,7 @@ class Settings(BaseSettings):
         env_prefix="MINIVAULT_", env_file=".env", extra="ignore", hide_input_in_errors=True
     )
 
-    host: str = Field(
-        "127.0.0.1", description="Address to listen on; others than loopback need a key."
-    )
+    host: str = Field("127.0.0.1", description="Address to listen on; off loopback it needs a key.")
     port: int = Field(8000, ge=0, le=65535, description="Port to listen on.")
     model: str | None = Field(
         None, description="Model to serve: a name, a hub id or a folder. Default: distilgpt2."
@@ -39,25 +37,23 @@ class Settings(BaseSettings):
     )
     max_running: int = Field(32, ge=1, le=256, description="Generations that run at once.")
     max_waiting: int = Field(
-        32, ge=0, le=10_000, description="Requests that may wait; more get 503."
+        32, ge=0, le=10_000, description="Requests that may wait; others get 503."
     )
     kv_memory: Bytes = Field(
         Bytes("1 GiB"), description="Memory for keys and values of running generations."
     )
     prefix_memory: Bytes = Field(
         Bytes("256 MiB"),
-        description="Memory for the prefilled beginnings that are kept; 0 is none.",
+        description="Memory for prefilled beginnings that are kept; 0 is none.",
     )
     backend: str | None = Field(
         None, description="Another backend: local, echo, an entry point or package.module:Class."
     )
     api_key: Keys = Field(
         default_factory=list,
-        description="Key that requests must bring (may repeat; @FILE reads it).",
+        description="Key that requests must bring (repeatable; @FILE).",
     )
-    log_key: Keys = Field(
-        default_factory=list, description="Key for /logs* (may repeat; @FILE reads it)."
-    )
+    log_key: Keys = Field(default_factory=list, description="Key for /logs* (repeatable; @FILE).")
     secret_file: Path | None = Field(
         None, description="Secret that signs event ids; share it to let servers take over."
     )
@@ -65,20 +61,18 @@ class Settings(BaseSettings):
         None, description="Ed25519 private key that signs the checkpoint (minivault logs keygen)."
     )
     allowed_host: Names = Field(
-        default_factory=list, description="Another Host name to answer to (may repeat)."
+        default_factory=list, description="Another Host name to answer to (repeatable)."
     )
     trusted_origin: Names = Field(
         default_factory=list,
-        description="An origin whose pages may use this server, as https://example.org (may repeat).",
+        description="Origin whose pages may use this server: https://example.org (repeatable).",
     )
     offline: bool = Field(False, description="Never open a connection outwards.")
     insecure: bool = Field(False, description="Allow another address than loopback without a key.")
     drain: float = Field(
         5.0, ge=0, le=3600, description="Seconds that running generations may go on at shutdown."
     )
-    store_text: bool = Field(
-        True, description="Keep prompts and responses; otherwise only lengths."
-    )
+    store_text: bool = Field(True, description="Keep prompts and responses, not only lengths.")
     log_max_bytes: Bytes = Field(Bytes("64 MiB"), description="Size at which the log is rotated.")
     log_keep_files: int | None = Field(
         None, ge=1, description="Rotated log files to keep. Default: all."
@@ -99,7 +93,7 @@ class Settings(BaseSettings):
 
 
 def _listed(value: object, *, read_files: bool) -> object:
-    """A comma-separated variable, or the list that the command line gives; @FILE is read by lines."""
+    """A comma-separated variable or the command line's list; @FILE is read by lines."""
     items = value.split(",") if isinstance(value, str) else value
     if not isinstance(items, list):
         return items
