@@ -21,6 +21,11 @@ class StopStrings:
         self._held = ""
         self.matched = False
 
+    @property
+    def held(self) -> str:
+        """What is held back now."""
+        return self._held
+
     def push(self, text: str) -> str:
         """Takes the next piece and returns what may be said now; nothing once a stop matched."""
         if self.matched or not self._stops:

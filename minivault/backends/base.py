@@ -72,11 +72,16 @@ class Logprobs:
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """Some text, and how many tokens it stands for (0 and more: text can be held back)."""
+    """Some text, and how many tokens it stands for; a token may make no text yet.
+
+    `tail` is what would be added if this were the last piece: text that is held back because a
+    character or a stop string may be half. It is said if the generation ends here.
+    """
 
     text: str
     tokens: int = 1
     logprobs: tuple[Logprobs, ...] = ()
+    tail: str = ""
 
 
 @dataclass(frozen=True, slots=True)
