@@ -44,6 +44,11 @@ class StopStrings:
         held, self._held = self._held, ""
         return held
 
+    def ending(self, tail: str) -> str:
+        """What would be said after all that was pushed, if `tail` came and the text ended there."""
+        text = "" if self.matched else self._held + tail
+        return text[: self._first_match(text)]
+
     def _first_match(self, text: str) -> int | None:
         """Where the text ends: the begin of the stop string that is complete first."""
         found = ((text.find(stop), len(stop)) for stop in self._stops)

@@ -57,6 +57,11 @@ class TextStream(Protocol):
         """The text that was held back; called once, at the end."""
         ...
 
+    @property
+    def held(self) -> str:
+        """What `flush` would say now; asked for after every `push`."""
+        ...
+
 
 class Sequence:
     """One text in the making. Made by the caller, then owned by the engine until it ends.
@@ -108,6 +113,7 @@ class Output:
 
     `token_id` is the token that was drawn; None where none counts (end of text, cancelled, failed).
     `text` may be empty, and may stand for tokens of earlier outputs that were held back.
+    `tail` is what is held back after it: the caller's to say if it stops reading here.
     `choice` is set where log probabilities were asked for and a token counts.
     `finish` is set in a sequence's last output: STOP, LENGTH, CANCELLED or ERROR; ERROR comes with
     `error`.
@@ -119,3 +125,4 @@ class Output:
     choice: TokenChoice | None = None
     finish: FinishReason | None = None
     error: Exception | None = None
+    tail: str = ""
