@@ -1,0 +1,162 @@
+"""What the hub says: the commit and the files of a repository; and its refusals, in words.
+
+All requests go through huggingface_hub's own client, which knows proxies, tokens and HF_ENDPOINT.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+import httpx2
+from huggingface_hub import HfApi, constants, get_token, hf_hub_url
+from huggingface_hub.errors import (
+    GatedRepoError,
+    HfHubHTTPError,
+    HFValidationError,
+    OfflineModeIsEnabled,
+    RevisionNotFoundError,
+)
+from huggingface_hub.hf_api import ModelInfo, RepoSibling
+
+from minivault.errors import DownloadFailed
+from minivault.model_store.files import missing_parts, wanted_files
+from minivault.model_store.names import hub_id
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteFile:
+    """A file of a repository at one commit; the hub gives one of the two hashes.
+
+    `sha256` is of the bytes (files in LFS), `blob` is git's own id (small files).
+    """
+
+    name: str
+    url: str
+    size: int
+    sha256: str | None
+    blob: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """The files of a repository that are wanted, at the commit that its revision means now."""
+
+    repository: str
+    commit: str
+    files: tuple[RemoteFile, ...]
+    headers: Mapping[str, str]
+
+    @property
+    def size(self) -> int:
+        return sum(file.size for file in self.files)
+
+
+def ask(name: str, revision: str | None, *, seconds: float) -> Listing:
+    """The files of a model. Raises DownloadFailed, also if no answer came within `seconds`."""
+    endpoint = os.environ.get("HF_ENDPOINT", constants.ENDPOINT).rstrip("/")
+    # Otherwise the client asks the hub for a list of agents first, and tells it what is installed.
+    constants.HF_HUB_DISABLE_TELEMETRY = True
+    try:
+        return _within(seconds, lambda: _ask(endpoint, hub_id(name), revision, seconds))
+    except (TimeoutError, httpx2.TimeoutException) as error:
+        reason = f"{_host(endpoint)} did not answer within {seconds:g} s"
+        raise DownloadFailed(f"{name}: {reason}") from error
+    except (httpx2.HTTPError, HFValidationError, OfflineModeIsEnabled) as error:
+        raise DownloadFailed(refusal(error, name, endpoint)) from error
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        reason = f"{_host(endpoint)} does not answer as a hub does"
+        raise DownloadFailed(f"{name}: {reason} (a login page, a proxy?)") from error
+
+
+def _ask(endpoint: str, repository: str, revision: str | None, seconds: float) -> Listing:
+    info = HfApi(endpoint=endpoint).model_info(
+        repository, revision=revision, timeout=seconds, files_metadata=True
+    )
+    siblings = {sibling.rfilename: sibling for sibling in info.siblings or []}
+    if missing := missing_parts(siblings):
+        raise DownloadFailed(f"{repository} cannot be used, it has {', '.join(missing)}")
+    commit = _commit(info)
+    files = [
+        _remote_file(
+            siblings[name], hf_hub_url(repository, name, revision=commit, endpoint=endpoint)
+        )
+        for name in wanted_files(siblings)
+    ]
+    return Listing(repository, commit, tuple(files), _token_header())
+
+
+def _token_header() -> dict[str, str]:
+    token = get_token()
+    return {"Authorization": f"Bearer {token}"} if token else {}
+
+
+def _commit(info: ModelInfo) -> str:
+    if not info.sha:
+        raise ValueError("an answer without a commit")
+    return info.sha
+
+
+def _remote_file(sibling: RepoSibling, url: str) -> RemoteFile:
+    if sibling.size is None:
+        raise ValueError("a file without a size")
+    sha256 = sibling.lfs.sha256 if sibling.lfs else None
+    return RemoteFile(sibling.rfilename, url, sibling.size, sha256, sibling.blob_id)
+
+
+def _within(seconds: float, function: Callable[[], Listing]) -> Listing:
+    """Its result, or TimeoutError. In a thread of its own, since no timeout ends a name look-up."""
+    results: list[Listing] = []
+    errors: list[Exception] = []
+
+    def run() -> None:
+        try:
+            results.append(function())
+        except Exception as error:  # noqa: BLE001 - raised again in the thread that waits
+            errors.append(error)
+
+    thread = threading.Thread(target=run, name="ask the hub", daemon=True)
+    thread.start()
+    thread.join(seconds)
+    if errors:
+        raise errors[0]
+    if not results:
+        raise TimeoutError
+    return results[0]
+
+
+def refusal(error: Exception, name: str, address: str) -> str:
+    """What went wrong between here and the hub, and what can be done."""
+    host = _host(address)
+    if isinstance(error, HfHubHTTPError):
+        return _refused_status(error, name, host)
+    if isinstance(error, OfflineModeIsEnabled):
+        return f"{name} is not downloaded: HF_HUB_OFFLINE is set"
+    if isinstance(error, HFValidationError):
+        return f"{name}: no repository of the hub can be called so"
+    if isinstance(error, httpx2.ConnectError):
+        return f"{name}: cannot connect to {host} ({error})"
+    return f"{name}: the connection to {host} broke ({error or type(error).__name__})"
+
+
+def _refused_status(error: HfHubHTTPError, name: str, host: str) -> str:
+    status = error.response.status_code
+    if isinstance(error, RevisionNotFoundError):
+        return f"{name} has no such revision on {host}"
+    if isinstance(error, GatedRepoError) or status == 403:
+        return f"{name} is not open to everyone: accept its terms on {host} and set HF_TOKEN"
+    if status in (401, 404):
+        return f"{host} has no model {hub_id(name)}, or it is private (then set HF_TOKEN)"
+    if status == 429:
+        wait = error.response.headers.get("Retry-After")
+        return (
+            f"{name}: too many requests to {host}; try again {f'in {wait} s' if wait else 'later'}"
+        )
+    return f"{name}: {host} answered {status}; try again later"
+
+
+def _host(address: str) -> str:
+    return urlsplit(address).netloc or address

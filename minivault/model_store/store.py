@@ -1,0 +1,188 @@
+"""The model store: finds models by name, checks them, and chooses what is served."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from minivault.errors import CannotStart, DownloadFailed, ModelNotFound, ModelUnusable
+from minivault.model_store.model import StoredModel, problems_of, read_model
+from minivault.model_store.names import (
+    DEFAULT,
+    STORYTELLER,
+    canonical,
+    is_on_hub,
+    is_path,
+    name_of_folder,
+)
+from minivault.model_store.progress import Deadlines, Report
+from minivault.resources import resource
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """What a server serves.
+
+    `model` is what can be served now; None if the one that was asked for must be downloaded first.
+    `wanted` is the name of the model that is meant, `download` says whether to pull it, and `why`
+    is a sentence for people if another one serves meanwhile.
+    """
+
+    model: StoredModel | None
+    wanted: str
+    download: bool
+    why: str | None
+
+
+class ModelStore:
+    """The models of one folder, and the storyteller, which ships with MiniVault.
+
+    All methods may be called from any thread. Only `pull` opens a connection, and never if
+    `offline` or HF_HUB_OFFLINE is set.
+    """
+
+    def __init__(
+        self, folder: Path, *, offline: bool = False, deadlines: Deadlines | None = None
+    ) -> None:
+        self.folder = folder
+        self.offline = offline or _truthy(os.environ.get("HF_HUB_OFFLINE"))
+        self.deadlines = deadlines or Deadlines()
+
+    def find(self, name: str) -> StoredModel | None:
+        """The whole copy of a model, or None. Raises ModelNotFound for what can be no name."""
+        for called, folder in self._places(name):
+            if not problems_of(folder):
+                return self._read(called, folder)
+        return None
+
+    def get(self, name: str) -> StoredModel:
+        """The whole copy of a model.
+
+        Raises ModelNotFound with the names that exist, and ModelUnusable if it is there in part.
+        """
+        if model := self.find(name):
+            return model
+        for _, folder in self._places(name):
+            if folder.is_dir():
+                raise ModelUnusable(f"{folder} is no whole model: {'; '.join(problems_of(folder))}")
+        raise self._not_found(name)
+
+    def models(self) -> list[StoredModel]:
+        """The whole models on disk by name, the storyteller included."""
+        names = {STORYTELLER, *self._names()}
+        return [model for name in sorted(names) if (model := self.find(name))]
+
+    def pull(
+        self, name: str, *, revision: str | None = None, progress: Report | None = None
+    ) -> StoredModel:
+        """Download a model from the hub; blocks. A whole copy stays as it is.
+
+        With `revision` (a branch, tag or commit) a copy of another commit is replaced. `progress`
+        is called from this thread; what it raises stops the download, and the next one goes on
+        there. Raises DownloadFailed, in words a person can act on, and ModelNotFound for what can
+        be no name.
+        """
+        if is_path(name):
+            raise DownloadFailed(f"{name} is a folder; only names are downloaded")
+        name = canonical(name)
+        whole = self.find(name)
+        if whole and revision in (None, whole.revision):
+            return whole
+        if self.offline:
+            raise DownloadFailed(f"{name} is not downloaded: MiniVault is offline")
+        from minivault.model_store.download import (
+            Download,
+        )  # brings the hub's client; rarely needed
+
+        Download(name, self.folder, self.deadlines, progress).run(revision)
+        return self.get(name)
+
+    def check(self, name: str) -> list[str]:
+        """The problems of a copy; empty if it is whole. Reads every byte.
+
+        Without a manifest there is nothing to compare with but the headers of the weights.
+        """
+        places = [folder for _, folder in self._places(name) if folder.is_dir()]
+        if not places:
+            raise self._not_found(name)
+        return problems_of(places[0], read_all=True)
+
+    def choose(self, asked: str | None) -> Choice:
+        """What to serve when `asked` was asked for, or nothing was.
+
+        What was asked for is served or, if the hub may have it, downloaded first; never replaced.
+        Raises ModelNotFound or ModelUnusable.
+        """
+        if asked is not None:
+            return self._asked(asked)
+        if model := self.find(DEFAULT):
+            return Choice(model, DEFAULT, download=False, why=None)
+        reason = "MiniVault is offline" if self.offline else "it is being downloaded"
+        why = f"{DEFAULT} is not on this machine yet; {reason}, and the storyteller serves instead"
+        return Choice(self.get(STORYTELLER), DEFAULT, download=not self.offline, why=why)
+
+    def _asked(self, asked: str) -> Choice:
+        model = self.find(asked)
+        if model or is_path(asked) or self.offline or not is_on_hub(canonical(asked)):
+            model = model or self.get(asked)
+            return Choice(model, model.name, download=False, why=None)
+        return Choice(None, canonical(asked), download=True, why=None)
+
+    def _places(self, name: str) -> list[tuple[str, Path]]:
+        """Where a model may lie, in the order of looking, and what it is called there."""
+        if is_path(name):
+            return [self._place_of_path(Path(name).expanduser())]
+        name = canonical(name)
+        places = [(name, self.folder / name)]
+        if name == STORYTELLER and (shipped := _shipped()):
+            places.append((name, shipped))
+        return places
+
+    def _place_of_path(self, folder: Path) -> tuple[str, Path]:
+        """A path into the store's own folder is that model's name, written otherwise."""
+        try:
+            name = folder.resolve().relative_to(self.folder.resolve()).as_posix()
+            return canonical(name), self.folder / name
+        except (ValueError, ModelNotFound):
+            return name_of_folder(folder), folder
+
+    def _read(self, name: str, folder: Path) -> StoredModel:
+        shipped = _shipped()
+        same = shipped is not None and folder.resolve() == shipped.resolve()
+        return read_model(name, folder, shipped=same)
+
+    def _names(self) -> list[str]:
+        """The names of the folders that hold a configuration, `name` or `org/name`."""
+        configs = [*self.folder.glob("*/config.json"), *self.folder.glob("*/*/config.json")]
+        names = [path.parent.relative_to(self.folder).as_posix() for path in configs]
+        return [name for name in names if _is_name(name)]
+
+    def _not_found(self, name: str) -> ModelNotFound:
+        known = ", ".join(model.name for model in self.models())
+        advice = "give a folder as ./folder"
+        if not is_path(name) and not self.offline:
+            advice = f"download it with `minivault pull {name}`, or {advice}"
+        state = " (offline)" if self.offline else ""
+        return ModelNotFound(
+            f"no model {name!r} on this machine{state}; there are: {known}; {advice}"
+        )
+
+
+def _shipped() -> Path | None:
+    try:
+        return resource(f"models/{STORYTELLER}")
+    except CannotStart:
+        return None
+
+
+def _is_name(name: str) -> bool:
+    try:
+        return canonical(name) == name
+    except ModelNotFound:
+        return False
+
+
+def _truthy(value: str | None) -> bool:
+    """As the hub's client reads its variables."""
+    return (value or "").upper() in {"1", "ON", "YES", "TRUE"}
