@@ -1,0 +1,218 @@
+"""The deadline of headers and body, on real sockets."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+import threading
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+
+import pytest
+import uvicorn
+from starlette.applications import Starlette
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import PlainTextResponse, Response, StreamingResponse
+from starlette.routing import Route
+
+from minivault import protocol
+
+DEADLINE = 0.3
+
+Connect = Callable[[], socket.socket]
+
+
+async def length(request: Request) -> Response:
+    try:
+        return PlainTextResponse(str(len(await request.body())))
+    except ClientDisconnect:
+        return Response()
+
+
+async def early(request: Request) -> Response:
+    return PlainTextResponse("no need to read", status_code=413)
+
+
+async def stream(request: Request) -> Response:
+    async def beyond_the_deadline() -> AsyncIterator[bytes]:
+        for _ in range(6):
+            yield b"piece "
+            await asyncio.sleep(DEADLINE / 3)
+
+    return StreamingResponse(beyond_the_deadline())
+
+
+@pytest.fixture(scope="module")
+def connect() -> Iterator[Connect]:
+    """Opens connections to a uvicorn with the protocol and a short deadline."""
+    routes = [
+        Route("/length", length, methods=["POST"]),
+        Route("/early", early, methods=["POST"]),
+        Route("/stream", stream),
+    ]
+    listener = socket.create_server(("127.0.0.1", 0))
+    config = uvicorn.Config(
+        Starlette(routes=routes), http=protocol.DeadlineProtocol, log_level="critical", ws="none"
+    )
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(protocol, "REQUEST_DEADLINE", DEADLINE)
+        thread.start()
+        yield lambda: socket.create_connection(listener.getsockname(), timeout=5)
+        server.should_exit = True
+        thread.join(timeout=10)
+
+
+def read_to_end(connection: socket.socket) -> bytes:
+    """What comes until the server hangs up; fails if it does not within five seconds."""
+    with connection:
+        return b"".join(iter(lambda: connection.recv(65536), b""))
+
+
+def read_until(connection: socket.socket, ending: bytes) -> bytes:
+    """What comes up to `ending`; fails if that does not come within five seconds."""
+    received = b""
+    while not received.endswith(ending):
+        chunk = connection.recv(65536)
+        assert chunk, f"the server hung up after {received!r}"
+        received += chunk
+    return received
+
+
+def test_an_idle_connection_is_closed_without_a_word(connect: Connect) -> None:
+    assert read_to_end(connect()) == b""
+
+
+def test_a_half_body_is_answered_408_as_a_problem(connect: Connect) -> None:
+    connection = connect()
+    connection.sendall(b"POST /length HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\nabc")
+    head, _, body = read_to_end(connection).partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 408 ")
+    assert b"content-type: application/problem+json" in head
+    assert json.loads(body)["status"] == 408
+
+
+def test_dripping_bytes_do_not_extend_the_deadline(connect: Connect) -> None:
+    connection = connect()
+    connection.sendall(b"GET /stream HTTP/1.1\r\nHost: x\r\nX-Drip: ")
+    begin = time.monotonic()
+    with pytest.raises(OSError, match="."):  # noqa: PT012 - the server hangs up at some byte
+        while time.monotonic() - begin < 10 * DEADLINE:
+            connection.sendall(b"a")
+            time.sleep(DEADLINE / 8)
+    connection.close()
+
+
+def test_a_body_dripped_after_an_early_answer_has_a_deadline_too(connect: Connect) -> None:
+    connection = connect()
+    connection.sendall(b"POST /early HTTP/1.1\r\nHost: x\r\nContent-Length: 9999\r\n\r\n")
+    read_until(connection, b"no need to read")
+    begin = time.monotonic()
+    with pytest.raises(OSError, match="."):  # noqa: PT012 - the server hangs up at some byte
+        while time.monotonic() - begin < 10 * DEADLINE:
+            connection.sendall(b"a")
+            time.sleep(DEADLINE / 8)
+    connection.close()
+
+
+def test_a_stream_may_take_longer_than_the_deadline(connect: Connect) -> None:
+    connection = connect()
+    connection.sendall(b"GET /stream HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+    assert read_to_end(connection).count(b"piece ") == 6
+
+
+def test_a_kept_connection_gets_a_new_deadline_for_each_request(connect: Connect) -> None:
+    with connect() as connection:
+        for _ in range(3):
+            connection.sendall(b"POST /length HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\n")
+            time.sleep(DEADLINE / 2)
+            connection.sendall(b"abc")
+            read_until(connection, b"\r\n\r\n3")
+
+
+def test_the_second_request_of_a_kept_connection_has_a_deadline(connect: Connect) -> None:
+    connection = connect()
+    connection.sendall(b"POST /length HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\nabc")
+    read_until(connection, b"\r\n\r\n3")
+    connection.sendall(b"POST /length HTTP/1.1\r\nHost: x\r\n")
+    assert read_to_end(connection).startswith(b"HTTP/1.1 408 ")
+
+
+def test_a_request_pipelined_during_a_stream_is_answered_after_it(connect: Connect) -> None:
+    connection = connect()
+    connection.sendall(b"GET /stream HTTP/1.1\r\nHost: x\r\n\r\n")
+    first = connection.recv(65536)
+    connection.sendall(
+        b"POST /length HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 3\r\n\r\nabc"
+    )
+    answers = first + read_to_end(connection)
+    assert answers.count(b"HTTP/1.1 200 OK") == 2
+    assert answers.count(b"piece ") == 6
+    assert answers.endswith(b"\r\n\r\n3")
+
+
+def test_half_a_request_pipelined_during_a_stream_has_its_deadline_after_it(
+    connect: Connect,
+) -> None:
+    connection = connect()
+    connection.sendall(b"GET /stream HTTP/1.1\r\nHost: x\r\n\r\nPOST /length HTTP/1.1\r\nHo")
+    answers = read_to_end(connection)
+    assert answers.count(b"piece ") == 6
+    assert b"HTTP/1.1 408 " in answers
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"GET / HTTP/1.1\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: x\r\nHost: y\r\n\r\n",
+        b"GET /\xc3\xa9 HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\nContent-Length: 4\r\n\r\nabcd",
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03 something of TLS\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: x\r\nX: " + b"a" * 70_000,
+    ],
+    ids=["no host", "two hosts", "raw utf-8", "two lengths", "tls", "endless header"],
+)
+def test_what_is_not_http_is_answered_400_as_a_problem(connect: Connect, raw: bytes) -> None:
+    connection = connect()
+    connection.sendall(raw)
+    head, _, body = read_to_end(connection).partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 400 ")
+    assert json.loads(body)["title"] == "Malformed request"
+
+
+def test_garbage_after_an_early_answer_is_hung_up_on(connect: Connect) -> None:
+    connection = connect()
+    connection.sendall(b"POST /early HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n")
+    read_until(connection, b"no need to read")
+    connection.sendall(b"no chunk size\r\n")
+    assert read_to_end(connection) == b""
+
+
+def test_dead_peers_are_noticed_by_the_kernel() -> None:
+    async def options() -> tuple[int, int]:
+        loop = asyncio.get_running_loop()
+        config = uvicorn.Config(Starlette(), log_level="critical")
+        config.load()
+        state = uvicorn.server.ServerState()
+        made: list[protocol.DeadlineProtocol] = []
+
+        def make() -> protocol.DeadlineProtocol:
+            made.append(protocol.DeadlineProtocol(config, state, {}))
+            return made[-1]
+
+        server = await loop.create_server(make, "127.0.0.1", 0)
+        _, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
+        while not made or made[0].transport is None:
+            await asyncio.sleep(0)
+        accepted = made[0].transport.get_extra_info("socket")
+        keep_alive = accepted.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+        timeout = accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT)
+        writer.close()
+        server.close()
+        await asyncio.sleep(0.01)
+        return keep_alive, timeout
+
+    assert asyncio.run(options()) == (1, 30_000)
