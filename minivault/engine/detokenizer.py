@@ -1,0 +1,164 @@
+"""Turns tokens into text one by one, exactly as if all of them were decoded at once at the end."""
+
+from __future__ import annotations
+
+import codecs
+from collections.abc import Callable, Container, Iterable, Sequence
+from itertools import islice
+from typing import Protocol
+
+from minivault.stop_strings import StopStrings
+
+
+class Detokenizer(Protocol):
+    """The tokens of one text in, its characters out; special tokens make none."""
+
+    def push(self, token_id: int) -> str:
+        """The characters that are certain now."""
+        ...
+
+    @property
+    def held(self) -> str:
+        """What `flush` would say now: U+FFFD where a character is incomplete."""
+        ...
+
+    def flush(self) -> str:
+        """What is left at the end."""
+        ...
+
+
+class ByteDetokenizer:
+    """For byte-level BPE: every token is a run of bytes, and the text is their UTF-8."""
+
+    def __init__(self, token_bytes: TokenBytes) -> None:
+        self._token_bytes = token_bytes
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+
+    def push(self, token_id: int) -> str:
+        return self._decoder.decode(self._token_bytes[token_id])
+
+    @property
+    def held(self) -> str:
+        return self._decoder.getstate()[0].decode("utf-8", "replace")
+
+    def flush(self) -> str:
+        return self._decoder.decode(b"", final=True)
+
+
+class TokenBytes(dict[int, bytes]):
+    """The bytes of each token of a byte-level BPE, looked up once; none for special tokens."""
+
+    def __init__(self, token_of: Callable[[int], str | None], special: Container[int]) -> None:
+        """`token_of`: the vocabulary's spelling of an id, None for an id that it lacks."""
+        self._token_of = token_of
+        self._special = special
+
+    def __missing__(self, token_id: int) -> bytes:
+        token = None if token_id in self._special else self._token_of(token_id)
+        self[token_id] = data = _spelled_bytes(token or "")
+        return data
+
+
+def _spelled_bytes(token: str) -> bytes:
+    """A token's bytes. An added token is not spelled in the byte alphabet: it is plain text."""
+    try:
+        return bytes(_BYTES[letter] for letter in token)
+    except KeyError:
+        return token.encode("utf-8", "replace")
+
+
+def _byte_alphabet() -> dict[str, int]:
+    """The letter that byte-level BPE spells each byte with (Radford et al. 2019, GPT-2).
+
+    Printable Latin-1 characters stand for themselves, the other bytes for U+0100 and up, in order.
+    """
+    printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+    others = (byte for byte in range(256) if byte not in printable)
+    return {chr(byte): byte for byte in printable} | {
+        chr(0x100 + place): byte for place, byte in enumerate(others)
+    }
+
+
+_BYTES = _byte_alphabet()
+
+
+class WindowDetokenizer:
+    """For every other tokenizer: decodes the new tokens behind the last one that was said.
+
+    That one gives them their context: such decoders treat the first token of a text in a special
+    way (SentencePiece drops its leading space). Bytes are held back until their run has ended,
+    because one wrong byte turns all of a run into U+FFFD; so is text that ends in U+FFFD, which
+    may be half a character.
+    """
+
+    def __init__(
+        self,
+        decode: Callable[[Sequence[int]], str],
+        *,
+        skipped: Container[int],
+        bytes_: Container[int],
+        prompt: Sequence[int] = (),
+    ) -> None:
+        """`skipped`: special tokens. `bytes_`: tokens that stand for one byte each.
+
+        `prompt`: what the tokens continue. Its text is not repeated.
+        """
+        self._decode = decode
+        self._skipped = skipped
+        self._bytes = bytes_
+        self._context = self._last_said(reversed(prompt))
+        self._pending: list[int] = []
+
+    def push(self, token_id: int) -> str:
+        if token_id in self._skipped:
+            return ""
+        self._pending.append(token_id)
+        if token_id in self._bytes:
+            return ""
+        text = self._new_text()
+        return "" if text.endswith("\ufffd") else self._say(text)
+
+    @property
+    def held(self) -> str:
+        return self._new_text() if self._pending else ""
+
+    def flush(self) -> str:
+        return self._say(self._new_text())
+
+    def _new_text(self) -> str:
+        known = len(self._decode(self._context))
+        return self._decode([*self._context, *self._pending])[known:]
+
+    def _say(self, text: str) -> str:
+        self._context = self._last_said(reversed(self._pending)) or self._context
+        self._pending = []
+        return text
+
+    def _last_said(self, tokens: Iterable[int]) -> list[int]:
+        """The first of `tokens` that is neither special nor a byte."""
+        said = (each for each in tokens if each not in self._skipped and each not in self._bytes)
+        return list(islice(said, 1))
+
+
+class StoppableText:
+    """The text of one sequence: its tokens' characters up to the first stop string."""
+
+    def __init__(self, detokenizer: Detokenizer, stop: Iterable[str] = ()) -> None:
+        self._detokenizer = detokenizer
+        self._stops = StopStrings(stop)
+
+    @property
+    def stopped(self) -> bool:
+        """True once a stop string is complete; nothing more is said then."""
+        return self._stops.matched
+
+    def push(self, token_id: int) -> str:
+        return self._stops.push(self._detokenizer.push(token_id))
+
+    @property
+    def held(self) -> str:
+        """What `flush` would say now: a stop string that the last characters complete counts."""
+        return self._stops.ending(self._detokenizer.held)
+
+    def flush(self) -> str:
+        return self._stops.push(self._detokenizer.flush()) + self._stops.flush()
