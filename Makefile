@@ -1,0 +1,125 @@
+# Everything a developer does, by name. `make` alone lists it.
+
+PYTHON      ?= python3
+ARGS        ?=
+TORCH       := 2.13.0
+TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
+
+# Relative, so that a space in the path of the checkout does no harm.
+VENV := .venv
+PY   := $(VENV)/bin/python
+PIP  := $(PY) -m pip --disable-pip-version-check --no-input
+
+# Commands that tests drive, and the Debian packages they come in. `fonts` has no command of its own.
+TOOLS    := chromium nginx strace jq node
+PACKAGES := chromium fonts-dejavu-core fonts-noto-color-emoji nginx-light strace jq nodejs
+
+.DEFAULT_GOAL := help
+.PHONY: help install run test test-fast lint fmt wheel bench bench-peers faults soak screenshots demo clean tools
+
+help: ## list the commands
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|' 2>/dev/null \
+	  || sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1: \2/p' $(MAKEFILE_LIST)
+
+# --- installing ---------------------------------------------------------------------------------
+
+install: $(VENV)/installed ## make .venv with everything that serving needs
+
+# The stamps make the second run instant; they are older than pyproject.toml when something changed.
+$(VENV)/installed: pyproject.toml
+	@command -v "$(PYTHON)" >/dev/null || \
+	  { echo "error: $(PYTHON) was not found; install Python 3.11 or newer, or say make PYTHON=/path/to/python3" >&2; exit 1; }
+	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "error: $$("$(PYTHON)" -V) is too old; install Python 3.11 or newer, or say make PYTHON=python3.12" >&2; exit 1; }
+	@"$(PYTHON)" -c 'import ensurepip, venv' 2>/dev/null || \
+	  { echo "error: this Python cannot make a .venv; install its package for that (Debian and Ubuntu: apt install python3-venv)" >&2; exit 1; }
+	@"$(PYTHON)" -m venv $(VENV)
+	@$(MAKE) --no-print-directory torch
+	@echo "Installing MiniVault and what it needs (about 100 MB) ..."
+	@$(PIP) install --editable .
+	@touch $@
+
+# The default index's torch for Linux brings CUDA, several gigabytes of it, used or not. So where there
+# is no NVIDIA card, torch's own index for CPUs is asked first: once, and not for long.
+.PHONY: torch
+torch:
+	@if $(PY) -c 'import importlib.metadata as m, sys; sys.exit(m.version("torch").split("+")[0] != "$(TORCH)")' 2>/dev/null; then \
+	  exit 0; \
+	fi; \
+	if [ "$$(uname -s)" = Linux ] && [ ! -e /proc/driver/nvidia/version ] && ! command -v nvidia-smi >/dev/null; then \
+	  echo "Installing torch for CPUs (about 200 MB) from $(TORCH_INDEX) ..."; \
+	  $(PIP) install --no-deps --timeout 5 --retries 0 --index-url "$(TORCH_INDEX)" torch==$(TORCH) 2>/dev/null && exit 0; \
+	  echo "That index does not answer. The default index is asked: up to 3 GB, if its torch brings CUDA."; \
+	else \
+	  echo "Installing torch (on Linux with CUDA: up to 3 GB) ..."; \
+	fi; \
+	$(PIP) install torch==$(TORCH)
+
+$(VENV)/developer: $(VENV)/installed
+	@echo "Installing the test tools ..."
+	@$(PY) -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["dependency-groups"]["dev"], sep="\n")' > $(VENV)/dev.txt
+	@$(PIP) install --quiet --requirement $(VENV)/dev.txt
+	@touch $@
+
+# What tests need and pip does not bring. Missing ones skip their tests, under CI=true they fail it.
+tools:
+	@missing() { for each in $(TOOLS); do command -v $$each >/dev/null || printf '%s ' $$each; done; }; \
+	if [ -n "$$(missing)" ] && command -v apt-get >/dev/null && [ "$$(id -u)" = 0 ]; then \
+	  echo "Installing $$(missing)by apt ..."; \
+	  export DEBIAN_FRONTEND=noninteractive; \
+	  apt-get update -qq && apt-get install -qq -y --no-install-recommends $(PACKAGES) >/dev/null; \
+	fi; \
+	if [ -n "$$(missing)" ]; then \
+	  echo "Not found: $$(missing)- tests that need them are skipped." >&2; \
+	  [ "$$CI" != true ]; \
+	fi
+
+# --- using --------------------------------------------------------------------------------------
+
+run: install ## serve on http://127.0.0.1:8000/ (ARGS="--port 9000 --model storyteller")
+	@$(PY) -m minivault serve $(ARGS)
+
+# --- developing ---------------------------------------------------------------------------------
+
+test: $(VENV)/developer tools ## run every test
+	@$(PY) -m pytest $(ARGS)
+
+test-fast: $(VENV)/developer ## run the tests that take no browser and no seconds
+	@$(PY) -m pytest -q -m "not slow and not browser" $(ARGS)
+
+lint: $(VENV)/developer ## check style, types, and that the changelog's head is the version
+	@$(PY) -m ruff check .
+	@$(PY) -m ruff format --check .
+	@$(PY) -m mypy
+	@version=$$($(PY) -c 'import minivault; print(minivault.__version__)'); \
+	head=$$(sed -n 's/^## \[*\([0-9][0-9.]*\).*/\1/p' CHANGELOG.md | head -n 1); \
+	[ "$$version" = "$$head" ] || { echo "error: version $$version, but CHANGELOG.md begins with $$head" >&2; exit 1; }
+
+fmt: $(VENV)/developer ## format, and repair what can be repaired
+	@$(PY) -m ruff check --fix .
+	@$(PY) -m ruff format .
+
+wheel: $(VENV)/installed ## build dist/minivault-….whl
+	@$(PIP) wheel --quiet --no-deps --wheel-dir dist .
+	@ls dist
+
+bench: $(VENV)/developer ## measure speed on this machine
+	@$(PY) -m benchmarks $(ARGS)
+
+bench-peers: $(VENV)/developer ## measure speed side by side with other servers
+	@$(PY) -m benchmarks.peers $(ARGS)
+
+faults: $(VENV)/developer tools ## the long forms of the fault tests: kills, full disks, cut connections
+	@MINIVAULT_FULL=1 $(PY) -m pytest tests/faults tests/vault $(ARGS)
+
+soak: $(VENV)/developer tools ## half an hour of load with cuts
+	@$(PY) -m tests.faults.soak $(ARGS)
+
+screenshots: $(VENV)/developer tools ## take the README's pictures anew
+	@$(PY) -m tests.browser.screenshots $(ARGS)
+
+demo: $(VENV)/developer tools ## record the README's film anew
+	@$(PY) -m tests.browser.demo $(ARGS)
+
+clean: ## remove what can be made again; models and logs stay
+	@rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
