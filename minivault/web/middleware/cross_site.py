@@ -1,0 +1,103 @@
+"""Refuses requests that another site's page caused, GET included: a request here costs work.
+
+Browsers say in Sec-Fetch-Site who caused a request, and older ones in Origin; programs say neither.
+The table is that of the Fetch Metadata "resource isolation policy" (https://web.dev/fetch-metadata),
+only stricter: `same-site` is not enough, since every port of localhost is the same site.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from minivault.errors import Forbidden
+from minivault.web import problems
+from minivault.web.middleware.paths import below, route_path
+
+OTHER_SITE = (
+    "another site's page asked for this; if it may, start the server with --trusted-origin ORIGIN"
+)
+TYPED_IN = (
+    "an address that starts a generation does nothing when it is typed in or opened as a link; "
+    "open the page at / and write the prompt there, or use curl"
+)
+AHEAD = "nothing is done ahead of time: open the address itself"
+
+# Nothing happens at these, and other sites cannot read the answers: a plain link may lead here.
+HARMLESS = frozenset(
+    {
+        "/",
+        "/docs",
+        "/health",
+        "/metrics",
+        "/models",
+        "/openapi.json",
+        "/favicon.ico",
+        "/manifest.webmanifest",
+    }
+)
+
+
+class CrossSiteGuard:
+    """Lets through what the server's own pages, programs and trusted origins ask for; else 403.
+
+    Whatever is not known to be harmless is guarded, so that a new route is guarded by default.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        trusted: Iterable[str] = (),
+        refused: Callable[[str], None] = lambda reason: None,
+    ) -> None:
+        self.app = app
+        self.trusted = frozenset(origin.lower().rstrip("/") for origin in trusted)
+        self.refused = refused
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        reason = self._reason(scope) if scope["type"] == "http" else None
+        if reason is None:
+            return await self.app(scope, receive, send)
+        self.refused("cross_site")
+        await problems.answer(Forbidden(reason))(scope, receive, send)
+
+    def _reason(self, scope: Scope) -> str | None:
+        """Why the request is refused, or None."""
+        path = route_path(scope)
+        if _harmless(path, scope["method"]):
+            return None
+        headers = Headers(scope=scope)
+        if _ahead_of_time(headers):
+            return AHEAD
+        if not self._own_or_trusted(headers):
+            return OTHER_SITE
+        if below(path, "/generate") and _typed_in(headers):
+            return TYPED_IN
+        return None
+
+    def _own_or_trusted(self, headers: Headers) -> bool:
+        origin = ", ".join(headers.getlist("origin")).lower()
+        if origin in self.trusted:
+            return True
+        site = ", ".join(headers.getlist("sec-fetch-site"))
+        if site:
+            return site in ("same-origin", "none")
+        return not origin or origin.partition("://")[2] == headers.get("host", "").lower()
+
+
+def _harmless(path: str, method: str) -> bool:
+    reads = method in ("GET", "HEAD")
+    return path in HARMLESS or below(path, "/static") or (path == "/login" and reads)
+
+
+def _typed_in(headers: Headers) -> bool:
+    return headers.get("sec-fetch-site") == "none" and headers.get("sec-fetch-mode") == "navigate"
+
+
+def _ahead_of_time(headers: Headers) -> bool:
+    """Prefetch and prerender: Sec-Purpose, and the older names of it."""
+    purpose = " ".join(headers.get(name, "") for name in ("sec-purpose", "purpose", "x-moz"))
+    return "prefetch" in purpose or "prerender" in purpose

@@ -1,0 +1,43 @@
+"""Security headers on every answer; a route that needs another policy sets its own."""
+
+from __future__ import annotations
+
+from starlette.datastructures import MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from minivault.web.policies import PAGE_POLICY
+
+HEADERS = {
+    "Content-Security-Policy": PAGE_POLICY,
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+}
+
+
+class SecurityHeaders:
+    """Adds what is missing of `HEADERS`, and how long an answer may be kept."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return await self.app(scope, receive, send)
+
+        async def send_with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(raw=message.setdefault("headers", []))
+                for name, value in HEADERS.items():
+                    headers.setdefault(name, value)
+                headers.setdefault("Cache-Control", _cache(scope["path"]))
+            await send(message)
+
+        await self.app(scope, receive, send_with_headers)
+
+
+def _cache(path: str) -> str:
+    """Static files are asked for again but sent only if changed; everything else is not kept."""
+    return "no-cache" if path.startswith("/static/") else "no-store"

@@ -1,0 +1,126 @@
+"""Who needs which key: nobody on loopback unless one is set, nearly everybody off loopback."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from enum import Enum, auto
+from ipaddress import ip_address
+from urllib.parse import urlencode
+
+from starlette.datastructures import Headers
+from starlette.responses import HTMLResponse, RedirectResponse, Response
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from minivault.errors import Unauthorized
+from minivault.web import problems
+from minivault.web.keys import DESTINATIONS, Door, Keyring
+from minivault.web.middleware.paths import below, route_path
+
+NEEDS_KEY = "this needs a key: send it as Authorization: Bearer KEY, or log in at /login"
+NO_API_KEY = (
+    "this server is reached from other machines and has no key: start it with --api-key KEY"
+)
+NO_LOG_KEY = (
+    "the log is not shown to other machines without a key: start the server with --log-key KEY"
+)
+# A link from another site brings no SameSite=Strict cookie; the page's own reload does.
+RELOAD = '<!doctype html><meta http-equiv="refresh" content="0"><title>MiniVault</title>'
+
+
+class Need(Enum):
+    """What a route asks of a request."""
+
+    NOTHING = auto()  # the login form and static files
+    STATUS = auto()  # /health: open, but without a key only the status
+    API = auto()
+    INSIGHT = auto()  # /metrics, /models, /docs: off loopback a key even with --insecure
+    LOGS = auto()
+
+
+class KeyCheck:
+    """Lets requests in by Bearer token or cookie; else 401, or the login form for a person.
+
+    Sets `request.state.keyed`: whether details may be told, which `/health` asks.
+    `exposed` says that the server was bound off loopback; a connection that comes in on another
+    address than loopback counts as exposed anyway. `insecure` allows that without an API key.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        keyring: Keyring,
+        exposed: bool = False,
+        insecure: bool = False,
+        refused: Callable[[str], None] = lambda reason: None,
+    ) -> None:
+        self.app = app
+        self.keyring = keyring
+        self.exposed = exposed
+        self.insecure = insecure
+        self.refused = refused
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return await self.app(scope, receive, send)
+        need = needed(route_path(scope))
+        headers = Headers(scope=scope)
+        exposed = self.exposed or not _on_loopback(scope)
+        missing = self._missing(need, headers, exposed=exposed)
+        scope.setdefault("state", {})["keyed"] = missing is None
+        if missing is None or need is Need.STATUS:
+            return await self.app(scope, receive, send)
+        self.refused("key")
+        await self._refusal(scope, headers, missing)(scope, receive, send)
+
+    def _missing(self, need: Need, headers: Headers, *, exposed: bool) -> str | None:
+        """What the request lacks, as a sentence, or None."""
+        if need is Need.NOTHING:
+            return None
+        door = Door.API
+        if need is Need.LOGS and (exposed or self.keyring.guards(Door.LOGS)):
+            door = Door.LOGS
+        if self.keyring.guards(door):
+            return None if self.keyring.opens(door, headers) else NEEDS_KEY
+        if not exposed or (self.insecure and need is Need.API):
+            return None
+        return NO_LOG_KEY if door is Door.LOGS else NO_API_KEY
+
+    def _refusal(self, scope: Scope, headers: Headers, missing: str) -> Response:
+        path = route_path(scope)
+        reads_page = scope["method"] == "GET" and "text/html" in headers.get("accept", "")
+        if missing != NEEDS_KEY or path not in DESTINATIONS or not reads_page:
+            return problems.answer(Unauthorized(missing))
+        if headers.get("sec-fetch-site") in ("cross-site", "same-site"):
+            return HTMLResponse(RELOAD)
+        prefix = scope.get("root_path", "")
+        return RedirectResponse(f"{prefix}/login?{urlencode({'next': path})}", status_code=303)
+
+
+def needed(path: str) -> Need:
+    """What a path asks for; what is not named here asks for an API key."""
+    if path in ("/login", "/favicon.ico", "/manifest.webmanifest") or below(path, "/static"):
+        return Need.NOTHING
+    if path == "/health":
+        return Need.STATUS
+    if below(path, "/logs"):
+        return Need.LOGS
+    if path in ("/metrics", "/models", "/docs"):
+        return Need.INSIGHT
+    return Need.API
+
+
+def is_loopback(host: str) -> bool:
+    """Whether an address to bind is reached from this machine only."""
+    try:
+        address = ip_address(host.strip("[]"))
+    except ValueError:
+        return host.lower() == "localhost"
+    mapped = getattr(address, "ipv4_mapped", None)  # ::ffff:127.0.0.1, on a socket for both
+    return (mapped or address).is_loopback
+
+
+def _on_loopback(scope: Scope) -> bool:
+    """Whether the connection came in on a loopback address or a Unix socket."""
+    server = scope.get("server")
+    return server is None or server[1] is None or is_loopback(server[0])

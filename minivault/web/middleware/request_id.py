@@ -1,0 +1,61 @@
+"""Names every request, and writes one line about it: never its query, which holds prompts."""
+
+from __future__ import annotations
+
+import logging
+import re
+import time
+from urllib.parse import quote
+from uuid import uuid4
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+WELL_FORMED = re.compile(r"[A-Za-z0-9._-]{1,64}")
+LONGEST_PATH = 200
+
+access = logging.getLogger("minivault.access")
+
+
+class RequestId:
+    """Takes X-Request-Id over if it is well-formed, else makes one; it goes back and into the log.
+
+    Routes find it as `request.state.request_id`.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return await self.app(scope, receive, send)
+        request_id = _name(Headers(scope=scope))
+        scope.setdefault("state", {})["request_id"] = request_id
+        began = time.monotonic()
+        status = "-"
+
+        async def send_with_id(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = str(message["status"])
+                MutableHeaders(raw=message.setdefault("headers", []))["X-Request-Id"] = request_id
+            await send(message)
+
+        try:
+            await self.app(scope, receive, send_with_id)
+        finally:
+            milliseconds = (time.monotonic() - began) * 1000
+            path = _printable(scope["path"])
+            access.info(
+                "%s %s %s %.1f ms %s", scope["method"], path, status, milliseconds, request_id
+            )
+
+
+def _name(headers: Headers) -> str:
+    given = headers.get("x-request-id", "")
+    return given if WELL_FORMED.fullmatch(given) else uuid4().hex
+
+
+def _printable(path: str) -> str:
+    """A path that can neither break the line nor steer a terminal."""
+    return quote(path[:LONGEST_PATH], errors="replace")

@@ -1,0 +1,123 @@
+"""Every error that leaves by HTTP is written here, as application/problem+json (RFC 9457)."""
+
+from __future__ import annotations
+
+import json
+import logging
+import traceback
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any
+
+from pydantic import ValidationError
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import ExceptionHandler, Scope
+
+from minivault.errors import InvalidRequest, MiniVaultError, Unauthorized, Unavailable
+from minivault.schemas import Problem, field_errors
+
+MEDIA_TYPE = "application/problem+json"
+INTERNAL = "something went wrong in here; the server's log has it under this request's X-Request-Id"
+
+logger = logging.getLogger("minivault.web")
+
+
+def answer(error: MiniVaultError) -> Response:
+    """The answer for an error of the tree; its class decides status, title and headers."""
+    problem = Problem(
+        title=error.title, status=error.status, detail=error.detail, errors=_errors(error)
+    )
+    return _write(problem, _headers(error))
+
+
+def from_validation(error: ValidationError) -> Response:
+    """The answer for a validation error that got here, without the input: it may be a prompt."""
+    return answer(InvalidRequest(field_errors(error)))
+
+
+def from_http(error: HTTPException) -> Response:
+    """The answer for an error of the router: no such address, or not by this method."""
+    headers = dict(error.headers or {})
+    title = HTTPStatus(error.status_code).phrase
+    detail = error.detail
+    if error.status_code == HTTPStatus.NOT_FOUND:
+        detail = "there is nothing at this address; /docs lists what there is"
+    elif error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+        detail = f"this address takes {headers.get('Allow', 'other methods')}"
+    return _write(Problem(title=title, status=error.status_code, detail=detail), headers)
+
+
+def internal() -> Response:
+    """The answer for what nobody foresaw: no word of the inside."""
+    return _write(Problem(title=MiniVaultError.title, status=500, detail=INTERNAL))
+
+
+def log_unexpected(scope: Scope, error: BaseException) -> None:
+    """Logs where an unexpected error happened, and of what type each error in its chain is.
+
+    Their messages are left out: they may quote a prompt, as UnicodeEncodeError's does.
+    """
+    request_id = scope.get("state", {}).get("request_id", "-")
+    logger.error("request %s failed:\n%s", request_id, _trace(error))
+
+
+def _trace(error: BaseException) -> str:
+    parts: list[str] = []
+    seen: set[int] = set()
+    link: BaseException | None = error
+    while link is not None and id(link) not in seen:
+        seen.add(id(link))
+        frames = "".join(traceback.format_tb(link.__traceback__))
+        parts.append(f"{frames}{type(link).__module__}.{type(link).__qualname__}")
+        link = link.__cause__ or (None if link.__suppress_context__ else link.__context__)
+    return "\nwhile handling:\n".join(parts)
+
+
+def _errors(error: MiniVaultError) -> list[dict[str, str]] | None:
+    if not isinstance(error, InvalidRequest):
+        return None
+    return [{"field": each.field, "message": each.message} for each in error.errors]
+
+
+def _headers(error: MiniVaultError) -> dict[str, str]:
+    if isinstance(error, Unavailable):
+        return {"Retry-After": str(error.retry_after)}
+    if isinstance(error, Unauthorized):
+        return {"WWW-Authenticate": 'Bearer realm="MiniVault"'}
+    return {}
+
+
+def _write(problem: Problem, headers: Mapping[str, str] | None = None) -> Response:
+    content = json.dumps(problem.model_dump(exclude_none=True))
+    return Response(content, problem.status, headers, media_type=MEDIA_TYPE)
+
+
+async def _answer(request: Request, error: Exception) -> Response:
+    assert isinstance(error, MiniVaultError)
+    return answer(error)
+
+
+async def _from_validation(request: Request, error: Exception) -> Response:
+    assert isinstance(error, ValidationError)
+    return from_validation(error)
+
+
+async def _from_http(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    return from_http(error)
+
+
+async def _internal(request: Request, error: Exception) -> Response:
+    log_unexpected(request.scope, error)
+    return internal()
+
+
+# Starlette finds a handler by the MRO of what was raised.
+exception_handlers: Mapping[Any, ExceptionHandler] = {
+    MiniVaultError: _answer,
+    ValidationError: _from_validation,
+    HTTPException: _from_http,
+    Exception: _internal,
+}
