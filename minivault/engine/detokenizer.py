@@ -95,11 +95,11 @@ class WindowDetokenizer:
         self,
         decode: Callable[[Sequence[int]], str],
         *,
-        skipped: Container[int],
+        skipped: Callable[[int], bool],
         bytes_: Container[int],
         prompt: Sequence[int] = (),
     ) -> None:
-        """`skipped`: special tokens. `bytes_`: tokens that stand for one byte each.
+        """`skipped`: whether a token makes no text. `bytes_`: tokens that stand for one byte each.
 
         `prompt`: what the tokens continue. Its text is not repeated.
         """
@@ -110,7 +110,7 @@ class WindowDetokenizer:
         self._pending: list[int] = []
 
     def push(self, token_id: int) -> str:
-        if token_id in self._skipped:
+        if self._skipped(token_id):
             return ""
         self._pending.append(token_id)
         if token_id in self._bytes:
@@ -136,7 +136,7 @@ class WindowDetokenizer:
 
     def _last_said(self, tokens: Iterable[int]) -> list[int]:
         """The first of `tokens` that is neither special nor a byte."""
-        said = (each for each in tokens if each not in self._skipped and each not in self._bytes)
+        said = (each for each in tokens if not self._skipped(each) and each not in self._bytes)
         return list(islice(said, 1))
 
 

@@ -102,13 +102,17 @@ class Tokenizer:
         if isinstance(self._backend.decoder, decoders.ByteLevel):
             return ByteDetokenizer(self._token_bytes)
         return WindowDetokenizer(
-            self.decode, skipped=self._special, bytes_=self._bytes, prompt=prompt
+            self.decode, skipped=self._is_silent, bytes_=self._bytes, prompt=prompt
         )
 
     @cached_property
     def _some_word(self) -> list[int]:
         """Something for a token to follow, so that its leading space is not dropped."""
         return list(self._backend.encode("a", add_special_tokens=False).ids)
+
+    def _is_silent(self, token_id: int) -> bool:
+        """Special tokens make no text, nor do ids beyond the vocabulary (models are padded)."""
+        return token_id in self._special or self._backend.id_to_token(token_id) is None
 
     def _harmless(self, content: str) -> str:
         for name in self._names:
