@@ -1,0 +1,195 @@
+"""Files that belong to one user alone: how the vault opens, writes and syncs them."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import os
+import stat
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from minivault.errors import CannotStart
+
+_SAFE = os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY
+
+
+class NotPrivate(OSError):
+    """A link, another user's file or no plain file stands where a private file should be."""
+
+
+class SyncFailed(OSError):
+    """fsync failed: what the kernel still holds may be gone, and a second try may lie."""
+
+
+class Folder:
+    """An open folder of private files (mode 0700, files 0600); names are relative to it."""
+
+    def __init__(self, path: Path) -> None:
+        """Opens the folder, and makes it if needed. Raises CannotStart, which says why."""
+        self.path = path.absolute()
+        try:
+            os.makedirs(self.path, mode=0o700, exist_ok=True)
+            self.fd = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except OSError as error:
+            raise CannotStart(
+                f"the log folder {self.path} cannot be used: {reason(error)}"
+            ) from error
+        try:
+            self._claim()
+        except OSError as error:
+            os.close(self.fd)
+            raise CannotStart(
+                f"the log folder {self.path} cannot be used: {reason(error)}"
+            ) from error
+
+    def _claim(self) -> None:
+        info = os.fstat(self.fd)
+        if info.st_uid != os.geteuid():
+            raise NotPrivate(errno.EPERM, "it belongs to another user")
+        if stat.S_IMODE(info.st_mode) != 0o700:
+            os.fchmod(self.fd, 0o700)
+
+    def close(self) -> None:
+        os.close(self.fd)
+
+    def sync(self) -> None:
+        """Makes names durable: what was created, renamed or removed."""
+        os.fsync(self.fd)
+
+    def names(self) -> list[str]:
+        return sorted(os.listdir(self.fd))
+
+    def stat(self, name: str) -> os.stat_result | None:
+        try:
+            return os.stat(name, dir_fd=self.fd, follow_symlinks=False)
+        except FileNotFoundError:
+            return None
+
+    def open(self, name: str, flags: int = os.O_RDONLY) -> int:
+        """Opens a file that is there. Raises NotPrivate for links, foreign owners and such."""
+        descriptor = os.open(name, flags | _SAFE, dir_fd=self.fd)
+        try:
+            require_private(descriptor, name)
+        except OSError:
+            os.close(descriptor)
+            raise
+        return descriptor
+
+    def create(self, name: str) -> int:
+        """Makes a file that must not be there yet, for appending; its name is durable."""
+        flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_EXCL
+        descriptor = os.open(name, flags | _SAFE, 0o600, dir_fd=self.fd)
+        try:
+            os.fchmod(descriptor, 0o600)  # whatever the umask says
+            self.sync()
+        except OSError:
+            os.close(descriptor)
+            raise
+        return descriptor
+
+    def append(self, name: str) -> int:
+        """Opens a file for appending, and makes it if needed."""
+        try:
+            return self.create(name)
+        except FileExistsError:
+            return self.open(name, os.O_RDWR | os.O_APPEND)
+
+    def read(self, name: str) -> bytes:
+        with open(self.open(name), "rb") as file:
+            return file.read()
+
+    def replace(self, name: str, data: bytes) -> None:
+        """Puts `data` under `name` in one step: a reader sees the old or the new, never half."""
+        temporary = f".{name}.new"
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(temporary, dir_fd=self.fd)
+        with open(self.create(temporary), "wb") as file:
+            file.write(data)
+            file.flush()
+            sync(file.fileno())
+        self.rename(temporary, name)
+
+    def rename(self, old: str, new: str) -> None:
+        os.rename(old, new, src_dir_fd=self.fd, dst_dir_fd=self.fd)
+        self.sync()
+
+    def remove(self, name: str) -> None:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(name, dir_fd=self.fd)
+
+
+class Lock:
+    """The lock that all processes on one log take in turn (flock: the kernel frees it on death)."""
+
+    def __init__(self, folder: Folder, name: str = ".lock") -> None:
+        self._fd = folder.append(name)
+
+    @contextlib.contextmanager
+    def held(self) -> Iterator[None]:
+        fcntl.flock(self._fd, fcntl.LOCK_EX)
+        try:
+            yield
+        finally:
+            fcntl.flock(self._fd, fcntl.LOCK_UN)
+
+    def close(self) -> None:
+        os.close(self._fd)
+
+
+def try_lock(descriptor: int) -> bool:
+    """Locks an open file unless another process has it locked."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def require_private(descriptor: int, name: str) -> None:
+    """Raises NotPrivate unless this is a plain file of ours with one name; takes others' rights."""
+    info = os.fstat(descriptor)
+    if not stat.S_ISREG(info.st_mode):
+        raise NotPrivate(errno.EPERM, f"{name} is not a plain file")
+    if info.st_nlink > 1:
+        raise NotPrivate(errno.EPERM, f"{name} has a second name (a hard link)")
+    if info.st_uid != os.geteuid():
+        raise NotPrivate(errno.EPERM, f"{name} belongs to another user")
+    if info.st_mode & 0o077:
+        os.fchmod(descriptor, 0o600)
+
+
+def write_whole(descriptor: int, data: bytes, size: int) -> None:
+    """Appends with one write(2), all or nothing: a short write is cut off again.
+
+    `size` is the file's size before. Raises OSError.
+    """
+    try:
+        written = os.write(descriptor, data)
+        if written != len(data):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    except OSError:
+        # If this fails as well, whoever takes the lock next finds the torn tail and cuts it.
+        with contextlib.suppress(OSError):
+            os.ftruncate(descriptor, size)
+        raise
+
+
+def sync(descriptor: int) -> None:
+    """Makes a file's data durable. Raises SyncFailed, after which nothing of it can be trusted."""
+    try:
+        if sys.platform == "darwin":  # where fsync alone stops at the drive's cache
+            fcntl.fcntl(descriptor, fcntl.F_FULLFSYNC)
+        else:
+            os.fdatasync(descriptor)
+    except OSError as error:
+        raise SyncFailed(error.errno, error.strerror) from error
+
+
+def reason(error: OSError) -> str:
+    """What went wrong, in the words of the system."""
+    if error.errno == errno.ELOOP:
+        return f"{error.filename} is a symbolic link"
+    return error.strerror or str(error)

@@ -1,0 +1,167 @@
+"""Reading the log: by place, by generation, newest first; needs no server and no index.
+
+Sequence numbers rise with the offset in a file, so a record is found by halving the file, and a
+page of the newest by reading from the end: a log of a million lines answers at once.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import mmap
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from minivault.errors import NotFound
+from minivault.vault.record import Record
+from minivault.vault.segments import Segment, end_of_lines, lines_backwards, place, segments
+
+_WINDOW = 2**26  # bytes searched at once: other threads run in between
+
+Predicate = Callable[[Record], bool]
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Some records, newest first. `before` continues: None where nothing older is left."""
+
+    records: list[Record]
+    before: int | None
+
+
+class Reader:
+    """The log in a folder, as it is at the moment of each call. Any thread; writes nothing."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def segments(self) -> list[Segment]:
+        """The log's files, oldest first; none where there is no log."""
+        try:
+            return segments(self.folder)
+        except FileNotFoundError:
+            return []
+
+    def last_seq(self) -> int:
+        """The newest record's sequence number, 0 if there is none."""
+        return next((record.seq for record in self.backwards()), 0)
+
+    def get(self, seq: int) -> Record:
+        """The record at one place. Raises NotFound."""
+        for segment in reversed(self.segments()):
+            if segment.first <= seq:
+                line = _line_at(segment, seq)
+                if line is not None:
+                    return Record.parse(line)
+                break
+        raise NotFound(f"there is no record {seq}")
+
+    def backwards(self, before: int | None = None) -> Iterator[Record]:
+        """The records older than record `before`, newest first."""
+        for line in self.lines_backwards(before):
+            yield Record.parse(line)
+
+    def lines_backwards(self, before: int | None = None) -> Iterator[bytes]:
+        """The lines of the records older than record `before`, newest first."""
+        for segment in reversed(self.segments()):
+            if before is None:
+                yield from segment.lines_backwards()
+            elif segment.first < before:
+                yield from _lines_before(segment, before)
+
+    def forwards(self, after: int = 0) -> Iterator[bytes]:
+        """The lines of the records newer than record `after`, oldest first."""
+        found = self.segments()
+        for segment, following in zip(found, [*found[1:], None], strict=True):
+            if following is None or following.first > after + 1:
+                yield from _lines_from(segment, after + 1)
+
+    def page(
+        self,
+        *,
+        before: int | None = None,
+        limit: int = 50,
+        matches: Predicate | None = None,
+        at_most: int = 20_000,
+    ) -> Page:
+        """The newest `limit` records that match, looking at no more than `at_most` records."""
+        found: list[Record] = []
+        for looked, record in enumerate(self.backwards(before), 1):
+            if matches is None or matches(record):
+                found.append(record)
+            if len(found) == limit or looked == at_most:
+                return Page(found, record.seq if record.seq > 1 else None)
+        return Page(found, None)
+
+    def find(self, id: str) -> list[Record]:
+        """The records of one generation, newest first; compressed files are not searched."""
+        needle = b'"id":"%s"' % id.encode("ascii", "replace")
+        found: list[Record] = []
+        for segment in reversed(self.segments()):
+            if not segment.is_compressed:
+                found += (each for each in _search(segment, needle) if each.id == id)
+        return found
+
+
+def _search(segment: Segment, needle: bytes) -> Iterator[Record]:
+    """The records whose lines hold `needle`, last first."""
+    with segment.open() as file, contextlib.suppress(ValueError):  # an empty file cannot be mapped
+        mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        with mapped:
+            end = mapped.rfind(b"\n") + 1
+            while end > 0:
+                start = max(0, end - _WINDOW)
+                at = mapped.rfind(needle, start, end)
+                if at < 0:
+                    end = start + len(needle) - 1 if start else 0
+                    continue
+                first = mapped.rfind(b"\n", 0, at) + 1
+                yield Record.parse(mapped[first : mapped.find(b"\n", at)])
+                end = first
+
+
+def _line_at(segment: Segment, seq: int) -> bytes | None:
+    line = next(_lines_from(segment, seq), b"")
+    return line if place(line)[0] == seq else None
+
+
+def _lines_from(segment: Segment, seq: int) -> Iterator[bytes]:
+    """The whole lines from record `seq` on."""
+    with segment.open() as file:
+        if not segment.is_compressed:
+            file.seek(_offset(file.fileno(), seq))
+        for line in file:
+            if line.endswith(b"\n") and place(line[:-1])[0] >= seq:
+                yield line[:-1]
+
+
+def _lines_before(segment: Segment, seq: int) -> Iterator[bytes]:
+    """The lines before record `seq`, last first."""
+    if segment.is_compressed:
+        yield from (line for line in segment.lines_backwards() if place(line)[0] < seq)
+        return
+    with segment.open() as file:
+        for _, line in lines_backwards(file.fileno(), _offset(file.fileno(), seq)):
+            yield line
+
+
+def _offset(descriptor: int, seq: int) -> int:
+    """Where record `seq` or, if it is not there, the next one begins: found by halving."""
+    low, high = 0, end_of_lines(descriptor, os.fstat(descriptor).st_size)
+    while low < high:
+        start, line = _line_around(descriptor, (low + high) // 2)
+        if place(line)[0] < seq:
+            low = start + len(line) + 1
+        else:
+            high = start
+    return low
+
+
+def _line_around(descriptor: int, position: int) -> tuple[int, bytes]:
+    """The line that has the byte at `position`, and where it begins."""
+    start = end_of_lines(descriptor, position)
+    line = b""
+    while b"\n" not in line:
+        line += os.pread(descriptor, 2**14, start + len(line))
+    return start, line[: line.index(b"\n")]

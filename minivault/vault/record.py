@@ -1,0 +1,242 @@
+"""The record: one line of the log, how it is written and how it is read."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+GENESIS = "0" * 64  # what the first line names as its predecessor
+
+# Readers that know only the first three fields are served; seq and prev come after the last one.
+ORDER = (
+    "timestamp",
+    "prompt",
+    "response",
+    "id",
+    "finish_reason",
+    "model",
+    "engine",
+    "params",
+    "seed",
+    "usage",
+    "timings",
+    "events",
+    "client",
+    "messages",
+    "continues",
+    "replays",
+    "error",
+    "logprobs",
+    "withheld",
+    "salt",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Begin:
+    """All that is known when a request is accepted.
+
+    `timestamp` is the time of acceptance, now if absent. `continues` is the generation id that
+    this one goes on with, `replays` the sequence number of the record that it makes again.
+    """
+
+    id: str
+    prompt: str
+    params: Mapping[str, Any]
+    seed: int
+    client: str
+    model: Mapping[str, Any]
+    engine: Mapping[str, Any]
+    timestamp: str | None = None
+    messages: list[dict[str, Any]] | None = None
+    continues: str | None = None
+    replays: int | None = None
+
+    def fields(self) -> dict[str, Any]:
+        """The fields of the record that are known now."""
+        known: dict[str, Any] = {
+            "timestamp": self.timestamp or now(),
+            "prompt": self.prompt,
+            "id": self.id,
+            "model": dict(self.model),
+            "engine": dict(self.engine),
+            "params": dict(self.params),
+            "seed": self.seed,
+            "client": str(self.client),
+        }
+        optional = {
+            "messages": self.messages,
+            "continues": self.continues,
+            "replays": self.replays,
+        }
+        return known | {name: value for name, value in optional.items() if value is not None}
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a generation ended. `events` counts all its events, the last one included."""
+
+    response: str
+    finish_reason: str
+    usage: Mapping[str, Any]
+    timings: Mapping[str, Any]
+    events: int
+    error: Mapping[str, Any] | None = None
+    logprobs: list[Any] | None = None
+
+    def fields(self) -> dict[str, Any]:
+        """The fields of the record that the end adds."""
+        known: dict[str, Any] = {
+            "response": self.response,
+            "finish_reason": str(self.finish_reason),
+            "usage": dict(self.usage),
+            "timings": dict(self.timings),
+            "events": self.events,
+        }
+        optional = {"error": self.error, "logprobs": self.logprobs}
+        return known | {name: value for name, value in optional.items() if value is not None}
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One line of the log as it was read: its place, its hash, its fields."""
+
+    seq: int
+    hash: str
+    fields: Mapping[str, Any] = field(repr=False)
+
+    @classmethod
+    def parse(cls, line: bytes) -> Record:
+        """Reads a line (without its newline). Raises ValueError for what is no record."""
+        fields = json.loads(line)
+        if not isinstance(fields, dict) or not isinstance(fields.get("seq"), int):
+            raise ValueError("not a record")
+        return cls(fields["seq"], line_hash(line), fields)
+
+    @property
+    def timestamp(self) -> str:
+        return str(self.fields.get("timestamp", ""))
+
+    @property
+    def id(self) -> str | None:
+        return self.fields.get("id")
+
+    @property
+    def prompt(self) -> str | None:
+        """None where the text was redacted or never stored."""
+        return self.fields.get("prompt")
+
+    @property
+    def response(self) -> str | None:
+        """None where the text was redacted or never stored."""
+        return self.fields.get("response")
+
+    @property
+    def finish_reason(self) -> str | None:
+        return self.fields.get("finish_reason")
+
+    @property
+    def model(self) -> Mapping[str, Any]:
+        return self.fields.get("model") or {}
+
+    @property
+    def engine(self) -> Mapping[str, Any]:
+        return self.fields.get("engine") or {}
+
+    @property
+    def params(self) -> Mapping[str, Any]:
+        return self.fields.get("params") or {}
+
+    @property
+    def usage(self) -> Mapping[str, Any]:
+        return self.fields.get("usage") or {}
+
+    @property
+    def seed(self) -> int | None:
+        return self.fields.get("seed")
+
+    @property
+    def events(self) -> int:
+        """How many events the generation had; the number of the last one is one less."""
+        return int(self.fields.get("events", 0))
+
+    @property
+    def is_redacted(self) -> bool:
+        return "redacted" in self.fields
+
+    @property
+    def is_redaction(self) -> bool:
+        """Whether this line only tells that another one was redacted."""
+        return "redacts" in self.fields
+
+    @property
+    def is_withheld(self) -> bool:
+        """Whether only lengths and keyed hashes of the text were stored."""
+        return "withheld" in self.fields
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether prompt and response are there."""
+        return isinstance(self.prompt, str) and isinstance(self.response, str)
+
+
+def now() -> str:
+    """The time as records have it: UTC, milliseconds."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def new_salt() -> str:
+    """The random name of a record; it also keeps a redacted text from being guessed by its hash."""
+    return secrets.token_hex(16)
+
+
+def line_hash(line: bytes) -> str:
+    """The SHA-256 of a line's bytes without its newline, in hexadecimal."""
+    return hashlib.sha256(line).hexdigest()
+
+
+def dump(fields: Mapping[str, Any]) -> bytes:
+    """The one way in which records are written: ASCII JSON, no blanks, on one line.
+
+    Lone surrogates become U+FFFD, and numbers that JSON does not have become null.
+    """
+    try:
+        text = json.dumps(fields, allow_nan=False, separators=(",", ":"))
+    except ValueError:
+        text = json.dumps(_cleaned(fields), allow_nan=False, separators=(",", ":"))
+    if "\\ud" in text:  # a surrogate pair, or half of one
+        text = json.dumps(_cleaned(fields), allow_nan=False, separators=(",", ":"))
+    return text.encode("ascii")
+
+
+def render(fields: Mapping[str, Any]) -> bytes:
+    """A record's line as far as it is known before its place in the chain is."""
+    return dump({name: fields[name] for name in ORDER if name in fields})[:-1]
+
+
+def link(seq: int, prev: str) -> bytes:
+    """How the line at place `seq` ends; inside a JSON string its quotes would be escaped."""
+    return b',"seq":%d,"prev":"%s"}' % (seq, prev.encode("ascii"))
+
+
+def clean(text: str) -> str:
+    """The text with its lone surrogates replaced by U+FFFD; everything else stays as it is."""
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
+def _cleaned(value: Any) -> Any:
+    if isinstance(value, str):
+        return clean(value)
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, Mapping):
+        return {name: _cleaned(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_cleaned(item) for item in value]
+    return value
