@@ -17,18 +17,25 @@ def load_runner(
     dtype: Dtype = "auto",
     device: Device = "auto",
     threads: int | None = None,
+    max_running: int = 32,
     prefix_memory: int = 0,
 ) -> Runner:
     """Loads a model's weights. Takes the calling thread as long as it takes.
 
-    `threads`: of the model; None leaves torch's choice. `prefix_memory`: bytes for prefilled
-    beginnings that are kept. Raises ModelUnusable.
+    `threads`: of the model; None leaves torch's choice. `max_running`: how many sequences it may
+    hold at once. `prefix_memory`: bytes for prefilled beginnings that are kept. Raises
+    ModelUnusable.
     """
     from minivault.engine.runners.gpt2 import Gpt2Runner
 
     try:
         return Gpt2Runner(
-            folder, dtype=dtype, device=device, threads=threads, prefix_memory=prefix_memory
+            folder,
+            dtype=dtype,
+            device=device,
+            threads=threads,
+            max_running=max_running,
+            prefix_memory=prefix_memory,
         )
     except Unsupported:
         from minivault.engine.runners.any import AnyRunner

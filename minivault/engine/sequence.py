@@ -90,6 +90,11 @@ class Sequence:
         self.cancelled = False
 
     @property
+    def last_token(self) -> int:
+        """The token that the next decode feeds: the last one drawn, or the prompt's last."""
+        return self.generated[-1] if self.generated else self.prompt[-1]
+
+    @property
     def most_tokens(self) -> int:
         """How many tokens it can come to hold: the prompt and all that may be drawn."""
         return len(self.prompt) + self.params.max_tokens

@@ -18,7 +18,7 @@ class Unsupported(Exception):
 class Runner(Protocol):
     """Computes logits for sequences; every method is called by one thread at a time.
 
-    A sequence goes through `prefill` (until it returns logits), any number of `decode`, and one
+    A sequence goes through `prefill` (until it returns True), any number of `decode`, and one
     `release`, which may come at any time, also after a method raised. What a runner keeps for a
     sequence stands in `sequence.cache`, which is None at first and after `release`.
 
@@ -41,18 +41,20 @@ class Runner(Protocol):
         """For how many tokens to charge a sequence that may grow to `tokens`."""
         ...
 
-    def prefill(self, sequence: seq.Sequence) -> Tensor | None:
-        """Computes the next part of the prompt: float32 logits (vocabulary,) when it is whole.
+    def prefill(self, sequence: seq.Sequence) -> bool:
+        """Computes the next part of the prompt but its last token; True once nothing is left.
 
-        None means: call again. The parts are cut at positions that depend on the prompt alone.
+        The last token is always left to `decode`, whose logits give the first token. False means:
+        call again. The parts are cut at positions that depend on the prompt alone. A prompt of one
+        token has nothing to prefill.
         """
         ...
 
     def decode(self, sequences: Sequence[seq.Sequence]) -> Tensor:
         """One more position for each: float32 logits (rows, vocabulary), in the given order.
 
-        Takes each sequence's last generated token. The engine never passes an empty list, and the
-        tensor may be reused by the next call.
+        Feeds each sequence's `last_token`. The engine never passes an empty list, may change the
+        logits in place, and is through with them when it calls again.
         """
         ...
 
