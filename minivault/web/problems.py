@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.routing import Match, Route
 from starlette.types import ExceptionHandler, Scope
 
 from minivault.errors import InvalidRequest, MiniVaultError, Unauthorized, Unavailable
@@ -37,16 +38,17 @@ def from_validation(error: ValidationError) -> Response:
     return answer(InvalidRequest(field_errors(error)))
 
 
-def from_http(error: HTTPException) -> Response:
+def from_http(error: HTTPException, scope: Scope) -> Response:
     """The answer for an error of the router: no such address, or not by this method."""
+    status = HTTPStatus(error.status_code)
     headers = dict(error.headers or {})
-    title = HTTPStatus(error.status_code).phrase
     detail = error.detail
-    if error.status_code == HTTPStatus.NOT_FOUND:
+    if status is HTTPStatus.NOT_FOUND:
         detail = "there is nothing at this address; /docs lists what there is"
-    elif error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
-        detail = f"this address takes {headers.get('Allow', 'other methods')}"
-    return _write(Problem(title=title, status=error.status_code, detail=detail), headers)
+    elif status is HTTPStatus.METHOD_NOT_ALLOWED:
+        headers["Allow"] = ", ".join(_methods(scope))
+        detail = f"this address takes {headers['Allow']}"
+    return _write(Problem(title=status.phrase.capitalize(), status=status, detail=detail), headers)
 
 
 def internal() -> Response:
@@ -73,6 +75,13 @@ def _trace(error: BaseException) -> str:
         parts.append(f"{frames}{type(link).__module__}.{type(link).__qualname__}")
         link = link.__cause__ or (None if link.__suppress_context__ else link.__context__)
     return "\nwhile handling:\n".join(parts)
+
+
+def _methods(scope: Scope) -> list[str]:
+    """Every method of an address: it may be several routes, and Starlette looks at the first."""
+    routes = [route for route in scope["app"].routes if isinstance(route, Route)]
+    matching = [route for route in routes if route.matches(scope)[0] is not Match.NONE]
+    return sorted({method for route in matching for method in route.methods or ()})
 
 
 def _errors(error: MiniVaultError) -> list[dict[str, str]] | None:
@@ -106,7 +115,7 @@ async def _from_validation(request: Request, error: Exception) -> Response:
 
 async def _from_http(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    return from_http(error)
+    return from_http(error, request.scope)
 
 
 async def _internal(request: Request, error: Exception) -> Response:

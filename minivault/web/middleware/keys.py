@@ -40,7 +40,8 @@ class Need(Enum):
 class KeyCheck:
     """Lets requests in by Bearer token or cookie; else 401, or the login form for a person.
 
-    Sets `request.state.keyed`: whether details may be told, which `/health` asks.
+    Sets `request.state.keyed`, whether details may be told, which `/health` asks, and
+    `request.state.caller`, a name for the key that came, or "".
     `exposed` says that the server was bound off loopback; a connection that comes in on another
     address than loopback counts as exposed anyway. `insecure` allows that without an API key.
     """
@@ -66,22 +67,26 @@ class KeyCheck:
         need = needed(route_path(scope))
         headers = Headers(scope=scope)
         exposed = self.exposed or not _on_loopback(scope)
-        missing = self._missing(need, headers, exposed=exposed)
-        scope.setdefault("state", {})["keyed"] = missing is None
+        door = self._door(need, exposed=exposed)
+        caller = self.keyring.caller(door, headers)
+        missing = None if caller else self._missing(need, door, exposed=exposed)
+        scope.setdefault("state", {}).update(keyed=missing is None, caller=caller or "")
         if missing is None or need is Need.STATUS:
             return await self.app(scope, receive, send)
         self.refused("key")
         await self._refusal(scope, headers, missing)(scope, receive, send)
 
-    def _missing(self, need: Need, headers: Headers, *, exposed: bool) -> str | None:
-        """What the request lacks, as a sentence, or None."""
+    def _door(self, need: Need, *, exposed: bool) -> Door:
+        """The log has a door of its own as soon as there is a key to it, or others can reach it."""
+        own_door = exposed or self.keyring.guards(Door.LOGS)
+        return Door.LOGS if need is Need.LOGS and own_door else Door.API
+
+    def _missing(self, need: Need, door: Door, *, exposed: bool) -> str | None:
+        """What a request without a key lacks, as a sentence, or None."""
         if need is Need.NOTHING:
             return None
-        door = Door.API
-        if need is Need.LOGS and (exposed or self.keyring.guards(Door.LOGS)):
-            door = Door.LOGS
         if self.keyring.guards(door):
-            return None if self.keyring.opens(door, headers) else NEEDS_KEY
+            return NEEDS_KEY
         if not exposed or (self.insecure and need is Need.API):
             return None
         return NO_LOG_KEY if door is Door.LOGS else NO_API_KEY
