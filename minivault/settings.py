@@ -18,7 +18,11 @@ class Settings(BaseSettings):
     """Read from `MINIVAULT_…` variables and `.env`; the command line overrides both."""
 
     model_config = SettingsConfigDict(
-        env_prefix="MINIVAULT_", env_file=".env", extra="ignore", hide_input_in_errors=True
+        env_prefix="MINIVAULT_",
+        env_file=".env",
+        env_ignore_empty=True,
+        extra="ignore",
+        hide_input_in_errors=True,
     )
 
     host: str = Field("127.0.0.1", description="Address to listen on; off loopback it needs a key.")
@@ -100,7 +104,14 @@ def _listed(value: object, *, read_files: bool) -> object:
     found: list[object] = []
     for item in items:
         if read_files and isinstance(item, str) and item.startswith("@"):
-            found += Path(item[1:]).read_text(encoding="utf-8").split()
+            found += _read_words(Path(item[1:]))
         elif item:
             found.append(item.strip() if isinstance(item, str) else item)
     return found
+
+
+def _read_words(path: Path) -> list[str]:
+    try:
+        return path.read_text(encoding="utf-8").split()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(f"cannot read {path}: {error}") from error
