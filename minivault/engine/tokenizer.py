@@ -28,7 +28,13 @@ gives the same tokens again.
 """
 
 # tokenizer.json says all that transformers would make of a GPT-2 folder that names one of these.
-_PLAIN_CLASSES = (None, "GPT2Tokenizer", "GPT2TokenizerFast", "PreTrainedTokenizerFast")
+_PLAIN_CLASSES = (
+    None,
+    "GPT2Tokenizer",
+    "GPT2TokenizerFast",
+    "PreTrainedTokenizerFast",
+    "TokenizersBackend",
+)
 _ZERO_WIDTH_SPACE = "\u200b"
 
 
