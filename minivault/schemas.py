@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from enum import StrEnum
-from typing import Annotated, Any, Literal, NoReturn
+from typing import Annotated, Any, Literal
 
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -12,6 +12,12 @@ from minivault.errors import FieldError, InvalidRequest, MalformedRequest
 
 MAX_SEED = 2**53 - 1
 KEY_PATTERN = r"^[A-Za-z0-9_-]{8,64}$"
+
+_MESSAGES = {
+    "extra_forbidden": "is no field of a request; /docs lists them",
+    "finite_number": "must be a number, and neither infinite nor NaN",
+    "string_unicode": "holds half a surrogate pair, which is no text",
+}
 
 StopString = Annotated[str, Field(min_length=1, max_length=1000)]
 
@@ -182,7 +188,6 @@ def parse_body(body: bytes) -> GenerateRequest:
         data = json.loads(
             body.decode("utf-8"),
             object_pairs_hook=_without_duplicates,
-            parse_constant=_refuse_constant,
         )
     except InvalidRequest:
         raise
@@ -225,7 +230,7 @@ def field_errors(error: ValidationError) -> list[FieldError]:
     found = []
     for item in error.errors(include_input=False, include_url=False, include_context=False):
         names = [str(part) for part in item["loc"]]
-        message = item["msg"].removeprefix("Value error, ")
+        message = _MESSAGES.get(item["type"]) or item["msg"].removeprefix("Value error, ")
         found.append(FieldError(_printable(".".join(names) or "request"), message))
     return found
 
@@ -248,10 +253,6 @@ def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
             raise InvalidRequest([FieldError(_printable(name), "given more than once")])
         result[name] = value
     return result
-
-
-def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is not JSON")
 
 
 def _printable(name: str) -> str:

@@ -14,6 +14,11 @@ from minivault.schemas import FinishReason
 _WORDS = re.compile(r"\s*\S+|\s+$")
 
 
+def _words(prompt: str) -> list[str]:
+    """The words, each with the white space before it, the first one too."""
+    return _WORDS.findall(prompt if prompt[:1].isspace() else f" {prompt}")
+
+
 class EchoBackend:
     """Repeats the words of the prompt until `max_tokens`, one token a word.
 
@@ -34,10 +39,10 @@ class EchoBackend:
         )
 
     def count_tokens(self, prompt: str) -> int:
-        return len(_WORDS.findall(prompt))
+        return len(_words(prompt))
 
     async def generate(self, request: Request) -> AsyncGenerator[Piece | Finish, None]:
-        words = _WORDS.findall(request.prompt)
+        words = _words(request.prompt)
         start = random.Random(request.seed).randrange(len(words))
         for step in range(request.max_tokens):
             await asyncio.sleep(self._delay)

@@ -1,0 +1,117 @@
+"""Puts the web application together: routes, middleware, lifespan; uvicorn imports `app`."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+import sys
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractAsyncContextManager
+from types import FrameType
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.routing import BaseRoute, Mount
+from starlette.staticfiles import StaticFiles
+from starlette.templating import Jinja2Templates
+
+from minivault.errors import CannotStart, ChainBroken
+from minivault.resources import resource
+from minivault.service import Service
+from minivault.settings import Settings
+from minivault.vault.secret import derive
+from minivault.web import generate, health
+from minivault.web.keys import Keyring, login_routes
+from minivault.web.middleware import protection
+from minivault.web.middleware.audit import AuditMiddleware
+from minivault.web.problems import exception_handlers
+
+
+def create_app(settings: Settings, service: Service | None = None) -> Starlette:
+    """The whole application. Raises CannotStart where the settings cannot be served."""
+    service = service or Service(settings)
+    service.prepare()
+    keyring = Keyring(
+        api=settings.api_key,
+        logs=settings.log_key,
+        secret=derive(service.secret, "minivault cookie"),
+    )
+    app = Starlette(
+        routes=_routes(keyring),
+        middleware=[
+            *protection(settings, keyring, refused=service.metrics.refused),
+            Middleware(AuditMiddleware, service=service),
+        ],
+        exception_handlers=dict(exception_handlers),
+        lifespan=_lifespan(service),
+    )
+    app.state.service = service
+    return app
+
+
+def _routes(keyring: Keyring) -> list[BaseRoute]:
+    templates = Jinja2Templates(directory=resource("templates"))
+    return [
+        *generate.routes,
+        *health.routes,
+        *login_routes(keyring, templates),
+        Mount("/static", StaticFiles(directory=resource("static")), name="static"),
+    ]
+
+
+def _lifespan(service: Service) -> Callable[[Starlette], AbstractAsyncContextManager[None]]:
+    @contextlib.asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncIterator[None]:
+        await service.start()
+        try:
+            with _drain_on_signal(service):
+                yield
+        finally:
+            await service.close()
+
+    return lifespan
+
+
+@contextlib.contextmanager
+def _drain_on_signal(service: Service) -> Iterator[None]:
+    """Learns of the end before the streams do: uvicorn tells its application only after them.
+
+    `minivault serve` knows by itself; this is for `uvicorn minivault.app:app`.
+    """
+    loop = asyncio.get_running_loop()
+    before: dict[int, Any] = {}
+    draining: list[asyncio.Task[None]] = []
+
+    def drain(number: int, frame: FrameType | None) -> None:
+        service.drain()
+        loop.call_soon_threadsafe(lambda: draining.append(loop.create_task(service.drained())))
+        before[number](number, frame)
+
+    try:
+        for each in (signal.SIGINT, signal.SIGTERM):
+            if callable(handler := signal.getsignal(each)):
+                before[each] = handler
+                signal.signal(each, drain)
+    except ValueError:
+        pass  # not the main thread: whoever runs us there ends us without signals
+    try:
+        yield
+    finally:
+        with contextlib.suppress(ValueError):
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+def __getattr__(name: str) -> Starlette:
+    """`app` is made when it is asked for, so that importing this module reads no environment."""
+    if name != "app":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    try:
+        application = create_app(Settings())
+    except (CannotStart, ChainBroken) as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise SystemExit(3) from None
+    globals()["app"] = application
+    return application

@@ -1,0 +1,251 @@
+"""A generation: one accepted request and the append-only list of its events."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any
+
+from minivault.backends.base import Logprobs, Piece, Request, TokenLogprob
+from minivault.errors import MiniVaultError
+from minivault.generations.audit import Audit
+from minivault.schemas import Client, FinishReason, GenerateRequest
+from minivault.vault import Entry
+
+#: Ends after which the same text can be made again and go on.
+UNFINISHED = frozenset({FinishReason.DISCONNECTED, FinishReason.INTERRUPTED})
+
+
+class State(Enum):
+    """The life of a generation, in order; RUNNING can fall back to WAITING."""
+
+    ACCEPTING = "accepting"  # its begin is not on disk yet
+    WAITING = "waiting"
+    RUNNING = "running"
+    ENDED = "ended"
+
+
+class Irreproducible(MiniVaultError):
+    """A text was made again, and came out differently."""
+
+    title = "Not reproducible"
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One event; `name` None is a piece of text. Only numbered ones have an id on the wire."""
+
+    name: str | None
+    data: dict[str, Any]
+    numbered: bool = True
+
+    @property
+    def text(self) -> str:
+        """The text of a piece; empty for every other event."""
+        return str(self.data["text"]) if self.name is None else ""
+
+
+@dataclass(slots=True, eq=False)
+class Generation:
+    """One accepted request, its state and its events. Lives in the event loop's thread only."""
+
+    id: str
+    asked: GenerateRequest | None  # None: made from a record
+    caller: str
+    client: Client
+    audit: Audit
+    continuations: int = 0  # how often it was continued, this time included
+    replays: int | None = None  # the record's seq
+    expected: str = ""  # what our log says was said; nothing is shown before it has been made again
+    state: State = State.ACCEPTING
+    request: Request | None = None  # known once accepted
+    prompt_tokens: int | None = None
+    entry: Entry | None = None
+    events: list[Event] = field(default_factory=list)
+    text: str = ""
+    tail: str = ""  # held back by the backend, said if this is the end
+    tokens: int = 0
+    lives_on: bool = False  # goes on for a while without a listener
+    ending: FinishReason | None = None  # somebody wants it to end like this
+    finish_reason: FinishReason | None = None
+    accepted_at: float = field(default_factory=time.monotonic)
+    started_at: float | None = None
+    first_token_at: float | None = None
+    last_token_at: float | None = None
+    ended_at: float | None = None
+    followers: set[Follower] = field(default_factory=set)
+    failure: MiniVaultError | None = None  # why it must end as an error
+    logprobs: list[dict[str, Any]] = field(default_factory=list)
+    _unsaid_logprobs: list[dict[str, Any]] = field(default_factory=list)
+    _made: int = 0  # tokens of this run; less than `tokens` while it is made again
+    _again: int = 0  # the next event that is made again; 0 in a first run
+
+    @property
+    def heard(self) -> bool:
+        return bool(self.followers)
+
+    @property
+    def ended(self) -> bool:
+        return self.state is State.ENDED
+
+    @property
+    def unfinished(self) -> bool:
+        """Ended, but could go on."""
+        return self.finish_reason in UNFINISHED
+
+    @property
+    def visible(self) -> int:
+        """How many events may be shown."""
+        return len(self.events) if self.proven else 0
+
+    @property
+    def last(self) -> int:
+        """The number of the last event."""
+        return len(self.events) - 1
+
+    @property
+    def size(self) -> int:
+        """About how many bytes of memory its events take."""
+        return 200 * len(self.events) + 4 * len(self.text)
+
+    def append(self, event: Event) -> None:
+        self.events.append(event)
+        self.wake()
+
+    def begin_run(self) -> None:
+        """What the backend says next starts from the first token, again or for the first time."""
+        self._again = 1 if len(self.events) > 1 else 0
+        self._made = 0
+        self._unsaid_logprobs.clear()
+
+    def take(self, piece: Piece) -> bool:
+        """Counts a piece; True if it has text that is new and is to be said.
+
+        Raises Irreproducible if it departs from what was said already.
+        """
+        self._made += piece.tokens
+        if self._made >= self.tokens:
+            self.tokens, self.tail = self._made, piece.tail
+        self._unsaid_logprobs += [_logprobs_data(each) for each in piece.logprobs]
+        if not piece.text or self._repeats(piece.text):
+            return False
+        rest = self.expected[len(self.text) :]
+        if not rest.startswith(piece.text[: len(rest)]):
+            raise Irreproducible("the text came out differently from what the log holds")
+        self.text += piece.text
+        return True
+
+    def piece_event(self, text: str) -> Event:
+        """The event of a piece, with the log probabilities of its tokens where they were asked."""
+        if not self._unsaid_logprobs:
+            return Event(None, {"text": text})
+        logprobs, self._unsaid_logprobs = self._unsaid_logprobs, []
+        self.logprobs += logprobs
+        return Event(None, {"text": text, "logprobs": logprobs})
+
+    def unsay(self) -> None:
+        """Forgets text that could not be written to the journal, and so was never shown."""
+        self.text = "".join(event.text for event in self.events)
+        self.tail = ""
+
+    @property
+    def repeating(self) -> bool:
+        """While it is made again, up to what was said before it gave its place away."""
+        return 0 < self._again < len(self.events)
+
+    def _repeats(self, text: str) -> bool:
+        if not self.repeating:
+            return False
+        if self.events[self._again].text != text:
+            raise Irreproducible("the text came out differently when it was made again")
+        self._again += 1
+        self._unsaid_logprobs.clear()
+        return True
+
+    @property
+    def proven(self) -> bool:
+        """Whether all that our log holds has been made again."""
+        return len(self.text) >= len(self.expected)
+
+    def wake(self) -> None:
+        for follower in self.followers:
+            follower.wake()
+
+    @contextmanager
+    def followed(self) -> Iterator[Follower]:
+        """A follower from the first event, closed at the end."""
+        follower = self.follow()
+        try:
+            yield follower
+        finally:
+            follower.close()
+
+    def follow(self, after: int = -1) -> Follower:
+        """A new follower of the events after number `after`; it listens until it is closed."""
+        follower = Follower(self, after)
+        self.followers.add(follower)
+        return follower
+
+
+class Follower:
+    """One reader of a generation. Closing it is synchronous, so it can be done while cancelled."""
+
+    def __init__(self, generation: Generation, after: int) -> None:
+        self.generation = generation
+        self.on_close: Callable[[Generation], None] | None = None
+        self._next = after + 1
+        self._changed = asyncio.Event()
+        self._changed.set()
+        self._position: int | None = None
+        self._told: int | None = None
+
+    def wake(self) -> None:
+        self._changed.set()
+
+    async def batches(self) -> AsyncIterator[list[tuple[int, Event]]]:
+        """All events that are there, then all that have come since, until the last one."""
+        while True:
+            await self._changed.wait()
+            self._changed.clear()
+            batch = self._take()
+            if batch:
+                yield batch
+            if self.generation.ended and self._next >= len(self.generation.events):
+                return
+
+    def waits_at(self, position: int) -> None:
+        """Tells the place in the queue with the next batch; 1 is the next to run."""
+        if position != self._position:
+            self._position = position
+            self._changed.set()
+
+    def close(self) -> None:
+        if self in self.generation.followers:
+            self.generation.followers.discard(self)
+            if self.on_close:
+                self.on_close(self.generation)
+
+    def _take(self) -> list[tuple[int, Event]]:
+        generation = self.generation
+        if generation.ended and not generation.proven:
+            self._next = len(generation.events)
+            return list(enumerate(generation.events))[-1:]
+        end = max(self._next, generation.visible)
+        batch = list(enumerate(generation.events[self._next : end], start=self._next))
+        self._next = end
+        if generation.state is State.WAITING and self._position != self._told:
+            self._told = self._position
+            batch.append((-1, Event("queued", {"position": self._position}, numbered=False)))
+        return batch
+
+
+def _logprobs_data(logprobs: Logprobs) -> dict[str, Any]:
+    return {**_token_data(logprobs.token), "top": [_token_data(each) for each in logprobs.top]}
+
+
+def _token_data(token: TokenLogprob) -> dict[str, Any]:
+    return {"token": token.text, "logprob": round(token.logprob, 6)}

@@ -1,0 +1,132 @@
+"""What the vault and the last event say of a generation."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from minivault.backends.base import ModelInfo
+from minivault.errors import LogUnavailable, MiniVaultError
+from minivault.generations.generation import Event, Generation, Irreproducible
+from minivault.schemas import FinishReason, Receipt, Timings, Usage
+from minivault.vault import Begin, Outcome
+
+_NAMES = {
+    FinishReason.STOP: "done",
+    FinishReason.LENGTH: "done",
+    FinishReason.CANCELLED: "stopped",
+    FinishReason.DISCONNECTED: "stopped",
+    FinishReason.INTERRUPTED: "stopped",
+    FinishReason.ERROR: "failed",
+}
+
+
+def begin_of(generation: Generation, info: ModelInfo) -> Begin:
+    """All that is known when a request is accepted; enough to make its text again."""
+    request, asked = generation.request, generation.asked
+    assert request is not None
+    messages = asked.messages if asked else None
+    return Begin(
+        id=generation.id,
+        prompt=request.prompt,
+        params=request.params.model_dump(mode="json"),
+        seed=request.seed,
+        client=generation.client.value,
+        model={"name": info.name, "sha256": info.sha256},
+        engine=engine_data(info),
+        messages=[each.model_dump() for each in messages] if messages else None,
+        continues=generation.id if generation.continuations else None,
+        replays=generation.replays,
+    )
+
+
+def engine_data(info: ModelInfo) -> dict[str, Any]:
+    """The record's `engine`: whatever else the bytes of the text depend on."""
+    return {
+        **info.engine,
+        "tokenizer_sha256": info.tokenizer_sha256,
+        "reproducible": info.reproducible,
+    }
+
+
+def outcome_of(
+    generation: Generation, reason: FinishReason, error: MiniVaultError | None
+) -> Outcome:
+    """The rest of the record, once the text has ended."""
+    return Outcome(
+        response=generation.text,
+        finish_reason=reason.value,
+        usage=usage_of(generation).model_dump(),
+        timings=timings_of(generation).model_dump(exclude_none=True),
+        events=len(generation.events) + 1,
+        error=error_data(error) if error else None,
+        logprobs=generation.logprobs or None,
+    )
+
+
+def usage_of(generation: Generation) -> Usage:
+    return Usage(prompt_tokens=generation.prompt_tokens, completion_tokens=generation.tokens)
+
+
+def timings_of(generation: Generation) -> Timings:
+    """Milliseconds since the request was accepted."""
+    start = generation.accepted_at
+    total = (generation.ended_at or time.monotonic()) - start
+    first = generation.first_token_at
+    return Timings(
+        queue_ms=_ms(generation.started_at, start),
+        first_token_ms=_ms(first, start),
+        total_ms=round(total * 1000, 1),
+        tokens_per_second=_rate(generation),
+    )
+
+
+def error_data(error: MiniVaultError) -> dict[str, str]:
+    """An error as an event and a record tell it."""
+    kind = "backend"
+    if isinstance(error, LogUnavailable):
+        kind = "log"
+    elif isinstance(error, Irreproducible):
+        kind = "not_reproducible"
+    return {"type": kind, "message": error.detail}
+
+
+def terminal_event(
+    generation: Generation,
+    error: MiniVaultError | None,
+    receipt: Receipt | None,
+    *,
+    resumable: bool,
+) -> Event:
+    """The last event. One that can be resumed has no number: its reader comes again."""
+    reason = generation.finish_reason
+    assert reason is not None
+    data: dict[str, Any] = {"finish_reason": reason.value}
+    if reason is FinishReason.INTERRUPTED:
+        return Event("stopped", {**data, "resumable": resumable}, numbered=not resumable)
+    if not generation.proven and reason is not FinishReason.CANCELLED:
+        return gone_event()
+    if error:
+        data["error"] = error_data(error)
+    data["usage"] = usage_of(generation).model_dump()
+    data["timings"] = timings_of(generation).model_dump(exclude_none=True)
+    if receipt:
+        data["receipt"] = receipt.model_dump()
+    return Event(_NAMES[reason], data)
+
+
+def gone_event() -> Event:
+    """Tells that a generation cannot be gone on with."""
+    detail = "this server no longer has this text, and cannot make the same one again"
+    return Event("gone", {"code": "stream_expired", "detail": detail})
+
+
+def _ms(moment: float | None, start: float) -> float | None:
+    return None if moment is None else round((moment - start) * 1000, 1)
+
+
+def _rate(generation: Generation) -> float | None:
+    first, last = generation.first_token_at, generation.last_token_at
+    if first is None or last is None or last <= first or generation.tokens < 2:
+        return None
+    return round((generation.tokens - 1) / (last - first), 2)

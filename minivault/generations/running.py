@@ -1,0 +1,173 @@
+"""The generations that have a place: their pieces go to the journal, then to the followers."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+import traceback
+from contextlib import aclosing
+from typing import TYPE_CHECKING
+
+from minivault.backends.base import Finish, Piece
+from minivault.errors import BackendFailed, LogUnavailable, MiniVaultError
+from minivault.generations.generation import UNFINISHED, Generation, State
+from minivault.generations.record import outcome_of, terminal_event
+from minivault.generations.run import run
+from minivault.schemas import FinishReason, Receipt
+
+if TYPE_CHECKING:
+    from minivault.generations.registry import Registry
+
+logger = logging.getLogger(__name__)
+
+
+class Running:
+    """One task per running generation iterates the backend. Event loop only."""
+
+    def __init__(self, registry: Registry) -> None:
+        self._registry = registry
+        self._pumps: dict[Generation, asyncio.Task[FinishReason]] = {}
+        self._giving_way: set[Generation] = set()
+        self._unsaid: list[tuple[Generation, str]] = []
+
+    def __len__(self) -> int:
+        return len(self._pumps)
+
+    @property
+    def unheard(self) -> int:
+        """How many places a listened-to generation could take over."""
+        return len(self._unheard())
+
+    def start(self, generation: Generation) -> None:
+        """Gives a generation a place; it runs from its first token."""
+        generation.state = State.RUNNING
+        generation.started_at = generation.started_at or time.monotonic()
+        pump = asyncio.create_task(self._pump(generation))
+        self._pumps[generation] = pump
+        pump.add_done_callback(lambda task: self._pumped(generation, task))
+
+    def halt(self, generation: Generation) -> None:
+        """Stops the backend's work for it at the next token."""
+        self._pumps[generation].cancel()
+
+    def give_way(self, wanted: int) -> None:
+        """Takes up to `wanted` places from generations that nobody listens to."""
+        missing = wanted - len(self._giving_way)
+        for generation in self._unheard()[: max(0, missing)]:
+            self._giving_way.add(generation)
+            self.halt(generation)
+
+    async def finish(
+        self, generation: Generation, reason: FinishReason, error: MiniVaultError | None = None
+    ) -> None:
+        """Writes the record, then the last event. Never cancelled by a client."""
+        self._say_tail(generation, reason)
+        generation.ended_at = time.monotonic()
+        receipt: Receipt | None = None
+        assert generation.entry is not None
+        try:
+            outcome = outcome_of(generation, reason, error)
+            kept = await generation.audit.commit(generation.entry, outcome)
+            receipt = Receipt(seq=kept.seq, hash=kept.hash)
+        except LogUnavailable as failure:
+            reason, error = FinishReason.ERROR, failure
+        generation.finish_reason = reason
+        generation.state = State.ENDED
+        backend = self._registry.backend
+        resumable = backend is not None and backend.info.reproducible
+        generation.append(terminal_event(generation, error, receipt, resumable=resumable))
+        self._registry.ended(generation)
+
+    async def _pump(self, generation: Generation) -> FinishReason:
+        assert generation.request is not None
+        assert self._registry.backend is not None
+        generation.begin_run()
+        async with aclosing(run(self._registry.backend, generation.request)) as source:
+            async for item in source:
+                if isinstance(item, Finish):
+                    return item.reason
+                if generation.take(item):
+                    self._say(generation, item)
+        return FinishReason.STOP
+
+    def _say(self, generation: Generation, piece: Piece) -> None:
+        """Collects what this turn of the loop brings, so that one write journals it all."""
+        if not self._unsaid:
+            asyncio.get_running_loop().call_soon(self._flush)
+        self._unsaid.append((generation, piece.text))
+
+    def _flush(self) -> None:
+        unsaid, self._unsaid = self._unsaid, []
+        if not unsaid:
+            return
+        try:
+            self._registry.vault.pieces(
+                [(generation.entry, text) for generation, text in unsaid if generation.entry]
+            )
+        except LogUnavailable as error:
+            for generation in dict.fromkeys(generation for generation, _ in unsaid):
+                self._fail(generation, error)
+            return
+        now = time.monotonic()
+        for generation, text in unsaid:
+            self._time(generation, now)
+            generation.append(generation.piece_event(text))
+
+    def _time(self, generation: Generation, now: float) -> None:
+        if generation.last_token_at is None:
+            generation.first_token_at = now
+            self._registry.metrics.first_token(now - generation.accepted_at)
+        else:
+            self._registry.metrics.between_tokens(now - generation.last_token_at)
+        generation.last_token_at = now
+
+    def _fail(self, generation: Generation, error: MiniVaultError) -> None:
+        generation.unsay()
+        generation.failure = error
+        if generation in self._pumps:
+            self.halt(generation)
+
+    def _say_tail(self, generation: Generation, reason: FinishReason) -> None:
+        """What was held back is said at every end, but for those after which the text can go on."""
+        tail, generation.tail = generation.tail, ""
+        if tail and reason not in UNFINISHED and not generation.repeating:
+            generation.text += tail
+            self._say(generation, Piece(tail, tokens=0))
+        self._flush()
+
+    def _pumped(self, generation: Generation, pump: asyncio.Task[FinishReason]) -> None:
+        """The backend is through with a generation, for whatever reason."""
+        del self._pumps[generation]
+        gave_way = generation in self._giving_way
+        self._giving_way.discard(generation)
+        self._flush()
+        error = generation.failure
+        if error:
+            reason = FinishReason.ERROR
+        elif pump.cancelled():
+            if gave_way and not generation.ending:
+                self._registry.queue(generation)
+                return
+            reason = generation.ending or FinishReason.INTERRUPTED
+        elif failure := pump.exception():
+            reason, error = FinishReason.ERROR, _as_error(failure)
+        else:
+            reason = pump.result()
+        self._registry.spawn(self.finish(generation, reason, error))
+        self._registry.schedule()
+
+    def _unheard(self) -> list[Generation]:
+        backend = self._registry.backend
+        if backend is None or not backend.info.reproducible:
+            return []
+        return [each for each in self._pumps if not each.heard and each not in self._giving_way]
+
+
+def _as_error(failure: BaseException) -> MiniVaultError:
+    """What a client may know. The trace is logged without its message: that may quote a prompt."""
+    if isinstance(failure, MiniVaultError):
+        return failure
+    trace = "".join(traceback.format_tb(failure.__traceback__))
+    logger.error("the backend raised %s:\n%s", type(failure).__name__, trace)
+    return BackendFailed(f"the backend raised {type(failure).__name__}")

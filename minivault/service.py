@@ -1,0 +1,170 @@
+"""Everything behind the doors: vault, registry, model. The server and the command line share it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Mapping
+
+from minivault.backends.base import Backend, ModelInfo
+from minivault.errors import CannotStart
+from minivault.generations import Audit, GenerationIds, Registry
+from minivault.loading import ModelLoading, started
+from minivault.metrics import Metrics
+from minivault.settings import Settings
+from minivault.stage import Stage
+from minivault.vault import Vault
+from minivault.vault.secret import load_secret
+
+
+class Service:
+    """`prepare`, then `start` in the event loop, and at the end `close`.
+
+    `drain` may be called from a signal handler at any time; all else belongs to the event loop.
+    """
+
+    def __init__(self, settings: Settings, backend: Backend | None = None) -> None:
+        """`backend`: use this one instead of the one that the settings name."""
+        self.settings = settings
+        self.stage = Stage()
+        self.metrics = Metrics()
+        self.vault: Vault
+        self.registry: Registry
+        self.secret: bytes
+        self._backend = backend
+        self._loading = ModelLoading(settings, self.stage)
+        self._prepared = False
+        self._draining = False
+        self._tasks: list[asyncio.Task[None]] = []
+        self._ready: asyncio.Future[None] | None = None
+
+    def prepare(self) -> None:
+        """What can be said before the port is bound: is the log usable, can the model be?
+
+        Recovers what an earlier process left open. Raises CannotStart or ChainBroken.
+        """
+        if self._prepared:
+            return
+        settings = self.settings
+        if self._backend is None:
+            self._loading.choose()
+        settings.logs_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.secret = secret = load_secret(settings.secret_file or settings.logs_dir / "secret")
+        self.vault = Vault(
+            settings.logs_dir,
+            store_text=settings.store_text,
+            max_bytes=settings.log_max_bytes,
+            keep_files=settings.log_keep_files,
+            keep_days=settings.log_keep_days,
+            signing_key=settings.signing_key,
+            secret=secret,
+        )
+        self.vault.open()
+        self.registry = Registry(
+            self.vault,
+            GenerationIds(secret),
+            max_running=settings.max_running,
+            max_waiting=settings.max_waiting,
+            metrics=self.metrics,
+        )
+        self._prepared = True
+
+    async def start(self) -> None:
+        """Begins to load the model; returns at once."""
+        self.prepare()
+        self.metrics.bind(self.statistics)
+        if self._draining:
+            self.registry.drain()
+        self._ready = asyncio.get_running_loop().create_future()
+        self._tasks.append(asyncio.create_task(self._load()))
+
+    async def ready(self) -> None:
+        """Returns when the model serves. Raises CannotStart if it cannot."""
+        assert self._ready is not None
+        await asyncio.shield(self._ready)
+
+    @property
+    def info(self) -> ModelInfo:
+        """The model that serves. Raises Loading."""
+        return self.registry.open_backend().info
+
+    @property
+    def model(self) -> str:
+        """The model that is or will be served, and why, as a line for people."""
+        if self._backend is not None:
+            return self._backend.info.name
+        return self._loading.summary
+
+    def audit(self) -> Audit:
+        """A handle on the vault for one request."""
+        return Audit(self.vault)
+
+    def problem(self) -> str | None:
+        """Why no work can be taken now; None if it can. For `/health`."""
+        if self.stage.status != "ready":
+            return self.stage.detail
+        if self.registry.draining:
+            return "the server is shutting down"
+        if reason := self.vault.problem:
+            return f"the log cannot be written: {reason}"
+        check = getattr(self.registry.backend, "problem", None)
+        reason = check() if check else None
+        return f"the engine does not work: {reason}" if reason else None
+
+    def statistics(self) -> Mapping[str, float]:
+        """All gauges, for `/metrics`."""
+        counts = self.registry.statistics()
+        gauges = {
+            "num_requests_running": counts["running"],
+            "num_requests_waiting": counts["waiting"],
+            "num_followers": counts["followers"],
+            "num_kept": counts["kept"],
+        }
+        gauges |= {f"vault_{name}": value for name, value in self.vault.statistics().items()}
+        measure = getattr(self.registry.backend, "statistics", None)
+        if measure:
+            gauges |= {f"engine_{name}": value for name, value in measure().items()}
+        return gauges
+
+    def drain(self) -> None:
+        """No new work from now on. Any thread, also in a signal handler."""
+        self._draining = True
+        if self._prepared:
+            self.registry.drain()
+
+    async def drained(self) -> None:
+        """Lets what runs go on for the drain time, then ends it as interrupted; all is recorded."""
+        self.drain()
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self.registry.idle(), self.settings.drain)
+        await self.registry.interrupt()
+
+    async def close(self) -> None:
+        """Ends what is still open, writes the last records, frees the model."""
+        self.drain()
+        self._loading.close()
+        if not self._prepared:
+            return
+        await self.registry.interrupt()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        close = getattr(self.registry.backend, "close", None)
+        if close:
+            await close()
+        await asyncio.to_thread(self.vault.close)
+
+    async def _load(self) -> None:
+        assert self._ready is not None
+        try:
+            backend = await (started(self._backend) if self._backend else self._loading.load())
+        except CannotStart as error:
+            self.stage.status, self.stage.detail = "failed", str(error)
+            self._ready.set_exception(error)
+            self._ready.exception()  # told by /health too; nobody has to wait for it
+            return
+        self.registry.serve(backend)
+        self.stage.status, self.stage.detail = "ready", f"{backend.info.name} serves"
+        self._ready.set_result(None)
+        if self._backend is None:
+            await self._loading.download()

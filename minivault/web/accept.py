@@ -1,0 +1,40 @@
+"""Which of the three forms of an answer a client wants, by its Accept header (RFC 9110, 12.5.1)."""
+
+from __future__ import annotations
+
+from minivault.schemas import Client
+
+_FORMS = {
+    "text/event-stream": Client.SSE,
+    "application/json": Client.JSON,
+    "text/plain": Client.TEXT,
+}
+
+
+def preferred(accept: str) -> Client:
+    """The named type with the highest q; ties go to event-stream, then json. None named: text."""
+    best, best_quality = Client.TEXT, 0.0
+    offered = _qualities(accept)
+    for name, form in _FORMS.items():
+        if offered.get(name, 0.0) > best_quality:
+            best, best_quality = form, offered[name]
+    return best
+
+
+def _qualities(accept: str) -> dict[str, float]:
+    found: dict[str, float] = {}
+    for item in accept.split(","):
+        name, *parameters = (part.strip().lower() for part in item.split(";"))
+        found[name] = max(found.get(name, 0.0), _quality(parameters))
+    return found
+
+
+def _quality(parameters: list[str]) -> float:
+    for parameter in parameters:
+        name, _, value = parameter.partition("=")
+        if name.strip() == "q":
+            try:
+                return min(1.0, max(0.0, float(value)))
+            except ValueError:
+                return 0.0
+    return 1.0

@@ -1,0 +1,154 @@
+"""The routes of /generate: start, follow, resume, stop."""
+
+from __future__ import annotations
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from minivault.errors import FieldError, InvalidRequest, NotFound, Unavailable
+from minivault.generations import Audit, Follower, Gone, Nothing
+from minivault.generations.generation_id import parse_event_id
+from minivault.generations.record import gone_event
+from minivault.generations.resume import Return, resume
+from minivault.schemas import Client, GenerateRequest, parse_body, parse_query
+from minivault.service import Service
+from minivault.web import sse
+from minivault.web.accept import preferred
+from minivault.web.text import JsonAnswer, TextStream
+
+LAST_EVENT_ID = "lastEventId"
+
+
+async def start(request: Request) -> Response:
+    """GET and POST /generate: a new generation, or the rest of one if the client comes back."""
+    if request.method == "HEAD":
+        return sse.headers_only()
+    last = _last_event_id(request)
+    if last is not None:
+        return await _resume(request, last, await _asked(request, required=False))
+    asked = await _asked(request)
+    assert asked is not None
+    client = preferred(request.headers.get("accept", ""))
+    follower = await _service(request).registry.start(
+        asked,
+        client=client,
+        audit=_audit(request),
+        caller=_caller(request),
+        lives_on=_lives_on(request, client, asked),
+    )
+    return _answer(request, follower, client)
+
+
+async def follow(request: Request) -> Response:
+    """GET /generate/{id}: follows it from its first event, or from where the client was."""
+    if request.method == "HEAD":
+        return sse.headers_only()
+    id = request.path_params["id"]
+    last = _last_event_id(request)
+    if last is None:
+        return await _resume_at(request, id, -1, None)
+    known = parse_event_id(last)
+    if known and known.generation != id:
+        raise InvalidRequest([FieldError("Last-Event-ID", "belongs to another generation")])
+    return await _resume(request, last, None)
+
+
+async def stop(request: Request) -> Response:
+    """DELETE /generate/{id} and POST /generate/{id}/stop."""
+    generation = await _service(request).registry.stop(request.path_params["id"])
+    return JSONResponse(
+        {
+            "id": generation.id,
+            "finish_reason": generation.finish_reason,
+            "receipt": generation.events[-1].data.get("receipt"),
+        }
+    )
+
+
+async def _resume(request: Request, last: str, asked: GenerateRequest | None) -> Response:
+    event_id = parse_event_id(last)
+    if event_id is None:
+        known_gone = last.endswith("gone")
+        return Response(status_code=204) if known_gone else _gone(request, "unknown")
+    if event_id.n is None:
+        return Response(status_code=204)
+    return await _resume_at(request, event_id.generation, event_id.n, asked)
+
+
+async def _resume_at(
+    request: Request, id: str, after: int, asked: GenerateRequest | None
+) -> Response:
+    client = preferred(request.headers.get("accept", ""))
+    back = Return(id, after, asked, client, _caller(request), _lives_on(request, client, asked))
+    try:
+        answer = await resume(_service(request).registry, back, _audit(request))
+    except Unavailable:
+        if client is Client.SSE:
+            return sse.come_again()
+        raise
+    if isinstance(answer, Gone):
+        return _gone(request, id)
+    if isinstance(answer, Nothing):
+        return Response(status_code=204)
+    return _answer(request, answer.follower, client)
+
+
+def _gone(request: Request, id: str) -> Response:
+    event = gone_event()
+    if preferred(request.headers.get("accept", "")) is not Client.SSE:
+        raise NotFound(event.data["detail"])
+    return sse.once(id, event)
+
+
+def _answer(request: Request, follower: Follower, client: Client) -> Response:
+    if client is Client.SSE:
+        return sse.stream(follower)
+    model = _service(request).info.name
+    return JsonAnswer(follower, model) if client is Client.JSON else TextStream(follower, model)
+
+
+async def _asked(request: Request, *, required: bool = True) -> GenerateRequest | None:
+    """The request in the body or the query; None if it may be missing and is."""
+    if request.method == "POST":
+        body = await request.body()
+        return parse_body(body) if body or required else None
+    pairs = [(name, value) for name, value in request.query_params.multi_items()]
+    pairs = [(name, value) for name, value in pairs if name != LAST_EVENT_ID]
+    return parse_query(pairs) if pairs or required else None
+
+
+def _last_event_id(request: Request) -> str | None:
+    """The header wins; EventSource cannot set one on its first connection, hence the parameter."""
+    header = request.headers.get("last-event-id")
+    return header or request.query_params.get(LAST_EVENT_ID) or None
+
+
+def _lives_on(request: Request, client: Client, asked: GenerateRequest | None) -> bool:
+    """EventSource comes back by itself, and so may whoever has given the request a name."""
+    has_key = asked is not None and asked.key is not None
+    return client is Client.SSE and (request.method == "GET" or has_key)
+
+
+def _service(request: Request) -> Service:
+    service = request.app.state.service
+    assert isinstance(service, Service)
+    return service
+
+
+def _audit(request: Request) -> Audit:
+    audit = request.scope["state"]["audit"]
+    assert isinstance(audit, Audit)
+    return audit
+
+
+def _caller(request: Request) -> str:
+    return str(request.scope["state"].get("caller", ""))
+
+
+routes = [
+    Route("/generate", start, methods=["GET", "POST"]),
+    Route("/generate/{id}", follow, methods=["GET"]),
+    Route("/generate/{id}", stop, methods=["DELETE"]),
+    Route("/generate/{id}/stop", stop, methods=["POST"]),
+]

@@ -1,0 +1,88 @@
+"""Server-Sent Events (WHATWG HTML, 9.2): the only module that knows sse-starlette."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Iterable
+
+from sse_starlette import EventSourceResponse
+from sse_starlette.sse import AppStatus
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from minivault.generations import Event, Follower
+
+PING_SECONDS = 15
+RETRY_MS = 1000
+SEND_TIMEOUT = 30.0
+_RETRY = b"retry: %d\n\n" % RETRY_MS
+
+# The registry ends the streams at shutdown, each with its last event.
+AppStatus.disable_automatic_graceful_drain()  # type: ignore[no-untyped-call]
+
+
+def encode(generation: str, n: int, event: Event) -> bytes:
+    """One event as bytes. Its data is one line of ASCII, so nothing in it can break the frame."""
+    lines = []
+    if event.name == "gone":
+        lines.append(f"id: {generation}.gone")
+    elif event.numbered:
+        lines.append(f"id: {generation}.{n}")
+    if event.name:
+        lines.append(f"event: {event.name}")
+    lines.append(f"data: {json.dumps(event.data, separators=(',', ':'))}\n\n")
+    return "\n".join(lines).encode("ascii")
+
+
+def stream(follower: Follower) -> Response:
+    """Follows a generation as an event stream; closes the follower, whatever happens."""
+    return _EventStream(_chunks(follower), follower)
+
+
+def once(generation: str, event: Event) -> Response:
+    """An event stream of one event."""
+    return _EventStream(_all([_RETRY + encode(generation, 0, event)]))
+
+
+def come_again() -> Response:
+    """An empty event stream: EventSource reconnects; any other status would end it for ever."""
+    return _EventStream(_all([_RETRY]))
+
+
+def headers_only() -> Response:
+    """The answer to HEAD."""
+    return Response(media_type="text/event-stream", headers={"Cache-Control": "no-store"})
+
+
+class _EventStream(EventSourceResponse):
+    """An event stream that never leaves its follower behind, not even if it is never entered."""
+
+    def __init__(self, content: AsyncIterator[bytes], follower: Follower | None = None) -> None:
+        super().__init__(
+            content,
+            ping=PING_SECONDS,
+            send_timeout=SEND_TIMEOUT,
+            sep="\n",
+            headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no", "Vary": "Accept"},
+        )
+        self._follower = follower
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            if self._follower:
+                self._follower.close()
+
+
+async def _chunks(follower: Follower) -> AsyncIterator[bytes]:
+    """All that is there goes in one chunk: a replay event by event would block the loop."""
+    id = follower.generation.id
+    yield _RETRY
+    async for batch in follower.batches():
+        yield b"".join(encode(id, n, event) for n, event in batch)
+
+
+async def _all(chunks: Iterable[bytes]) -> AsyncIterator[bytes]:
+    for chunk in chunks:
+        yield chunk

@@ -1,0 +1,127 @@
+"""The two plain forms of an answer: the text as it is made, and one JSON object at the end."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Any
+
+from starlette.responses import JSONResponse, Response
+from starlette.types import Receive, Scope, Send
+
+from minivault.generations import Follower
+from minivault.schemas import FinishReason
+
+_STATUS = {FinishReason.ERROR: 500, FinishReason.INTERRUPTED: 503}
+_HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no", "Vary": "Accept"}
+
+
+class TextStream(Response):
+    """The text, piece by piece; a failed or interrupted one ends without the closing chunk."""
+
+    media_type = "text/plain"
+
+    def __init__(self, follower: Follower, model: str) -> None:
+        super().__init__(headers=_HEADERS | _names(follower, model))
+        del self.headers["content-length"]
+        self._follower = follower
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await _while_connected(receive, self._send_all(send))
+        finally:
+            self._follower.close()
+
+    async def _send_all(self, send: Send) -> None:
+        start = {"type": "http.response.start", "status": 200, "headers": self.raw_headers}
+        await send(start)
+        async for batch in self._follower.batches():
+            text = "".join(event.text for _, event in batch)
+            if text:
+                body = text.encode("utf-8")
+                await send({"type": "http.response.body", "body": body, "more_body": True})
+        if self._follower.generation.finish_reason not in _STATUS:
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+class JsonAnswer(Response):
+    """One object once the generation has ended."""
+
+    def __init__(self, follower: Follower, model: str) -> None:
+        super().__init__()
+        self._follower = follower
+        self._model = model
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            if await _while_connected(receive, self._wait()):
+                await self._answer()(scope, receive, send)
+        finally:
+            self._follower.close()
+
+    async def _wait(self) -> None:
+        async for _ in self._follower.batches():
+            pass
+
+    def _answer(self) -> Response:
+        generation = self._follower.generation
+        assert generation.finish_reason is not None
+        status = _STATUS.get(generation.finish_reason, 200)
+        headers = _HEADERS | _names(self._follower, self._model)
+        if status == 503:
+            headers["Retry-After"] = "2"
+        return JSONResponse(answer_data(self._follower, self._model), status, headers)
+
+
+def answer_data(follower: Follower, model: str) -> dict[str, Any]:
+    """The JSON answer of an ended generation."""
+    generation = follower.generation
+    assert generation.request is not None
+    end = generation.events[-1].data
+    answer = {
+        "id": generation.id,
+        "model": model,
+        "text": generation.text,
+        "finish_reason": generation.finish_reason,
+        "usage": end.get("usage"),
+        "timings": end.get("timings"),
+        "seed": generation.request.seed,
+        "params": generation.request.params.model_dump(mode="json"),
+        "receipt": end.get("receipt"),
+    }
+    if generation.logprobs:
+        answer["logprobs"] = generation.logprobs
+    if "error" in end:
+        answer["error"] = end["error"]
+    return answer
+
+
+def _names(follower: Follower, model: str) -> dict[str, str]:
+    request = follower.generation.request
+    assert request is not None
+    return {
+        "MiniVault-Id": follower.generation.id,
+        "MiniVault-Seed": str(request.seed),
+        "MiniVault-Model": model,
+    }
+
+
+async def _while_connected(receive: Receive, work: Coroutine[Any, Any, None]) -> bool:
+    """Does the work unless the client goes first; True if it was done."""
+    working = asyncio.ensure_future(work)
+    leaving = asyncio.ensure_future(_disconnected(receive))
+    try:
+        await asyncio.wait({working, leaving}, return_when=asyncio.FIRST_COMPLETED)
+        if not working.done():
+            return False
+        working.result()
+        return True
+    finally:
+        for task in (working, leaving):
+            task.cancel()
+        await asyncio.gather(working, leaving, return_exceptions=True)
+
+
+async def _disconnected(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
