@@ -1,0 +1,140 @@
+"""The command line: `minivault serve`, `generate`, `pull`, `models`, `logs`, `bench`, `version`.
+
+Exit codes: 0, 1 (the answer is no), 2 (usage), 3 (cannot start). Errors are one line on stderr.
+What a command needs is imported when it runs, so that `--help` is there at once.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import traceback
+from typing import Annotated, Any
+
+import typer
+
+from minivault import __version__
+from minivault.cli_options import options, read_settings, takes
+from minivault.errors import CannotStart, InvalidRequest, MiniVaultError
+from minivault.schemas import Parameters, parse_parameters
+from minivault.settings import Settings
+
+#: What of a server's settings matters to a single answer.
+_FOR_ONE_ANSWER = {
+    "model",
+    "models_dir",
+    "logs_dir",
+    "dtype",
+    "device",
+    "threads",
+    "kv_memory",
+    "backend",
+    "secret_file",
+    "signing_key",
+    "offline",
+    "store_text",
+}
+
+#: Libraries whose version can change what a model says.
+_LIBRARIES = ("torch", "transformers", "tokenizers", "safetensors", "numpy")
+
+app = typer.Typer(
+    name="minivault",
+    help="Text from a local language model, streamed and kept in a log that verifies and replays.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+@app.command()
+@takes(options(Settings))
+def serve(
+    *,
+    workers: Annotated[int | None, typer.Option(hidden=True)] = None,
+    **given: Any,
+) -> None:
+    """Serve the page, the API and the log. Every option is a MINIVAULT_… variable too."""
+    settings = read_settings(given)
+    from minivault import server
+
+    server.serve(settings, workers=workers)
+
+
+@app.command()
+@takes(options(Parameters), options(Settings, only=_FOR_ONE_ANSWER))
+def generate(
+    prompt: Annotated[
+        str | None,
+        typer.Argument(help="The text to continue; read from stdin if it is - or absent."),
+    ] = None,
+    *,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON object at the end.")
+    ] = False,
+    **given: Any,
+) -> None:
+    """Continue a text. Ctrl-C stops it; what was said is in the log either way."""
+    asked = {name: given.pop(name) for name in Parameters.model_fields if name in given}
+    settings = read_settings(given)
+    from minivault.cli_generate import answer, read_prompt
+
+    request = parse_parameters({"prompt": read_prompt(prompt), **asked})
+    raise typer.Exit(answer(settings, request, as_json=as_json))
+
+
+@app.command()
+def version(
+    *,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Say which MiniVault this is, and which Python and libraries it runs on."""
+    from importlib.metadata import version as installed
+    from platform import platform, python_version
+
+    versions = {"minivault": __version__, "python": python_version(), "platform": platform()}
+    versions |= {name: installed(name) for name in _LIBRARIES}
+    if as_json:
+        print(json.dumps(versions))
+    else:
+        for name, number in versions.items():
+            print(f"{name:<16} {number}")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs one command and returns its exit code."""
+    try:
+        result = app(arguments, standalone_mode=False)
+    except typer.TyperException as error:
+        return _fail(error.format_message(), error.exit_code)
+    except MiniVaultError as error:
+        return _fail(str(error), _exit_code(error))
+    except (KeyboardInterrupt, typer.Abort):
+        return 130
+    except BrokenPipeError:
+        # Whoever read us has gone; Python would complain when it flushes at the end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+    except Exception as error:  # noqa: BLE001 - a traceback may show a prompt; the place is enough
+        return _fail(f"unexpected {type(error).__name__} in {_place(error)}", 1)
+    return result if isinstance(result, int) else 0
+
+
+def _fail(message: str, code: int) -> int:
+    if message:  # empty where the help was shown instead
+        print("error:", " ".join(message.split()), file=sys.stderr)
+    return code
+
+
+def _exit_code(error: MiniVaultError) -> int:
+    if isinstance(error, CannotStart):
+        return 3
+    return 2 if isinstance(error, InvalidRequest) else 1
+
+
+def _place(error: Exception) -> str:
+    """The innermost of our own lines that the error went through."""
+    frames = traceback.extract_tb(error.__traceback__)
+    ours = [frame for frame in frames if "minivault" in frame.filename] or frames
+    return f"{os.path.basename(ours[-1].filename)}, line {ours[-1].lineno}"

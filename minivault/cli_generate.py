@@ -1,0 +1,103 @@
+"""`minivault generate`: one prompt, streamed to the terminal and kept in the log like any other."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+import sys
+from typing import Any
+
+from minivault.errors import BackendFailed, FieldError, InvalidRequest
+from minivault.generations import Follower
+from minivault.schemas import Client, GenerateRequest
+from minivault.service import Service
+from minivault.settings import Settings
+
+
+def answer(settings: Settings, request: GenerateRequest, *, as_json: bool) -> int:
+    """Answers one request on stdout; returns the exit code. Raises MiniVaultError."""
+    if settings.model is None:
+        # One answer is not worth a download that nobody asked for.
+        settings = settings.model_copy(update={"offline": True})
+    return asyncio.run(_answer(settings, request, as_json=as_json))
+
+
+def read_prompt(argument: str | None) -> str:
+    """The argument, or stdin without the newline at its end. Raises InvalidRequest."""
+    if argument not in (None, "-"):
+        return str(argument)
+    if sys.stdin.isatty():
+        raise InvalidRequest([FieldError("prompt", "give it as an argument, or pipe it in")])
+    try:
+        return sys.stdin.buffer.read().decode("utf-8").removesuffix("\n")
+    except UnicodeDecodeError:
+        raise InvalidRequest([FieldError("prompt", "must be UTF-8")]) from None
+
+
+async def _answer(settings: Settings, request: GenerateRequest, *, as_json: bool) -> int:
+    service = Service(settings)
+    service.prepare()
+    try:
+        await service.start()
+        await service.ready()
+        if service.stage.notice:
+            print(f"note: {_stand_in(service)}", file=sys.stderr)
+        return await _stream(service, request, as_json=as_json)
+    finally:
+        await service.close()
+
+
+async def _stream(service: Service, request: GenerateRequest, *, as_json: bool) -> int:
+    """Prints what comes; returns the exit code. Whatever ends it early, a record is written."""
+    audit = service.audit()
+    follower = await service.registry.start(request, client=Client.CLI, audit=audit)
+    stopping = _Stop(service, follower)
+    try:
+        async for batch in follower.batches():
+            if not as_json:
+                print("".join(event.text for _, event in batch), end="", flush=True)
+        if as_json:
+            print(json.dumps(_answer_data(follower, service)))
+        elif sys.stdout.isatty():
+            print()
+    finally:
+        follower.close()
+        await stopping.done()
+    end = follower.generation.events[-1].data
+    if "error" in end:
+        raise BackendFailed(end["error"]["message"])
+    return stopping.code
+
+
+class _Stop:
+    """Ctrl-C and SIGTERM stop the generation, so that its record says so."""
+
+    def __init__(self, service: Service, follower: Follower) -> None:
+        self.code = 0
+        self._registry = service.registry
+        self._id = follower.generation.id
+        self._task: asyncio.Task[object] | None = None
+        loop = asyncio.get_running_loop()
+        for each in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(each, self._stop, 128 + each)
+
+    async def done(self) -> None:
+        """Returns when the generation has ended, whether somebody stopped it or it was through."""
+        await (self._task or self._registry.stop(self._id))
+
+    def _stop(self, code: int) -> None:
+        self.code = code
+        self._task = self._task or asyncio.create_task(self._registry.stop(self._id))
+
+
+def _answer_data(follower: Follower, service: Service) -> dict[str, Any]:
+    """The same object that the API answers with."""
+    from minivault.web.text import answer_data  # brings starlette, which plain text does without
+
+    return answer_data(follower, service.info.name)
+
+
+def _stand_in(service: Service) -> str:
+    wanted = service.stage.wanted
+    return f"{wanted} is not here (minivault pull {wanted}); {service.info.name} answers"

@@ -1,0 +1,170 @@
+"""How uvicorn is run: the port bound first, a shutdown that loses nothing, no prompt in any log."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import os
+import resource
+import signal
+import socket
+import time
+from types import FrameType
+
+import uvicorn
+
+from minivault import __version__
+from minivault.app import create_app
+from minivault.console_log import LOG_CONFIG
+from minivault.errors import CannotStart
+from minivault.protocol import DeadlineProtocol
+from minivault.service import Service
+from minivault.settings import Settings
+
+#: Seconds that clients have to read the last event, once all records are written.
+_LAST_WORDS = 1.0
+
+#: Seconds beyond `drain` after which the process ends in any case: nothing may keep it alive.
+_PATIENCE = 4.5
+
+#: Open connections, idle ones too. A fuse for memory and file descriptors, not the queue's limit.
+_MAX_CONNECTIONS = 4096
+_SPARE_FILES = 64
+
+
+def serve(settings: Settings, *, workers: int | None = None) -> None:
+    """Serves until a signal comes. Main thread only. Raises CannotStart."""
+    _refuse_workers(workers)
+    service = Service(settings)
+    service.prepare()
+    listener = listen(settings)
+    _announce(listener, service, settings)
+    server = Server(create_app(settings, service), service)
+    server.run(sockets=[listener])
+    if server.failure is not None:
+        raise server.failure
+
+
+def listen(settings: Settings) -> socket.socket:
+    """A listening socket: who comes while the model loads waits or is told so, but never refused.
+
+    Listening at once is also what makes a second server on the same port fail here and not later.
+    """
+    host, port = settings.host, settings.port
+    try:
+        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        _refuse_open_address(str(address[0]), settings)
+        return socket.create_server(address[:2], family=family, backlog=2048)
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise CannotStart(f"cannot listen on {host}, port {port}: {reason}") from error
+
+
+class Server(uvicorn.Server):
+    """uvicorn, told about the end early: it asks its application only after all streams ended.
+
+    The first signal drains: nothing new begins, what runs may go on for `drain` seconds, then every
+    record is written and every reader told. The second one ends the process at once; what was open
+    is recovered from the journal at the next start.
+    """
+
+    def __init__(self, app: object, service: Service) -> None:
+        super().__init__(_config(app))
+        self._service = service
+        self._begin = time.monotonic()
+        self.failure: CannotStart | None = None
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        # Not handed on to uvicorn: it would raise the signal again at the end, and exit with it.
+        if self.should_exit:
+            os._exit(128 + sig)
+        self.should_exit = True
+        self._service.drain()
+        # Left to its default action, the alarm ends a process that is stuck wherever it is.
+        signal.setitimer(signal.ITIMER_REAL, self._service.settings.drain + _PATIENCE)
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self._loading = asyncio.create_task(self._load())
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._loading.cancel()
+        await self._service.drained()
+        # A client that does not read keeps its response, and uvicorn, waiting for ever.
+        asyncio.get_running_loop().call_later(_LAST_WORDS, self._hang_up)
+        await super().shutdown(sockets)
+
+    async def _load(self) -> None:
+        try:
+            await self._service.ready()
+        except CannotStart as error:
+            self.failure = error
+            self.should_exit = True
+        else:
+            print(f"ready    after {time.monotonic() - self._begin:.1f} s", flush=True)
+
+    def _hang_up(self) -> None:
+        for connection in list(self.server_state.connections):
+            connection.transport.abort()
+
+
+def _config(app: object) -> uvicorn.Config:
+    return uvicorn.Config(
+        app,  # type: ignore[arg-type]
+        http=DeadlineProtocol,
+        loop="asyncio",
+        ws="none",
+        lifespan="on",
+        access_log=False,
+        log_config=LOG_CONFIG,
+        proxy_headers=False,
+        server_header=False,
+        timeout_keep_alive=5,
+        timeout_graceful_shutdown=3,
+        limit_concurrency=_connection_limit(),
+        h11_max_incomplete_event_size=65536,
+    )
+
+
+def _connection_limit() -> int:
+    """As many connections as there can be files; the usual soft limit of 1024 is raised first."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _MAX_CONNECTIONS + _SPARE_FILES
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    return (
+        _MAX_CONNECTIONS
+        if soft == resource.RLIM_INFINITY
+        else min(soft - _SPARE_FILES, _MAX_CONNECTIONS)
+    )
+
+
+def _refuse_workers(workers: int | None) -> None:
+    count = str(workers or os.environ.get("WEB_CONCURRENCY", "1"))
+    if count != "1":
+        raise CannotStart(
+            f"{count} workers cannot share one port: streams live in the memory of one process. "
+            "To scale, start several servers on ports of their own with the same --secret-file "
+            "and put a proxy before them"
+        )
+
+
+def _refuse_open_address(address: str, settings: Settings) -> None:
+    if settings.api_key or settings.insecure or ipaddress.ip_address(address).is_loopback:
+        return
+    raise CannotStart(
+        f"{address} can be reached from other machines: give an --api-key, "
+        "or say --insecure if that is meant"
+    )
+
+
+def _announce(listener: socket.socket, service: Service, settings: Settings) -> None:
+    host, port = listener.getsockname()[:2]
+    address = f"[{host}]" if ":" in host else host
+    print(f"MiniVault {__version__}")
+    print(f"open     http://{address}:{port}/")
+    print(f"model    {service.stage.notice or service.stage.wanted}")
+    print(f"models   {settings.models_dir.absolute()}")
+    print(f"logs     {settings.logs_dir.absolute()}")
+    print("stop     Ctrl-C", flush=True)
