@@ -15,8 +15,10 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
+import httpx2
+
 from minivault.errors import DownloadFailed
-from minivault.model_store.hub import Listing, RemoteFile, ask
+from minivault.model_store.hub import Listing, RemoteFile, ask, refusal
 from minivault.model_store.manifest import FileRecord, Manifest, read_manifest
 from minivault.model_store.model import problems_of
 from minivault.model_store.progress import Deadlines, Progress, Report
@@ -43,6 +45,8 @@ class Download:
             self.folder.mkdir(parents=True, exist_ok=True)
             with self._alone():
                 self._run(revision)
+        except httpx2.HTTPError as error:
+            raise DownloadFailed(refusal(error, self.name)) from error
         except OSError as error:
             reason = error.strerror or str(error)
             raise DownloadFailed(f"{self.name}: cannot write to {self.folder}: {reason}") from error

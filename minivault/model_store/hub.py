@@ -65,8 +65,12 @@ def ask(name: str, revision: str | None, *, seconds: float) -> Listing:
     except (TimeoutError, httpx2.TimeoutException) as error:
         reason = f"{_host(endpoint)} did not answer within {seconds:g} s"
         raise DownloadFailed(f"{name}: {reason}") from error
-    except (httpx2.HTTPError, HFValidationError, OfflineModeIsEnabled) as error:
-        raise DownloadFailed(refusal(error, name, endpoint)) from error
+    except httpx2.HTTPError as error:
+        raise DownloadFailed(refusal(error, name)) from error
+    except OfflineModeIsEnabled as error:
+        raise DownloadFailed(f"{name} is not downloaded: HF_HUB_OFFLINE is set") from error
+    except HFValidationError as error:
+        raise DownloadFailed(f"{name}: no repository of the hub can be called so") from error
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         reason = f"{_host(endpoint)} does not answer as a hub does"
         raise DownloadFailed(f"{name}: {reason} (a login page, a proxy?)") from error
@@ -128,22 +132,18 @@ def _within(seconds: float, function: Callable[[], Listing]) -> Listing:
     return results[0]
 
 
-def refusal(error: Exception, name: str, address: str) -> str:
+def refusal(error: httpx2.HTTPError, name: str) -> str:
     """What went wrong between here and the hub, and what can be done."""
-    host = _host(address)
     if isinstance(error, HfHubHTTPError):
-        return _refused_status(error, name, host)
-    if isinstance(error, OfflineModeIsEnabled):
-        return f"{name} is not downloaded: HF_HUB_OFFLINE is set"
-    if isinstance(error, HFValidationError):
-        return f"{name}: no repository of the hub can be called so"
+        return _refused_status(error, name)
+    host = _host(str(error.request.url))
     if isinstance(error, httpx2.ConnectError):
         return f"{name}: cannot connect to {host} ({error})"
     return f"{name}: the connection to {host} broke ({error or type(error).__name__})"
 
 
-def _refused_status(error: HfHubHTTPError, name: str, host: str) -> str:
-    status = error.response.status_code
+def _refused_status(error: HfHubHTTPError, name: str) -> str:
+    status, host = error.response.status_code, _host(str(error.response.url))
     if isinstance(error, RevisionNotFoundError):
         return f"{name} has no such revision on {host}"
     if isinstance(error, GatedRepoError) or status == 403:

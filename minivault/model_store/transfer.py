@@ -12,7 +12,7 @@ from huggingface_hub.utils import (  # type: ignore[attr-defined]  # public, not
 )
 
 from minivault.errors import DownloadFailed
-from minivault.model_store.hub import RemoteFile, refusal
+from minivault.model_store.hub import RemoteFile
 
 
 def receive(
@@ -26,7 +26,8 @@ def receive(
     """Fill `part` up to the file's size; `arrived` is called after each block.
 
     A connection that breaks is made again as long as each one brings bytes. Raises DownloadFailed
-    if no byte came for `stall` seconds, and for refusals; OSError if the disk takes no more bytes.
+    if no byte came for `stall` seconds; httpx2.HTTPError for refusals and for connections that
+    bring nothing; OSError if the disk takes no more bytes.
     """
     while (start := part.stat().st_size) != file.size:
         try:
@@ -34,11 +35,9 @@ def receive(
         except httpx2.TimeoutException as error:
             reason = f"stalled, no byte came for {stall:g} s"
             raise DownloadFailed(f"{file.name}: {reason}; what is here is kept") from error
-        except httpx2.TransportError as error:
+        except httpx2.TransportError:
             if part.stat().st_size <= start:
-                raise DownloadFailed(refusal(error, file.name, file.url)) from error
-        except httpx2.HTTPError as error:
-            raise DownloadFailed(refusal(error, file.name, file.url)) from error
+                raise
 
 
 def _receive(
@@ -52,11 +51,12 @@ def _receive(
     """One connection: ask for the bytes that are missing and write those that come."""
     start = part.stat().st_size if part.stat().st_size < file.size else 0
     # Without "identity" the hub compresses small files, and offsets would mean other bytes.
-    asked = {**headers, "Accept-Encoding": "identity", "Range": f"bytes={start}-"}
+    asked = {**headers, "Accept-Encoding": "identity"}
+    if start:
+        asked["Range"] = f"bytes={start}-"
     with get_session().stream("GET", file.url, headers=asked, timeout=stall) as response:
         hf_raise_for_status(response)
-        with part.open("r+b", buffering=0) as out:
-            out.truncate(out.seek(start if response.status_code == 206 else 0))
+        with part.open("ab" if response.status_code == 206 else "wb") as out:
             for block in response.iter_bytes():
                 out.write(block)
                 arrived()
