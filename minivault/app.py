@@ -26,6 +26,7 @@ from minivault.web import generate, health
 from minivault.web.keys import Keyring, login_routes
 from minivault.web.middleware import protection
 from minivault.web.middleware.audit import AuditMiddleware
+from minivault.web.pages import page_routes
 from minivault.web.problems import exception_handlers
 
 
@@ -57,6 +58,7 @@ def _routes(keyring: Keyring) -> list[BaseRoute]:
         *generate.routes,
         *health.routes,
         *login_routes(keyring, templates),
+        *page_routes(templates),
         Mount("/static", StaticFiles(directory=resource("static")), name="static"),
     ]
 
