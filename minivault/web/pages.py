@@ -1,0 +1,48 @@
+"""The pages: the chat page at `/`, and what browsers fetch beside pages."""
+
+from __future__ import annotations
+
+import json
+
+from starlette.requests import Request
+from starlette.responses import FileResponse, Response
+from starlette.routing import Route
+from starlette.templating import Jinja2Templates
+
+from minivault.resources import resource
+from minivault.schemas import GenerateRequest
+from minivault.web.icons import ICONS
+
+FILES = {
+    "/favicon.ico": ("icons/favicon.ico", "image/x-icon"),
+    "/manifest.webmanifest": ("manifest.webmanifest", "application/manifest+json"),
+}
+
+
+def page_routes(templates: Jinja2Templates) -> list[Route]:
+    """`GET /`, the favicon and the web app manifest."""
+    schema = json.dumps(GenerateRequest.model_json_schema())
+    modules = page_modules("chat")
+
+    async def chat(request: Request) -> Response:
+        context = {"here": "chat", "schema": schema, "modules": modules, "icons": ICONS}
+        return templates.TemplateResponse(request, "chat.html", context)
+
+    routes = [Route("/", chat, methods=["GET"], name="chat")]
+    return routes + [Route(path, _file, methods=["GET"]) for path in FILES]
+
+
+def page_modules(page: str) -> list[str]:
+    """The ES modules of a page, as paths below /static/js.
+
+    The page names them all beforehand, so that they come at once and not import by import.
+    """
+    folder = resource("static/js")
+    found = [*folder.glob("shared/*.js"), *folder.glob(f"{page}/*.js")]
+    return sorted(path.relative_to(folder).as_posix() for path in found)
+
+
+async def _file(request: Request) -> Response:
+    name, kind = FILES[request.url.path]
+    headers = {"Cache-Control": "no-cache"}
+    return FileResponse(resource("static") / name, media_type=kind, headers=headers)

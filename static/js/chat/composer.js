@@ -1,0 +1,108 @@
+/** Where prompts are written and sent, and answers stopped. */
+
+import { button, element, find } from "../shared/dom.js";
+import { Gauge } from "./gauge.js";
+import { firstPrompts } from "./prompts.js";
+
+const DRAFT = "minivault.draft";
+const GAUGE_MS = 250;
+
+export class Composer {
+  #recalled = -1;
+  /** @type {string[]} */
+  #earlier = [];
+
+  /** @param {import("./chat.js").Chat} chat */
+  constructor(chat) {
+    this.chat = chat;
+    this.gauge = new Gauge(chat);
+    this.form = find("#composer");
+    this.area = find("#prompt");
+    this.sendButton = find("#send");
+    this.stopButton = find("#stop");
+    this.area.value = sessionStorage.getItem(DRAFT) ?? "";
+    this.form.onsubmit = (/** @type {Event} */ e) => (e.preventDefault(), this.send());
+    this.stopButton.onclick = () => this.stop();
+    this.area.oninput = () => this.#written();
+    this.area.onkeydown = (/** @type {KeyboardEvent} */ e) => this.#key(e);
+    for (const name of ["shown", "runs"]) chat.addEventListener(name, () => this.refresh());
+    chat.server.addEventListener("change", () => this.#serverChanged());
+    chat.controls.addEventListener("change", () => this.refresh());
+    setInterval(() => this.chat.running && this.gauge.show(this.area.value), GAUGE_MS);
+  }
+
+  send() {
+    const prompt = this.area.value;
+    if (!prompt || this.chat.running || !this.chat.controls.valid()) return;
+    this.#write("");
+    this.chat.send(prompt);
+    this.area.focus();
+  }
+
+  stop() {
+    this.chat.running?.stop();
+    this.area.focus();
+  }
+
+  refresh() {
+    const running = Boolean(this.chat.running);
+    this.sendButton.hidden = running;
+    this.stopButton.hidden = !running;
+    this.gauge.show(this.area.value);
+  }
+
+  /** Puts a prompt into the box, to be changed or sent. */
+  #write(/** @type {string} */ text) {
+    this.area.value = text;
+    this.#written();
+  }
+
+  #written() {
+    this.#recalled = -1;
+    sessionStorage.setItem(DRAFT, this.area.value);
+    this.gauge.show(this.area.value);
+  }
+
+  #serverChanged() {
+    const { server, controls } = this.chat;
+    controls.contextLengthIs(server.contextLength);
+    document.body.dataset.kind = server.chat ? "chat" : "completion";
+    find("#explanation").textContent = server.chat
+      ? "Ask something; the model answers."
+      : "This model continues text: write a beginning, and it writes on from there.";
+    this.area.placeholder = server.chat ? "Write a message" : "Write a beginning";
+    const use = (/** @type {string} */ text) => (this.#write(text), this.area.focus());
+    const library = firstPrompts(server).map((text) => element("li", {}, button(text, () => use(text))));
+    find("#library").replaceChildren(...library);
+    this.refresh();
+  }
+
+  #key(/** @type {KeyboardEvent} */ event) {
+    if (event.isComposing) return;
+    if (event.key === "Enter" && !event.shiftKey && !event.altKey) {
+      event.preventDefault();
+      this.send();
+    } else if (event.key === "ArrowUp" && this.#browsing()) this.#recall(event, this.#recalled + 1);
+    else if (event.key === "ArrowDown" && this.#recalled >= 0) this.#recall(event, this.#recalled - 1);
+  }
+
+  /** The arrows leave a text alone that is being written. */
+  #browsing() {
+    return this.area.value === "" || this.#recalled >= 0;
+  }
+
+  /** Goes through the prompts of this conversation, the latest first, then the library. */
+  #recall(/** @type {KeyboardEvent} */ event, /** @type {number} */ index) {
+    if (this.#recalled < 0) this.#earlier = this.#prompts();
+    if (index >= this.#earlier.length) return;
+    event.preventDefault();
+    this.#write(this.#earlier[index] ?? "");
+    this.#recalled = index;
+    this.area.setSelectionRange(this.area.value.length, this.area.value.length);
+  }
+
+  #prompts() {
+    const own = this.chat.conversation.path().map((exchange) => exchange.prompt).reverse();
+    return [...new Set([...own.filter(Boolean), ...firstPrompts(this.chat.server)])];
+  }
+}

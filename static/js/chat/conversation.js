@@ -1,0 +1,121 @@
+/** A conversation is a tree of exchanges; its branches are the alternatives. Pure, no browser needed. */
+
+/**
+ * @typedef {Object} Exchange a prompt and its answer
+ * @property {string} id
+ * @property {string} conversation
+ * @property {string | null} parent the exchange it follows
+ * @property {number} created milliseconds
+ * @property {"prompt" | "continuation"} kind a continuation has no prompt of its own
+ * @property {"alone" | "above"} context what a completion model is given besides the prompt
+ * @property {string} prompt
+ * @property {any} params as asked for, with the seed if one was asked for
+ * @property {string} key
+ * @property {"open" | "done" | "stopped" | "failed" | "gone" | "refused"} state
+ * @property {string} text the answer so far
+ * @property {string} lastEventId the event that `text` ends with
+ * @property {any} [start] model, seed, prompt_tokens, params as the server reports them
+ * @property {any} [end] finish_reason, usage, timings, receipt; or the problem
+ * @property {any[]} [pieces] text and logprobs of each piece, where they were asked for
+ */
+
+/**
+ * @typedef {Object} Head what is stored of a conversation besides its exchanges
+ * @property {string} id
+ * @property {string} title
+ * @property {number} created
+ * @property {number} updated
+ * @property {Record<string, string>} shown the chosen child of each exchange
+ */
+
+const ROOT = "root";
+
+export class Conversation {
+  /** @type {Map<string, Exchange>} */
+  exchanges = new Map();
+
+  /**
+   * @param {Head} head
+   * @param {Exchange[]} exchanges in any order
+   */
+  constructor(head, exchanges = []) {
+    this.head = head;
+    for (const exchange of [...exchanges].sort((a, b) => a.created - b.created)) this.add(exchange);
+  }
+
+  /** @param {Exchange} exchange */
+  add(exchange) {
+    this.exchanges.set(exchange.id, exchange);
+  }
+
+  /** The exchanges on display, from the first to the last. */
+  path() {
+    const path = [];
+    for (let next = this.#shownChild(null); next; next = this.#shownChild(next.id)) path.push(next);
+    return path;
+  }
+
+  /** The alternatives of an exchange, itself among them, oldest first. */
+  siblings(/** @type {Exchange} */ exchange) {
+    return this.#children(exchange.parent);
+  }
+
+  /** Puts an exchange, and what follows it, on display. */
+  show(/** @type {Exchange} */ exchange) {
+    this.head.shown[exchange.parent ?? ROOT] = exchange.id;
+  }
+
+  /** The whole text that a completion model is given for an exchange. */
+  sent(/** @type {Exchange} */ exchange) {
+    const above = exchange.context === "above" ? this.textThrough(exchange.parent) : "";
+    if (!above || exchange.kind === "continuation") return above + exchange.prompt;
+    return above + (/\s$/.test(above) ? "" : "\n\n") + exchange.prompt;
+  }
+
+  /** What a completion model was given for an exchange and what it said, as one text. */
+  textThrough(/** @type {string | null} */ id) {
+    const exchange = this.exchanges.get(id ?? "");
+    return exchange ? this.sent(exchange) + exchange.text : "";
+  }
+
+  /** The conversation as a chat template takes it, the exchange's own prompt last. */
+  messages(/** @type {Exchange} */ exchange) {
+    /** @type {{role: string, content: string}[]} */
+    const messages = [];
+    for (const each of this.#ancestors(exchange)) {
+      if (each.kind === "prompt") messages.push({ role: "user", content: each.prompt });
+      if (each === exchange) continue;
+      const last = messages.at(-1);
+      if (last?.role === "assistant") last.content += each.text;
+      else messages.push({ role: "assistant", content: each.text });
+    }
+    return messages;
+  }
+
+  /** From the first exchange down to this one. */
+  #ancestors(/** @type {Exchange} */ exchange) {
+    const line = [exchange];
+    for (let up = exchange.parent; up && this.exchanges.has(up); up = line[0].parent)
+      line.unshift(/** @type {Exchange} */ (this.exchanges.get(up)));
+    return line;
+  }
+
+  #children(/** @type {string | null} */ parent) {
+    return [...this.exchanges.values()].filter((each) => each.parent === parent);
+  }
+
+  #shownChild(/** @type {string | null} */ parent) {
+    const children = this.#children(parent);
+    const chosen = this.head.shown[parent ?? ROOT];
+    return children.find((each) => each.id === chosen) ?? children.at(-1);
+  }
+}
+
+/**
+ * @param {string} text of the first prompt
+ * @returns {string} a line short enough for the side bar
+ */
+export function titleOf(text) {
+  const line = text.trim().replace(/\s+/g, " ");
+  return line.length > 60 ? `${line.slice(0, 59).trimEnd()}…` : line || "Untitled";
+}

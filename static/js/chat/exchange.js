@@ -1,0 +1,193 @@
+/** One exchange on the page: prompt and answer, what is known of it, what can be done with it. */
+
+import { announce, button, copy, element, find, icon, iconButton } from "../shared/dom.js";
+import { explain } from "../shared/explain.js";
+import { counted, duration, speed } from "../shared/format.js";
+import { PlainText } from "./answer.js";
+import { TokenText } from "./tokens.js";
+
+/** How often the figures of a running answer are renewed. */
+const FIGURES_MS = 250;
+
+/** @type {Record<string, string>} */
+const REASONS = { length: "token limit reached", cancelled: "stopped", disconnected: "disconnected" };
+
+/** @typedef {import("./conversation.js").Exchange} Exchange */
+/** @typedef {import("./run.js").Run} Run */
+
+export class ExchangeView {
+  /** @type {Run | undefined} */
+  #run;
+  #timer = 0;
+
+  /**
+   * @param {Exchange} exchange
+   * @param {import("./chat.js").Chat} chat
+   */
+  constructor(exchange, chat) {
+    this.exchange = exchange;
+    this.chat = chat;
+    this.node = find("#exchange").content.firstElementChild.cloneNode(true);
+    this.node.id = `exchange-${exchange.id}`;
+    this.node.dataset.kind = exchange.kind;
+    this.writeText();
+    this.follow(chat.runs.get(exchange.id));
+    this.refresh();
+  }
+
+  /** Puts the whole text up again, plain or by token. */
+  writeText() {
+    const { exchange } = this;
+    const place = element("div", { class: "text" });
+    find(".text, .editor", this.node).replaceWith(place);
+    const byToken = this.chat.controls.showsTokens && exchange.pieces;
+    this.text = new (byToken ? TokenText : PlainText)(place, exchange.prompt);
+    for (const piece of byToken ? exchange.pieces : [exchange]) this.text.append(piece);
+    this.text.flush();
+  }
+
+  /** Shows an answer that is being written. */
+  follow(/** @type {Run | undefined} */ run) {
+    if (!run || this.#run === run) return;
+    this.#run = run;
+    if (this.chat.controls.showsTokens && run.exchange.params.top_logprobs && !run.exchange.pieces) {
+      run.exchange.pieces = [];
+      this.writeText();
+    }
+    run.addEventListener("piece", (e) => this.text.append(/** @type {CustomEvent} */ (e).detail));
+    run.addEventListener("state", () => this.refresh());
+    run.addEventListener("end", () => this.#ended());
+    this.#timer = setInterval(() => this.#figures(), FIGURES_MS);
+  }
+
+  /** Everything but the text. */
+  refresh() {
+    const running = this.exchange.state === "open";
+    this.node.dataset.state = this.exchange.state;
+    this.node.dataset.connection = running ? this.#run?.connection ?? "" : "";
+    this.node.setAttribute("aria-busy", String(running));
+    this.#figures();
+    this.#problem();
+    this.#alternatives();
+    find(".actions", this.node).replaceChildren(...(running ? [] : this.#actions()));
+  }
+
+  #ended() {
+    clearInterval(this.#timer);
+    this.#run = undefined;
+    this.text.end();
+    this.refresh();
+    const tokens = this.exchange.end?.usage?.completion_tokens;
+    announce(tokens === undefined ? "The answer has ended" : `Answer finished, ${counted(tokens, "token")}`);
+  }
+
+  #figures() {
+    const { start, end } = this.exchange;
+    const facts = this.#run ? liveFacts(this.#run) : endFacts(end);
+    if (start) facts.push(start.model, element("span", {}, `seed ${start.seed}`));
+    const receipt = end?.receipt;
+    const link = receipt && element(
+      "a",
+      { class: "receipt", href: `/logs#${receipt.seq}`, title: `SHA-256 ${receipt.hash}` },
+      `vault line ${receipt.seq}`,
+    );
+    const items = [...facts, link].filter(Boolean).map((fact) => element("li", {}, fact));
+    find(".facts", this.node).replaceChildren(...items);
+  }
+
+  #problem() {
+    const place = find(".problem", this.node);
+    const found = explain(this.exchange.state, this.exchange.end);
+    place.hidden = !found;
+    if (!found) return place.replaceChildren();
+    place.replaceChildren(element("strong", {}, found.title), ` ${found.detail} `, this.#remedy(found.action));
+  }
+
+  /** @returns {Node | string} */
+  #remedy(/** @type {string} */ action) {
+    const { chat, exchange } = this;
+    if (action === "retry") return button("Try again", () => chat.retry(exchange));
+    if (action === "again") return button("Run again", () => chat.regenerate(exchange));
+    if (action === "alone" && exchange.context === "above" && exchange.kind === "prompt")
+      return button("Send this prompt alone", () => chat.edit(exchange, { context: "alone" }));
+    if (action === "login") return element("a", { href: "/login" }, "Log in");
+    return "";
+  }
+
+  #alternatives() {
+    const all = this.chat.conversation.siblings(this.exchange);
+    const at = all.indexOf(this.exchange);
+    const place = find(".alternatives", this.node);
+    place.hidden = all.length < 2;
+    if (place.hidden) return;
+    const step = (/** @type {string} */ name, /** @type {string} */ label, /** @type {number} */ to) => {
+      const control = iconButton(name, label, () => this.chat.show(all[to]));
+      control.disabled = !all[to];
+      return control;
+    };
+    const position = element("span", {}, `${at + 1} of ${all.length}`);
+    place.replaceChildren(step("left", "Earlier answer", at - 1), position, step("right", "Later answer", at + 1));
+  }
+
+  #actions() {
+    const { chat, exchange } = this;
+    const begun = exchange.text !== "";
+    return [
+      action("copy", "Copy", () => copy(exchange.text).then(() => announce("Copied"))),
+      begun && action("continue", "Continue", () => chat.continue(exchange)),
+      action("retry", "Retry", () => chat.retry(exchange), "The same request and seed again"),
+      action("regenerate", "Regenerate", () => chat.regenerate(exchange), "The same prompt with a new seed"),
+      exchange.kind === "prompt" && action("edit", "Edit", () => this.#edit(), "Change the prompt and run it again"),
+    ].filter(Boolean);
+  }
+
+  /** Puts an editor in the place of the text; Enter runs, Escape gives up. */
+  #edit() {
+    const area = element("textarea", { "aria-label": "Prompt", rows: 3, dir: "auto" });
+    area.value = this.exchange.prompt;
+    const run = () => area.value && this.chat.edit(this.exchange, { prompt: area.value });
+    const form = element("form", { class: "editor" }, area, element(
+      "div",
+      { class: "row" },
+      element("button", { class: "primary" }, "Run"),
+      button("Cancel", () => restore()),
+    ));
+    const text = find(".text", this.node);
+    const restore = () => form.replaceWith(text);
+    form.onsubmit = (/** @type {Event} */ e) => (e.preventDefault(), run());
+    area.onkeydown = (/** @type {KeyboardEvent} */ e) => {
+      if (e.key === "Escape") e.stopPropagation(), restore();
+      if (e.key === "Enter" && !e.shiftKey && !e.isComposing) e.preventDefault(), run();
+    };
+    text.replaceWith(form);
+    area.focus();
+  }
+}
+
+function action(/** @type {string} */ name, /** @type {string} */ label, /** @type {() => void} */ press, title = "") {
+  const node = button("", press, { class: "quiet", title: title || false, "data-action": name });
+  node.append(icon(name), element("span", {}, label));
+  return node;
+}
+
+/** @returns {any[]} */
+function liveFacts(/** @type {Run} */ run) {
+  const { connection, reason, position, tokens, firstTokenMs } = run;
+  if (connection === "connecting") return ["connecting…"];
+  if (connection === "queued") return [`waiting, place ${position} in the queue`];
+  if (connection === "lost") return ["connection lost, trying again…"];
+  if (connection === "held") return [`waiting: ${reason || "the server is not ready"}`];
+  if (!tokens) return ["reading the prompt…"];
+  return [counted(tokens, "token"), run.speed && speed(run.speed), `first after ${duration(firstTokenMs)}`];
+}
+
+/** @returns {any[]} */
+function endFacts(/** @type {any} */ end = {}) {
+  const { usage, timings, finish_reason: reason } = end;
+  return [
+    usage && counted(usage.completion_tokens, "token"),
+    timings?.tokens_per_second && speed(timings.tokens_per_second),
+    timings?.first_token_ms && `first after ${duration(timings.first_token_ms)}`,
+    REASONS[reason],
+  ];
+}

@@ -1,0 +1,51 @@
+/** How much of the model's context is taken. */
+
+import { find } from "../shared/dom.js";
+import { count } from "../shared/format.js";
+
+/** Characters per token of English text, until an answer has told better. */
+const USUAL_RATIO = 4;
+const LEAST_RATIO = 0.5;
+
+export class Gauge {
+  #ratio = USUAL_RATIO;
+
+  /** @param {import("./chat.js").Chat} chat */
+  constructor(chat) {
+    this.chat = chat;
+    this.node = find("#gauge");
+    this.meter = find("meter", this.node);
+    this.text = find("span", this.node);
+  }
+
+  /** Shows what the text in the composer would take, or what the last answer took. */
+  show(/** @type {string} */ draft) {
+    const total = this.chat.server.contextLength;
+    this.node.hidden = !total;
+    if (!total) return;
+    const last = this.chat.conversation.path().at(-1);
+    const exact = draft ? 0 : tokensOf(last, this.chat.running);
+    const taken = exact || this.#estimate(draft, last);
+    this.meter.max = total;
+    this.meter.high = 0.9 * total;
+    this.meter.value = taken;
+    this.text.textContent = `${exact ? "" : "≈ "}${count(taken)} of ${count(total)} tokens`;
+  }
+
+  #estimate(/** @type {string} */ draft, /** @type {any} */ last) {
+    const { conversation, server, controls } = this.chat;
+    const above = server.chat || controls.context === "above" ? conversation.textThrough(last?.id ?? null) : "";
+    if (last?.start?.prompt_tokens) {
+      const ratio = conversation.sent(last).length / last.start.prompt_tokens;
+      this.#ratio = Math.max(LEAST_RATIO, ratio);
+    }
+    return Math.ceil((above.length + draft.length) / this.#ratio);
+  }
+}
+
+/** @returns {number} what an exchange takes, prompt and answer; 0 while unknown */
+function tokensOf(/** @type {any} */ exchange, /** @type {any} */ run) {
+  const prompt = exchange?.start?.prompt_tokens;
+  if (!prompt) return 0;
+  return prompt + (exchange.end?.usage?.completion_tokens ?? run?.tokens ?? 0);
+}

@@ -1,0 +1,135 @@
+/** The list of conversations: open, search, rename, delete, export and import. */
+
+import { announce, button, download, element, find } from "../shared/dom.js";
+import { ago } from "../shared/format.js";
+import { confirmed } from "./dialogs.js";
+import { fromJSON, toJSON, toMarkdown } from "./export.js";
+
+const SEARCH_DELAY_MS = 150;
+
+/** @typedef {import("./conversation.js").Head} Head */
+
+export class Sidebar {
+  #searching = 0;
+
+  /**
+   * @param {import("./chat.js").Chat} chat
+   * @param {import("../shared/panels.js").Panel} panel
+   */
+  constructor(chat, panel) {
+    this.chat = chat;
+    this.store = chat.store;
+    this.panel = panel;
+    this.list = find("#conversation-list");
+    this.search = find("#search");
+    this.search.oninput = () => this.#searchSoon();
+    find("#new").onclick = () => this.#leave("");
+    find("#export").onclick = () => this.#exportAll();
+    find("#import").onclick = () => find("#import-file").click();
+    find("#import-file").onchange = (/** @type {any} */ e) => this.#import(e.target);
+    this.store.addEventListener("change", () => this.render());
+    chat.addEventListener("shown", () => this.render());
+    chat.addEventListener("runs", () => this.render());
+    find("#unkept").hidden = this.store.kept;
+  }
+
+  async render() {
+    if (this.list.querySelector("input")) return;
+    const words = this.search.value.trim();
+    const [heads, found] = await Promise.all([this.store.list(), words ? this.store.search(words) : null]);
+    const wanted = found ? heads.filter((head) => found.has(head.id)) : heads;
+    this.list.replaceChildren(...wanted.map((head) => this.#item(head)));
+    find("#no-conversations").hidden = wanted.length > 0;
+    find("#no-conversations").textContent = words ? "Nothing found." : "No conversations yet.";
+  }
+
+  #item(/** @type {Head} */ head) {
+    const current = head.id === this.chat.conversation.head.id;
+    const running = [...this.chat.runs.values()].some((run) => run.exchange.conversation === head.id);
+    const link = element(
+      "a",
+      { href: `#${head.id}`, "aria-current": current && "true", onclick: () => this.panel.done() },
+      element("bdi", {}, head.title),
+      element("small", {}, running ? "writing…" : ago(head.updated)),
+    );
+    return element("li", {}, link, current && this.#tools(head, link));
+  }
+
+  #tools(/** @type {Head} */ head, /** @type {HTMLElement} */ link) {
+    const tool = (/** @type {string} */ label, /** @type {() => void} */ press) => button(label, press, { class: "quiet" });
+    return element(
+      "div",
+      { class: "tools", role: "group", "aria-label": "This conversation" },
+      tool("Rename", () => this.#rename(head, link)),
+      tool("Markdown", () => this.#export(head, "md")),
+      tool("JSON", () => this.#export(head, "json")),
+      tool("Delete", () => this.#delete(head)),
+    );
+  }
+
+  #rename(/** @type {Head} */ head, /** @type {HTMLElement} */ link) {
+    const input = element("input", { "aria-label": "Title", maxlength: "200" });
+    input.value = head.title;
+    const leave = async (/** @type {boolean} */ keep) => {
+      input.onblur = null;
+      input.remove();
+      if (keep && input.value.trim()) await this.#retitle(head, input.value.trim());
+      this.render();
+    };
+    input.onblur = () => leave(true);
+    input.onkeydown = (/** @type {KeyboardEvent} */ e) => {
+      if (e.key === "Enter") leave(true);
+      if (e.key === "Escape") e.stopPropagation(), leave(false);
+    };
+    link.replaceWith(input);
+    input.select();
+  }
+
+  #retitle(/** @type {Head} */ head, /** @type {string} */ title) {
+    const shown = this.chat.conversation.head;
+    const target = shown.id === head.id ? shown : head;
+    target.title = title;
+    return this.store.saveHead(target);
+  }
+
+  async #delete(/** @type {Head} */ head) {
+    if (!(await confirmed(`Delete “${head.title}”? The vault keeps its lines.`, "Delete"))) return;
+    this.chat.running?.stop();
+    await this.store.remove(head.id);
+    this.#leave("");
+  }
+
+  async #export(/** @type {Head} */ head, /** @type {"md" | "json"} */ kind) {
+    const whole = await this.store.export(head.id);
+    const name = `${head.title.replace(/[^\p{L}\p{N}]+/gu, "-").slice(0, 40)}.${kind}`;
+    if (kind === "md") download(toMarkdown(whole[0]), name, "text/markdown");
+    else download(toJSON(whole), name);
+  }
+
+  async #exportAll() {
+    download(toJSON(await this.store.export()), "minivault-conversations.json");
+  }
+
+  async #import(/** @type {HTMLInputElement} */ input) {
+    const [file] = input.files ?? [];
+    try {
+      const conversations = fromJSON(await file.text());
+      await this.store.import(conversations);
+      announce(`${conversations.length} imported`);
+    } catch (error) {
+      announce(/** @type {Error} */ (error).message);
+    }
+    input.value = "";
+  }
+
+  #searchSoon() {
+    clearTimeout(this.#searching);
+    this.#searching = setTimeout(() => this.render(), SEARCH_DELAY_MS);
+  }
+
+  #leave(/** @type {string} */ id) {
+    location.hash = id || "new";
+    this.panel.done();
+    find("#prompt").focus();
+  }
+}

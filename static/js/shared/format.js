@@ -1,0 +1,55 @@
+/** Numbers and times as people read them. Pure. */
+
+const NUMBER = new Intl.NumberFormat("en");
+const TIME = new Intl.DateTimeFormat("en-GB", { dateStyle: "medium", timeStyle: "medium" });
+const AGO = new Intl.RelativeTimeFormat("en", { numeric: "auto" });
+
+/** @type {[Intl.RelativeTimeFormatUnit, number][]} */
+const UNITS = [["day", 86400], ["hour", 3600], ["minute", 60]];
+
+/** @param {number} value */
+export function count(value) {
+  return NUMBER.format(value);
+}
+
+/** @param {number} value @param {string} noun */
+export function counted(value, noun) {
+  return `${count(value)} ${noun}${value === 1 ? "" : "s"}`;
+}
+
+/** @param {number} ms */
+export function duration(ms) {
+  if (ms < 1000) return `${Math.round(ms)} ms`;
+  return ms < 60_000 ? `${(ms / 1000).toFixed(1)} s` : `${Math.floor(ms / 60_000)} min ${Math.round((ms % 60_000) / 1000)} s`;
+}
+
+/** @param {number} tokensPerSecond */
+export function speed(tokensPerSecond) {
+  return `${tokensPerSecond.toFixed(tokensPerSecond < 10 ? 1 : 0)} tokens/s`;
+}
+
+/** @param {number} bytes */
+export function size(bytes) {
+  const step = bytes < 1024 ? 0 : Math.min(4, Math.floor(Math.log2(bytes) / 10));
+  const value = bytes / 1024 ** step;
+  return `${value.toFixed(step && value < 10 ? 1 : 0)} ${["B", "KiB", "MiB", "GiB", "TiB"][step]}`;
+}
+
+/** @param {string | number} time */
+export function moment(time) {
+  return TIME.format(new Date(time));
+}
+
+/** @param {number} time milliseconds @param {number} [now] */
+export function ago(time, now = Date.now()) {
+  const seconds = Math.round((time - now) / 1000);
+  for (const [unit, length] of UNITS)
+    if (-seconds >= length) return AGO.format(Math.ceil(seconds / length), unit);
+  return "just now";
+}
+
+/** @param {number} logprob natural logarithm */
+export function probability(logprob) {
+  const percent = 100 * Math.exp(logprob);
+  return percent < 0.1 ? "< 0.1 %" : `${percent.toFixed(percent < 10 ? 1 : 0)} %`;
+}

@@ -1,0 +1,56 @@
+/** Side panels: beside the main part on wide screens, over it on narrow ones. */
+
+import { find } from "./dom.js";
+
+const NARROW = matchMedia("(max-width: 1020px)");
+
+/** A panel and the button that shows and hides it; on wide screens its state is remembered. */
+export class Panel {
+  /** @param {string} id of the panel; its button has `aria-controls` */
+  constructor(id) {
+    this.panel = find(`#${id}`);
+    this.button = find(`[aria-controls="${id}"]`);
+    this.name = `minivault.panel.${id}`;
+    this.button.addEventListener("click", () => this.toggle());
+    this.panel.addEventListener("keydown", (/** @type {KeyboardEvent} */ e) => this.#escape(e));
+    document.addEventListener("pointerdown", (e) => this.#outside(e));
+    NARROW.addEventListener("change", () => this.#initial());
+    this.#initial();
+  }
+
+  get open() {
+    return !this.panel.hidden;
+  }
+
+  toggle(open = !this.open) {
+    this.#show(open);
+    if (!NARROW.matches) localStorage.setItem(this.name, String(open));
+    else if (open) this.panel.querySelector("button, input, a")?.focus();
+  }
+
+  /** After a choice in it a panel that covers the main part goes away. */
+  done() {
+    if (NARROW.matches) this.#show(false);
+  }
+
+  #initial() {
+    this.#show(!NARROW.matches && localStorage.getItem(this.name) !== "false");
+  }
+
+  #show(/** @type {boolean} */ open) {
+    this.panel.hidden = !open;
+    this.button.setAttribute("aria-expanded", String(open));
+  }
+
+  #escape(/** @type {KeyboardEvent} */ event) {
+    if (event.key !== "Escape" || !NARROW.matches) return;
+    event.stopPropagation();
+    this.toggle(false);
+    this.button.focus();
+  }
+
+  #outside(/** @type {PointerEvent} */ event) {
+    const target = /** @type {Node} */ (event.target);
+    if (!this.panel.contains(target) && !this.button.contains(target)) this.done();
+  }
+}

@@ -1,0 +1,77 @@
+/** The server as `/health` describes it: which model, ready or why not. Shown in the header. */
+
+import { health } from "./api.js";
+import { find } from "./dom.js";
+
+const READY_POLL_MS = 15_000;
+const WAITING_POLL_MS = 1000;
+
+/** @type {Record<string, string>} */
+const WORDS = {
+  ready: "ready",
+  loading: "loading",
+  draining: "shutting down",
+  unreachable: "no answer",
+  locked: "locked",
+};
+
+/** Fires "change" when something that the page shows has changed. */
+export class Server extends EventTarget {
+  /** @type {any} */
+  state = { status: "connecting" };
+  #timer = 0;
+
+  constructor() {
+    super();
+    document.addEventListener("visibilitychange", () => document.hidden || this.poll());
+  }
+
+  get ready() {
+    return this.state.status === "ready";
+  }
+
+  /** Whether the model has a chat template; otherwise it continues text. */
+  get chat() {
+    return Boolean(this.state.chat);
+  }
+
+  get model() {
+    return this.state.model?.name ?? "";
+  }
+
+  /** In tokens, 0 while unknown. */
+  get contextLength() {
+    return this.state.context_length ?? 0;
+  }
+
+  async poll() {
+    clearTimeout(this.#timer);
+    const before = JSON.stringify(this.state);
+    const state = await health();
+    this.state = state.model ? state : { ...this.state, ...state };
+    this.#timer = setTimeout(() => this.poll(), this.ready ? READY_POLL_MS : WAITING_POLL_MS);
+    if (JSON.stringify(this.state) === before) return;
+    this.#show();
+    this.dispatchEvent(new Event("change"));
+  }
+
+  #show() {
+    const { status, notice, detail } = this.state;
+    const chip = find("#model");
+    chip.dataset.status = status;
+    find(".name", chip).textContent = this.model || "MiniVault";
+    find(".state", chip).textContent = WORDS[status] ?? status;
+    const text = [this.ready ? "" : detail, notice, progressText(this.state.progress)].filter(Boolean).join(" ");
+    const bar = find("#notice");
+    bar.hidden = !text;
+    if (bar.textContent !== text) bar.textContent = text;
+  }
+}
+
+/** @returns {string} how far a download is, where there is one */
+function progressText(/** @type {any} */ progress) {
+  if (!progress) return "";
+  if (typeof progress === "string") return progress;
+  const { done, total } = progress;
+  return total ? `${Math.floor((100 * done) / total)} % downloaded.` : "";
+}
