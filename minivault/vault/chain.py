@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, BinaryIO
 
 from minivault.errors import ChainBroken
-from minivault.vault.checkpoint import Checkpoint
 from minivault.vault.record import GENESIS, dump, line_hash
-from minivault.vault.segments import Segment, place, segments
+from minivault.vault.segments import place
 
 _BLOCK = 2**20
 _HEAD = b'{"timestamp":"'
@@ -28,17 +26,6 @@ class Redaction:
 
     was: str
     now: str
-
-
-@dataclass(frozen=True, slots=True)
-class Verification:
-    """What a walk along the chain has found: records `first` to `last`, and the head's hash."""
-
-    first: int
-    last: int
-    head: str
-    redacted: tuple[int, ...] = ()
-    unfinished: tuple[int, ...] = ()  # a redaction of these is recorded, and the text still there
 
 
 @dataclass(slots=True)
@@ -58,20 +45,16 @@ class Chain:
         for lines in _blocks(file, name, progress):
             number = self._check(lines, name, number)
 
-    def finish(self) -> Verification:
-        """Raises ChainBroken if a line was redacted and no record tells of it."""
+    def finish(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """The redacted records, and those whose redaction was told but not carried out.
+
+        Raises ChainBroken if a line was redacted and no record tells of it.
+        """
         for seq, (redaction, name, number) in self._redacted.items():
             if self._told.get(seq) != redaction:
                 raise ChainBroken(name, number, f"record {seq} was redacted, and no record says so")
-        done = tuple(sorted(self._redacted))
-        told = (seq for seq in sorted(self._told) if seq not in self._redacted)
-        return Verification(
-            self.first,
-            self.seq or 0,
-            self.head,
-            done,
-            tuple(seq for seq in told if seq >= self.first),
-        )
+        told = [seq for seq in self._told if seq not in self._redacted and seq >= self.first]
+        return tuple(sorted(self._redacted)), tuple(sorted(told))
 
     def _check(self, lines: list[bytes], name: str, number: int) -> int:
         """The loop that a log of a million lines goes through: nothing here but what is needed."""
@@ -111,59 +94,6 @@ class Chain:
                 self._told[target] = Redaction(was, now)
                 return head
         raise ChainBroken(name, number, "this is no record")
-
-
-def verify(
-    folder: Path,
-    *,
-    checkpoints: Iterable[Checkpoint] = (),
-    watched: Iterable[int] = (),
-    progress: Progress | None = None,
-) -> tuple[Verification, dict[int, str | None]]:
-    """Walks along all files of a log; also returns the hashes of the `watched` records.
-
-    Raises ChainBroken at the first bad line, and if the log is not what a checkpoint says it was.
-    """
-    known = list(checkpoints)
-    places = [each.seq for each in known] + [each.first - 1 for each in known]
-    chain = Chain(watched=dict.fromkeys([*places, *watched]))
-    found = segments(folder)
-    for segment in found:
-        walk_segment(chain, segment, progress)
-    result = chain.finish()
-    if result.first > 1:
-        chain.watched[result.first - 1] = place(found[0].first_line())[1]
-    for checkpoint in known:
-        require_checkpoint(checkpoint, result, chain.watched, folder)
-    return result, chain.watched
-
-
-def walk_segment(chain: Chain, segment: Segment, progress: Progress | None = None) -> None:
-    try:
-        with segment.open() as file:
-            chain.walk(file, segment.name, progress)
-    except (OSError, EOFError) as error:
-        raise ChainBroken(segment.name, 1, f"it cannot be read: {error}") from error
-
-
-def require_checkpoint(
-    checkpoint: Checkpoint, result: Verification, hashes: dict[int, str | None], folder: Path
-) -> None:
-    """Raises ChainBroken if the log is shorter than it was, or other than it was."""
-    end = f"{folder.name}/"
-    if checkpoint.seq > result.last:
-        lost = checkpoint.seq - result.last
-        raise ChainBroken(
-            end, 0, f"the tail is cut: {lost} records after record {result.last} are missing"
-        )
-    if result.first > max(1, checkpoint.first):
-        gone = f"records {checkpoint.first} to {result.first - 1} are missing"
-        raise ChainBroken(end, 0, f"the beginning is cut: {gone}")
-    if checkpoint.seq and hashes.get(checkpoint.seq) not in (None, checkpoint.head):
-        raise ChainBroken(end, 0, f"record {checkpoint.seq} is not the one of the checkpoint")
-    base = hashes.get(checkpoint.first - 1)
-    if checkpoint.first > 1 and base not in (None, checkpoint.base):
-        raise ChainBroken(end, 0, f"record {checkpoint.first} has another beginning")
 
 
 def is_canonical(line: bytes) -> bool:

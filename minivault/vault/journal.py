@@ -114,14 +114,16 @@ class Journal:
         self._write(b"".join(dump({"void": entry.salt}) + b"\n" for entry in voided))
 
     def forget(self, entries: Iterable[Entry]) -> None:
-        """These are in the log; empties and removes files that nothing needs any more."""
+        """These are in the log; empties and removes files that nothing needs any more.
+
+        Called with the lock held: a redaction must not find a file half emptied.
+        """
         for entry in entries:
             self._open.pop(entry.salt, None)
         if not self._open:
             self._empty()
         elif self._size >= self._max_bytes:
-            with self._lock.held():
-                self._extend(max(self._files) + 1)
+            self._extend(max(self._files) + 1)
         self._remove_before(min((e.number for e in self._open.values()), default=max(self._files)))
 
     def probe(self, size: int = 4096) -> None:

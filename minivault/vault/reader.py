@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import mmap
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,8 +18,6 @@ from minivault.vault.record import Record
 from minivault.vault.segments import Segment, end_of_lines, lines_backwards, place, segments
 
 _WINDOW = 2**26  # bytes searched at once: other threads run in between
-
-Predicate = Callable[[Record], bool]
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,23 +74,6 @@ class Reader:
         for segment, following in zip(found, [*found[1:], None], strict=True):
             if following is None or following.first > after + 1:
                 yield from _lines_from(segment, after + 1)
-
-    def page(
-        self,
-        *,
-        before: int | None = None,
-        limit: int = 50,
-        matches: Predicate | None = None,
-        at_most: int = 20_000,
-    ) -> Page:
-        """The newest `limit` records that match, looking at no more than `at_most` records."""
-        found: list[Record] = []
-        for looked, record in enumerate(self.backwards(before), 1):
-            if matches is None or matches(record):
-                found.append(record)
-            if len(found) == limit or looked == at_most:
-                return Page(found, record.seq if record.seq > 1 else None)
-        return Page(found, None)
 
     def find(self, id: str) -> list[Record]:
         """The records of one generation, newest first; compressed files are not searched."""

@@ -36,6 +36,15 @@ class Segment:
             return cast(BinaryIO, gzip.open(self.path, "rb"))
         return open(self.path, "rb", buffering=2**20)
 
+    @property
+    def size(self) -> int:
+        """How many bytes there are to read; gzip notes it at the end, modulo 4 GiB (RFC 1952)."""
+        if not self.is_compressed:
+            return self.path.stat().st_size
+        with open(self.path, "rb") as file:
+            file.seek(-4, os.SEEK_END)
+            return int.from_bytes(file.read(4), "little")
+
     def first_line(self) -> bytes:
         with self.open() as file:
             return file.readline().rstrip(b"\n")

@@ -269,10 +269,10 @@ class Vault:
         bodies = [each.body for each in ended]
         with self._lock.held():
             receipts = self._log.append(bodies)
+            with contextlib.suppress(OSError):  # they are in the log; the rest can wait
+                self._journal.forget(each.entry for each in ended)
         self._counts["writes"] += 1
         self._counts["bytes"] += sum(map(len, bodies))
-        with contextlib.suppress(OSError):  # they are in the log; the rest can wait
-            self._journal.forget(each.entry for each in ended)
         return receipts
 
     def _keep(self, ended: list[_Ended]) -> None:

@@ -9,8 +9,8 @@ import pytest
 
 from minivault.errors import ChainBroken, LogUnavailable
 from minivault.vault import Begin, Outcome, Vault
-from minivault.vault.chain import verify
 from minivault.vault.record import ORDER
+from minivault.vault.verify import verify
 from tests.vault.samples import begin, lines, outcome, write
 
 
@@ -29,7 +29,7 @@ def test_a_committed_record_is_one_line_with_the_fields_in_the_order_of_the_cont
     assert names == [name for name in [*ORDER, "seq", "prev"] if name in names]
     assert (line["prompt"], line["response"], line["seq"]) == ("Hello", " there", 1)
     assert receipt.seq == 1
-    assert verify(tmp_path / "logs")[0].head == receipt.hash
+    assert verify(tmp_path / "logs").head == receipt.hash
 
 
 def test_what_was_open_when_the_process_died_becomes_interrupted_exactly_once(

@@ -1,0 +1,143 @@
+"""Replay: makes the text of a record again and compares, character by character."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, Protocol
+
+from minivault.vault.record import Record
+
+_CUT_SHORT = ("cancelled", "disconnected", "interrupted", "error")
+
+
+class Verdict(StrEnum):
+    """What came of a replay."""
+
+    SAME = "same"
+    DIFFERS = "differs"
+    NOT_REPRODUCIBLE = "not reproducible"
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """What would make the text now, in the words of a record."""
+
+    model: Mapping[str, Any]
+    engine: Mapping[str, Any]
+    reproducible: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Replay:
+    """A verdict. `at` is the first character that differs; `changes` says what else differs."""
+
+    seq: int
+    verdict: Verdict
+    at: int | None = None
+    why: str | None = None
+    changes: list[str] = field(default_factory=list)
+
+    def __str__(self) -> str:
+        changes = f" ({'; '.join(self.changes)})" if self.changes else ""
+        if self.verdict is Verdict.DIFFERS:
+            return f"record {self.seq} differs at character {self.at}{changes}"
+        if self.verdict is Verdict.NOT_REPRODUCIBLE:
+            return f"record {self.seq} is not reproducible because {self.why}{changes}"
+        return f"record {self.seq} is the same"
+
+
+class Narrator(Protocol):
+    """A loaded model that can make the text of a record again.
+
+    `tell` gives the text from its beginning, stop strings applied, and ends after `max_tokens`.
+    """
+
+    @property
+    def origin(self) -> Origin: ...
+
+    def tell(self, record: Record, max_tokens: int) -> AsyncGenerator[str, None]: ...
+
+
+def obstacle(record: Record) -> str | None:
+    """Why a record cannot be replayed whatever model is loaded; None if it can."""
+    if record.is_redaction:
+        return "it tells of a redaction"
+    if record.is_redacted:
+        return "its text was redacted"
+    if record.is_withheld:
+        return "its text was not stored"
+    if not record.is_whole or not isinstance(record.seed, int) or not record.params:
+        return "it does not say how the text was made"
+    return None
+
+
+async def replay(record: Record, narrator: Narrator) -> Replay:
+    """Makes the text of `record` again, as many tokens as were made, and compares."""
+    why = obstacle(record)
+    if why:
+        return Replay(record.seq, Verdict.NOT_REPRODUCIBLE, why=why)
+    expected = record.response or ""
+    tokens = _tokens(record)
+    said = await _told(narrator, record, tokens, len(expected) if tokens is None else None)
+    if tokens is None:  # a killed process did not say how many: the beginning is compared
+        said = said[: len(expected)]
+    if said == expected:
+        return Replay(record.seq, Verdict.SAME)
+    return _difference(record, narrator.origin, first_difference(said, expected))
+
+
+def first_difference(one: str, other: str) -> int:
+    """The number of the first character in which two texts differ, counted from 0."""
+    pairs = zip(one, other, strict=False)
+    return next(
+        (number for number, (a, b) in enumerate(pairs) if a != b), min(len(one), len(other))
+    )
+
+
+def changes(record: Record, origin: Origin) -> list[str]:
+    """What is other than it was: model, engine, library versions."""
+    then = {"model": record.model, "engine": record.engine}
+    now = {"model": origin.model, "engine": origin.engine}
+    return [
+        f"{group}.{name} was {then[group].get(name)}, is {now[group].get(name)}"
+        for group in then
+        for name in dict.fromkeys([*then[group], *now[group]])
+        if then[group].get(name) != now[group].get(name)
+    ]
+
+
+def _tokens(record: Record) -> int | None:
+    """How many tokens to make; None where a killed process could not say."""
+    limit = int(record.params.get("max_tokens", 0))
+    if record.finish_reason not in _CUT_SHORT:
+        return limit
+    made = record.usage.get("completion_tokens")
+    return min(made, limit) if isinstance(made, int) else None
+
+
+async def _told(narrator: Narrator, record: Record, tokens: int | None, enough: int | None) -> str:
+    """The text again; ends early when `enough` characters are there."""
+    limit = int(record.params.get("max_tokens", 0)) if tokens is None else tokens
+    if limit == 0 or enough == 0:
+        return ""
+    said = ""
+    async with aclosing(narrator.tell(record, limit)) as pieces:
+        async for piece in pieces:
+            said += piece
+            if enough is not None and len(said) >= enough:
+                break
+    return said
+
+
+def _difference(record: Record, origin: Origin, at: int) -> Replay:
+    changed = changes(record, origin)
+    if not origin.reproducible:
+        why = "this engine does not promise the same bytes"
+        return Replay(record.seq, Verdict.NOT_REPRODUCIBLE, at, why, changed)
+    if record.engine.get("reproducible") is False:
+        why = "the engine that made it did not promise the same bytes"
+        return Replay(record.seq, Verdict.NOT_REPRODUCIBLE, at, why, changed)
+    return Replay(record.seq, Verdict.DIFFERS, at, None, changed)
