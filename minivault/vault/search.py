@@ -99,7 +99,7 @@ class Summary:
     last: str | None = None
     prompt_tokens: int = 0
     completion_tokens: int = 0
-    bytes: int = 0
+    size: int = 0  # bytes
     finish_reasons: Counter[str] = field(default_factory=Counter)
     models: Counter[str] = field(default_factory=Counter)
     clients: Counter[str] = field(default_factory=Counter)
@@ -107,7 +107,7 @@ class Summary:
 
     def add(self, line: bytes) -> None:
         record = Record.parse(line)
-        self.bytes += len(line) + 1
+        self.size += len(line) + 1
         if record.is_redaction:
             return
         self.records += 1
@@ -124,7 +124,7 @@ class Summary:
     def as_dict(self) -> dict[str, Any]:
         counters = ("finish_reasons", "models", "clients", "days")
         plain = ("records", "redacted", "first", "last", "prompt_tokens", "completion_tokens")
-        sums = {name: getattr(self, name) for name in (*plain, "bytes")}
+        sums = {name: getattr(self, name) for name in (*plain, "size")}
         return sums | {name: dict(getattr(self, name).most_common()) for name in counters}
 
 

@@ -73,9 +73,7 @@ def check_receipt(folder: Path, receipt: Receipt, progress: Progress | None = No
     if not found.first <= receipt.seq <= found.last:
         raise NotFound(f"the log has the records {found.first} to {found.last}, not {receipt.seq}")
     if hashes[receipt.seq] != receipt.hash:
-        raise ChainBroken(
-            f"{folder.name}/", 0, f"record {receipt.seq} is not the one of the receipt"
-        )
+        raise ChainBroken(f"{folder.name}/", 0, f"record {receipt.seq} is not the receipt's")
 
 
 @dataclass(frozen=True, slots=True)
