@@ -10,10 +10,12 @@ import fcntl
 import hashlib
 import os
 import shutil
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import IO
 
 import httpx2
 
@@ -68,11 +70,9 @@ class Download:
     def _alone(self) -> Iterator[None]:
         """Keep other processes and threads away from this download; wait if one was first."""
         with self.folder.with_suffix(".lock").open("w") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
+            while not _locked(lock):
                 self._report(Progress(self.name, "waiting"))
-                fcntl.flock(lock, fcntl.LOCK_EX)
+                time.sleep(0.1)
             self.folder.mkdir(exist_ok=True)  # whoever was first moved it away
             yield
 
@@ -163,6 +163,14 @@ class Download:
         self.folder.rename(self.place)
         _make_durable(self.place.parent)
         shutil.rmtree(old, ignore_errors=True)
+
+
+def _locked(file: IO[str]) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def _digest(path: Path, algorithm: str, prefix: bytes = b"") -> str:

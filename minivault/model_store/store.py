@@ -70,8 +70,17 @@ class ModelStore:
 
     def models(self) -> list[StoredModel]:
         """The whole models on disk by name, the storyteller included."""
-        names = {STORYTELLER, *self._names()}
-        return [model for name in sorted(names) if (model := self.find(name))]
+        return [model for name in self.names() if (model := self.find(name))]
+
+    def names(self) -> list[str]:
+        """The storyteller, and the names of the folders that hold a configuration, whole or not."""
+        plain = {path.parent.name for path in self.folder.glob("*/config.json")}
+        pairs = [path.parent for path in self.folder.glob("*/*/config.json")]
+        # A folder inside a model (onnx/ …) is a part of it.
+        of_others = {
+            f"{path.parent.name}/{path.name}" for path in pairs if path.parent.name not in plain
+        }
+        return sorted({STORYTELLER, *filter(_is_name, plain | of_others)})
 
     def pull(
         self, name: str, *, revision: str | None = None, progress: Report | None = None
@@ -98,15 +107,16 @@ class ModelStore:
         Download(name, self.folder, self.deadlines, progress).run(revision)
         return self.get(name)
 
-    def check(self, name: str) -> list[str]:
-        """The problems of a copy; empty if it is whole. Reads every byte.
+    def check(self, name: str, *, quick: bool = False) -> list[str]:
+        """The problems of a copy; empty if it is whole. Reads every byte, or with `quick` none of
+        the weights.
 
         Without a manifest there is nothing to compare with but the headers of the weights.
         """
         places = [folder for _, folder in self._places(name) if folder.is_dir()]
         if not places:
             raise self._not_found(name)
-        return problems_of(places[0], read_all=True)
+        return problems_of(places[0], read_all=not quick)
 
     def choose(self, asked: str | None) -> Choice:
         """What to serve when `asked` was asked for, or nothing was.
@@ -151,12 +161,6 @@ class ModelStore:
         shipped = _shipped()
         same = shipped is not None and folder.resolve() == shipped.resolve()
         return read_model(name, folder, shipped=same)
-
-    def _names(self) -> list[str]:
-        """The names of the folders that hold a configuration, `name` or `org/name`."""
-        configs = [*self.folder.glob("*/config.json"), *self.folder.glob("*/*/config.json")]
-        names = [path.parent.relative_to(self.folder).as_posix() for path in configs]
-        return [name for name in names if _is_name(name)]
 
     def _not_found(self, name: str) -> ModelNotFound:
         known = ", ".join(model.name for model in self.models())

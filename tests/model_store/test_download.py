@@ -356,7 +356,7 @@ def test_two_that_pull_at_once_download_once(hub: Hub, store: ModelStore) -> Non
 
     store.pull("distilgpt2", progress=start_second)
     second.join(10)
-    assert phases["second"] == ["waiting"]
+    assert set(phases["second"]) == {"waiting"}
     assert sorted(hub.asked_for()) == sorted(TAKEN)
 
 
