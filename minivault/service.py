@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Mapping
+from pathlib import Path
 
 from minivault.backends.base import Backend, ModelInfo
 from minivault.errors import CannotStart
@@ -48,7 +49,7 @@ class Service:
         settings = self.settings
         if self._backend is None:
             self._loading.choose()
-        settings.logs_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _make_folder(settings.logs_dir)
         self.secret = secret = load_secret(settings.secret_file or settings.logs_dir / "secret")
         self.vault = Vault(
             settings.logs_dir,
@@ -168,3 +169,10 @@ class Service:
         self._ready.set_result(None)
         if self._backend is None:
             await self._loading.download()
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise CannotStart(f"the log cannot be in {folder}: {error.strerror}") from error
