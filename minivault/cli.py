@@ -10,13 +10,15 @@ import json
 import os
 import sys
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Annotated, Any
 
 import typer
 
 from minivault import __version__
 from minivault.cli_options import options, read_settings, takes
-from minivault.errors import CannotStart, InvalidRequest, MiniVaultError
+from minivault.errors import CannotStart, ChainBroken, InvalidRequest, MiniVaultError
 from minivault.schemas import Parameters, parse_parameters
 from minivault.settings import Settings
 
@@ -59,7 +61,8 @@ def serve(
     settings = read_settings(given)
     from minivault import server
 
-    server.serve(settings, workers=workers)
+    with _starting():
+        server.serve(settings, workers=workers)
 
 
 @app.command()
@@ -81,7 +84,9 @@ def generate(
     from minivault.cli_generate import answer, read_prompt
 
     request = parse_parameters({"prompt": read_prompt(prompt), **asked})
-    raise typer.Exit(answer(settings, request, as_json=as_json))
+    with _starting():
+        code = answer(settings, request, as_json=as_json)
+    raise typer.Exit(code)
 
 
 @app.command()
@@ -100,6 +105,15 @@ def version(
     else:
         for name, number in versions.items():
             print(f"{name:<16} {number}")
+
+
+@contextmanager
+def _starting() -> Iterator[None]:
+    """A log that does not verify is an answer to `logs verify`, but here a reason not to start."""
+    try:
+        yield
+    except ChainBroken as error:
+        raise CannotStart(f"the log was changed: {error} (minivault logs verify)") from error
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -35,9 +35,9 @@ _SPARE_FILES = 64
 def serve(settings: Settings, *, workers: int | None = None) -> None:
     """Serves until a signal comes. Main thread only. Raises CannotStart."""
     _refuse_workers(workers)
+    listener = listen(settings)
     service = Service(settings)
     service.prepare()
-    listener = listen(settings)
     _announce(listener, service, settings)
     server = Server(create_app(settings, service), service)
     server.run(sockets=[listener])
@@ -56,8 +56,13 @@ def listen(settings: Settings) -> socket.socket:
         _refuse_open_address(str(address[0]), settings)
         return socket.create_server(address[:2], family=family, backlog=2048)
     except OSError as error:
-        reason = (error.strerror or str(error)).lower()
-        raise CannotStart(f"cannot listen on {host}, port {port}: {reason}") from error
+        raise CannotStart(f"cannot listen on {host}, port {port}: {_reason(error)}") from error
+
+
+def _reason(error: OSError) -> str:
+    """The system's words, without what Python adds to them."""
+    known = error.errno if not isinstance(error, socket.gaierror) else None
+    return (os.strerror(known) if known else str(error.strerror)).lower()
 
 
 class Server(uvicorn.Server):
