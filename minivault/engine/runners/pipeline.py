@@ -1,0 +1,77 @@
+"""Loads transformers' text-generation pipeline once per model, from safetensors alone."""
+
+from __future__ import annotations
+
+import importlib
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from minivault.engine.processor import multiplies_bfloat16
+from minivault.engine.tokenizer import transformers_tokenizer
+from minivault.errors import ModelUnusable
+
+
+def chosen_device(device: str) -> torch.device:
+    """Where the model runs; `auto` takes a CUDA device if there is one.
+
+    Raises ModelUnusable where a device is asked for that is not there.
+    """
+    found = torch.cuda.is_available()
+    if device == "cuda" and not found:
+        raise ModelUnusable("device cuda: torch finds no CUDA device; use --device cpu")
+    return torch.device("cuda" if found and device != "cpu" else "cpu")
+
+
+def chosen_dtype(dtype: str, device: torch.device) -> torch.dtype:
+    """`auto` takes bfloat16 where the device multiplies it in hardware, else float32.
+
+    Raises ModelUnusable for int8, which transformers' models do not have here.
+    """
+    if dtype == "int8":
+        raise ModelUnusable("dtype int8 is for GPT-2 models; use auto, float32 or bfloat16")
+    if dtype == "auto":
+        on_cuda = device.type == "cuda"
+        fast = torch.cuda.is_bf16_supported() if on_cuda else multiplies_bfloat16()
+        return torch.bfloat16 if fast else torch.float32
+    return torch.bfloat16 if dtype == "bfloat16" else torch.float32
+
+
+@cache
+def text_generation(folder: Path, dtype: torch.dtype, device: torch.device) -> Any:
+    """The pipeline of a model folder; the first call loads it, later ones get the same.
+
+    Never reads pickle, never runs code that comes with a model, never asks the network. Raises
+    ModelUnusable.
+    """
+    transformers = importlib.import_module("transformers")  # untyped in good part
+    transformers.utils.logging.set_verbosity_error()
+    transformers.utils.logging.disable_progress_bar()
+    try:
+        model, report = transformers.AutoModelForCausalLM.from_pretrained(
+            folder,
+            dtype=dtype,
+            local_files_only=True,
+            use_safetensors=True,
+            trust_remote_code=False,
+            output_loading_info=True,
+        )
+    except Exception as error:  # the library raises bare exceptions of any kind
+        raise ModelUnusable(f"transformers cannot load {folder}: {error}") from error
+    _refuse_gaps(folder, report)
+    return transformers.pipeline(
+        "text-generation",
+        model=model.to(device),
+        tokenizer=transformers_tokenizer(folder),
+        device=device,
+    )
+
+
+def _refuse_gaps(folder: Path, report: dict[str, Any]) -> None:
+    """Weights that the files lack would be random numbers, of which transformers only warns."""
+    for problem in ("missing_keys", "mismatched_keys"):
+        names = sorted(str(name) for name in report.get(problem) or ())
+        if names:
+            raise ModelUnusable(f"{folder}: {problem.replace('_', ' ')}: {', '.join(names[:5])}")
