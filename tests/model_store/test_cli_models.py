@@ -109,5 +109,6 @@ def test_models_verify_answers_no_if_one_is_not_whole(
     assert found["folder"] == str(tmp_path / "models")
     assert {model["name"]: model["whole"] for model in found["models"]} == {
         "half": False,
+        "mine": True,
         "storyteller": True,
     }
