@@ -11,6 +11,7 @@ from typing import Any, Protocol
 from minivault.vault.record import Record
 
 _CUT_SHORT = ("cancelled", "disconnected", "interrupted", "error")
+_UNFINISHED = ("disconnected", "interrupted")  # what was held back was not said: it may go on
 
 
 class Verdict(StrEnum):
@@ -80,10 +81,8 @@ async def replay(record: Record, narrator: Narrator) -> Replay:
     if why:
         return Replay(record.seq, Verdict.NOT_REPRODUCIBLE, why=why)
     expected = record.response or ""
-    tokens = _tokens(record)
-    said = await _told(narrator, record, tokens, len(expected) if tokens is None else None)
-    if tokens is None:  # a killed process did not say how many: the beginning is compared
-        said = said[: len(expected)]
+    unfinished = record.finish_reason in _UNFINISHED
+    said = await _told(narrator, record, len(expected) if unfinished else None)
     if said == expected:
         return Replay(record.seq, Verdict.SAME)
     return _difference(record, narrator.origin, first_difference(said, expected))
@@ -109,27 +108,26 @@ def changes(record: Record, origin: Origin) -> list[str]:
     ]
 
 
-def _tokens(record: Record) -> int | None:
-    """How many tokens to make; None where a killed process could not say."""
+def _tokens(record: Record) -> int:
+    """How many tokens to make: as many as were made, all where a killed process could not say."""
     limit = int(record.params.get("max_tokens", 0))
-    if record.finish_reason not in _CUT_SHORT:
-        return limit
     made = record.usage.get("completion_tokens")
-    return min(made, limit) if isinstance(made, int) else None
+    if record.finish_reason in _CUT_SHORT and isinstance(made, int):
+        return min(made, limit)
+    return limit
 
 
-async def _told(narrator: Narrator, record: Record, tokens: int | None, enough: int | None) -> str:
-    """The text again; ends early when `enough` characters are there."""
-    limit = int(record.params.get("max_tokens", 0)) if tokens is None else tokens
-    if limit == 0 or enough == 0:
-        return ""
-    said = ""
-    async with aclosing(narrator.tell(record, limit)) as pieces:
+async def _told(narrator: Narrator, record: Record, length: int | None) -> str:
+    """The text again, or the first `length` characters of it."""
+    tokens, said = _tokens(record), ""
+    if tokens == 0 or length == 0:
+        return said
+    async with aclosing(narrator.tell(record, tokens)) as pieces:
         async for piece in pieces:
             said += piece
-            if enough is not None and len(said) >= enough:
+            if length is not None and len(said) >= length:
                 break
-    return said
+    return said[:length]
 
 
 def _difference(record: Record, origin: Origin, at: int) -> Replay:

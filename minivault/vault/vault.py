@@ -75,7 +75,7 @@ class Vault:
         self._withholder = None if store_text else Withholder(derive(secret, "text"))
         self._queue: queue.SimpleQueue[_Begun | _Ended | _Stop] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="vault", daemon=True)
-        self._problem: str | None = "the log is not open"
+        self._problem: str | None = "it is not open"
         self._is_final = True  # whether only a new start can help
         self._gate = threading.Lock()  # nothing is queued behind the stop
         self._is_closed = False
@@ -116,7 +116,7 @@ class Vault:
             if self._is_closed:
                 return
             self._is_closed = True
-            self._problem = self._problem or "the log is closed"
+            self._problem = self._problem or "it is closed"
             self._queue.put(_Stop())
         if self._thread.is_alive():
             self._thread.join()
@@ -132,7 +132,7 @@ class Vault:
         future: Future[Entry] = Future()
         future.set_running_or_notify_cancel()
         if self._problem:
-            future.set_exception(LogUnavailable(self._problem))
+            future.set_exception(_unavailable(self._problem))
             return future
         fields = {**begin.fields(), "salt": new_salt()}
         tally = None
@@ -148,12 +148,12 @@ class Vault:
         One write(2) and no fsync: a killed process loses nothing of it, a power cut may.
         """
         if self._is_final:
-            raise LogUnavailable(self._problem or "the log is closed")
+            raise _unavailable(self._problem)
         try:
             self._journal.pieces("".join([entry.piece_line(text) for entry, text in pieces]))
         except OSError as error:
             self._fail(error)
-            raise LogUnavailable(self._problem or "") from error
+            raise _unavailable(self._problem) from error
 
     def commit(self, entry: Entry, outcome: Outcome) -> Future[Receipt]:
         """Ends a generation: the receipt comes when its record is durable, else LogUnavailable.
@@ -196,7 +196,7 @@ class Vault:
         with self._gate:
             if not self._is_closed:
                 return self._queue.put(job)
-        self._refuse([job], "the log is closed")
+        self._refuse([job], "it is closed")
 
     # -- the writer thread -----------------------------------------------------------------------
 
@@ -210,9 +210,7 @@ class Vault:
                 self._tick(is_last=not running)
             except Exception as error:  # noqa: BLE001  # whatever it is, nobody may wait for ever
                 self._is_final = True
-                self._problem = (
-                    f"the log's writer failed ({type(error).__name__}); restart the server"
-                )
+                self._problem = f"its writer failed ({type(error).__name__}); restart the server"
                 self._refuse(begun, self._problem)
                 self._keep([each for each in ended if not each.future.done()])
 
@@ -247,7 +245,7 @@ class Vault:
             self._fail(error)
             with contextlib.suppress(OSError):
                 self._journal.void(entries)
-            return self._refuse(begun, self._problem or "")
+            return self._refuse(begun, self._problem)
         self._counts["writes"] += 1
         for each in begun:
             each.future.set_result(each.entry)
@@ -265,7 +263,7 @@ class Vault:
 
     def _append(self, ended: list[_Ended]) -> list[Receipt]:
         if self._is_final:
-            raise LogUnavailable(self._problem or "the log is closed")
+            raise _unavailable(self._problem)
         bodies = [each.body for each in ended]
         with self._lock.held():
             receipts = self._log.append(bodies)
@@ -282,7 +280,7 @@ class Vault:
             for each in ended:
                 self._journal.end(each.fields)
             self._journal.sync()
-        self._refuse(ended, self._problem or "the log cannot be written")
+        self._refuse(ended, self._problem)
 
     def _tick(self, *, is_last: bool) -> None:
         """What is done once a second and at the end: try again, keep the head, clean up."""
@@ -328,12 +326,12 @@ class Vault:
                 f"fsync failed ({reason(error)}); restart the server when the disk is well"
             )
         else:
-            self._problem = f"the log cannot be written: {reason(error)}"
+            self._problem = reason(error)
 
-    def _refuse(self, jobs: Sequence[_Begun | _Ended], why: str) -> None:
+    def _refuse(self, jobs: Sequence[_Begun | _Ended], why: str | None) -> None:
         for job in jobs:
             if not job.future.done():
-                job.future.set_exception(LogUnavailable(why))
+                job.future.set_exception(_unavailable(why))
 
     # -- recovery --------------------------------------------------------------------------------
 
@@ -357,3 +355,7 @@ class Vault:
         if bodies:
             self._log.append(bodies)
         return len(bodies)
+
+
+def _unavailable(why: str | None) -> LogUnavailable:
+    return LogUnavailable(f"the log cannot be written: {why}")

@@ -1,0 +1,188 @@
+"""How `minivault logs` shows records: tables, one record, sums, CSV, progress."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import IO
+
+from pydantic import ValidationError
+from rich.console import Console
+from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as Bar
+from rich.table import Table
+from rich.text import Text
+
+from minivault.errors import FieldError, InvalidRequest
+from minivault.schemas import Receipt
+from minivault.vault.chain import Progress
+from minivault.vault.record import Record
+from minivault.vault.search import Summary
+from minivault.vault.verify import Verification
+
+#: The columns of `export --format csv`: a name, and where it is in the record.
+COLUMNS = {
+    "seq": ("seq",),
+    "timestamp": ("timestamp",),
+    "prompt": ("prompt",),
+    "response": ("response",),
+    "id": ("id",),
+    "finish_reason": ("finish_reason",),
+    "model": ("model", "name"),
+    "model_sha256": ("model", "sha256"),
+    "seed": ("seed",),
+    "client": ("client",),
+    "prompt_tokens": ("usage", "prompt_tokens"),
+    "completion_tokens": ("usage", "completion_tokens"),
+    "total_ms": ("timings", "total_ms"),
+    "continues": ("continues",),
+    "replays": ("replays",),
+    "prev": ("prev",),
+}
+
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+_REASON_STYLES = {"stop": "green", "length": "green", "error": "red"}
+
+
+def printable(text: str) -> str:
+    """Text without what would steer a terminal: control characters and turned writing."""
+    return _CONTROL.sub("\ufffd", text)
+
+
+def print_records(records: Iterable[Record]) -> None:
+    """One row each: what was asked, what was said, shortened to the terminal's width."""
+    table = Table(box=None, pad_edge=False, show_header=False, expand=True)
+    for name, ratio in (("seq", None), ("time", None), ("reason", None), ("text", 1)):
+        table.add_column(name, ratio=ratio, no_wrap=True, overflow="ellipsis")
+    for record in records:
+        reason = record.finish_reason or "redaction"
+        time = record.timestamp[:19].replace("T", " ")
+        style = _REASON_STYLES.get(reason, "yellow")
+        table.add_row(str(record.seq), time, Text(reason, style=style), _both(record))
+    Console().print(table)
+
+
+def print_record(record: Record) -> None:
+    """All of one record: the text as it is, the rest as a table."""
+    console = Console()
+    table = Table(box=None, pad_edge=False, show_header=False)
+    for name, value in {**record.fields, "hash": record.hash}.items():
+        if name not in ("prompt", "response"):
+            shown = value if isinstance(value, str) else json.dumps(value)
+            table.add_row(Text(name, style="bold"), Text(printable(shown), overflow="fold"))
+    console.print(table)
+    for name in ("prompt", "response"):
+        console.print(f"\n[bold]{name}[/bold]")
+        console.print(Text(printable(record.fields.get(name) or _absence(record))))
+
+
+def print_summary(summary: Summary) -> None:
+    console = Console()
+    data = summary.as_dict()
+    table = Table(box=None, pad_edge=False, show_header=False)
+    for name, value in data.items():
+        if isinstance(value, dict):
+            value = ", ".join(f"{key} {count}" for key, count in value.items())
+        table.add_row(Text(name.replace("_", " "), style="bold"), printable(str(value)))
+    console.print(table)
+
+
+def print_verification(found: Verification, *, as_json: bool) -> None:
+    """What was found, and what it does not prove."""
+    if as_json:
+        print(json.dumps({"ok": True, "records": found.records, **asdict(found)}))
+        return
+    if not found.records:
+        return print("the log is empty")
+    print(f"ok: records {found.first} to {found.last} follow each other unchanged")
+    print(f"head: {found.head}")
+    if not found.checkpoint:
+        print("note: there is no checkpoint, so a cut end would not be seen")
+    elif found.is_signed:
+        print(f"the signed checkpoint vouches for record {found.checkpoint} and all before it")
+    if found.redacted:
+        print(f"redacted: {', '.join(map(str, found.redacted))}")
+    for seq in found.unfinished:
+        print(f"note: the redaction of record {seq} is not finished; redact it again")
+
+
+def read_receipt(text: str) -> Receipt:
+    """A receipt as JSON, as seq:hash, or in a file. Raises InvalidRequest."""
+    if not text.lstrip().startswith("{") and Path(text).is_file():
+        text = Path(text).read_text(encoding="utf-8")
+    seq, _, digest = text.strip().partition(":")
+    try:
+        if seq.isascii() and seq.isdigit():
+            return Receipt(seq=int(seq), hash=digest)
+        data = json.loads(text)
+        return Receipt.model_validate(data.get("receipt", data))
+    except (ValueError, AttributeError, ValidationError):
+        message = 'is {"seq":17,"hash":"…"}, or 17:…, or a file that holds it'
+        raise InvalidRequest([FieldError("receipt", message)]) from None
+
+
+def write_jsonl(lines: Iterable[bytes], file: IO[str], progress: Progress | None = None) -> None:
+    """The lines as they are: what is written can be verified as the log can."""
+    for line in lines:
+        file.write(line.decode("ascii") + "\n")
+        if progress:
+            progress(len(line) + 1)
+
+
+def write_csv(lines: Iterable[bytes], file: IO[str], progress: Progress | None = None) -> None:
+    """One row per record, as RFC 4180 has it; empty where a record has no such field."""
+    writer = csv.writer(file)
+    writer.writerow(COLUMNS)
+    for line in lines:
+        fields = Record.parse(line).fields
+        writer.writerow([_value(fields, path) for path in COLUMNS.values()])
+        if progress:
+            progress(len(line) + 1)
+
+
+@contextmanager
+def bar(title: str, total: int) -> Iterator[Progress]:
+    """A bar on stderr; it goes when the work is done."""
+    columns = (TextColumn(title), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
+    with Bar(*columns, console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task(title, total=total)
+        pending = 0
+
+        def report(amount: int) -> None:
+            nonlocal pending
+            pending += amount
+            if pending * 500 >= total:  # a million updates would take longer than the work
+                progress.advance(task, pending)
+                pending = 0
+
+        yield report
+
+
+def _both(record: Record) -> Text:
+    if record.is_redaction:
+        return Text(f"record {record.fields['redacts']} was redacted", style="dim")
+    if not record.is_whole:
+        return Text(_absence(record), style="dim")
+    prompt = Text(_one_line(record.prompt or ""), style="bold")
+    return prompt + Text(" → ", style="dim") + Text(_one_line(record.response or ""))
+
+
+def _one_line(text: str) -> str:
+    return printable(" ".join(text[:500].split()))
+
+
+def _absence(record: Record) -> str:
+    if record.is_redacted:
+        return "(redacted)"
+    return "(not stored)" if record.is_withheld else ""
+
+
+def _value(fields: object, path: tuple[str, ...]) -> object:
+    for name in path:
+        fields = fields.get(name) if isinstance(fields, dict) else None
+    return fields

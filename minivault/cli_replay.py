@@ -1,0 +1,161 @@
+"""How `minivault logs replay` gets a model: the one of the record, found by its hash."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections import Counter
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import asdict
+from typing import Any
+
+from minivault.backends.base import Backend, Finish, Request
+from minivault.backends.named import BUILT_IN, backend_class
+from minivault.errors import CannotStart, ModelNotFound
+from minivault.generations.record import engine_data
+from minivault.generations.run import run
+from minivault.loading import started
+from minivault.model_store import ModelStore, StoredModel
+from minivault.schemas import EffectiveParameters
+from minivault.settings import Settings
+from minivault.vault.chain import Progress
+from minivault.vault.reader import Reader
+from minivault.vault.record import Record
+from minivault.vault.replay import Origin, Replay, Verdict, obstacle, replay
+
+#: What of a record's engine can be set again.
+_CHOICES = ("dtype", "threads")
+
+
+class BackendNarrator:
+    """Makes the text of records again with one backend."""
+
+    def __init__(self, backend: Backend) -> None:
+        self._backend = backend
+
+    @property
+    def origin(self) -> Origin:
+        info = self._backend.info
+        model = {"name": info.name, "sha256": info.sha256}
+        return Origin(model, engine_data(info), info.reproducible)
+
+    async def tell(self, record: Record, max_tokens: int) -> AsyncGenerator[str, None]:
+        params = EffectiveParameters.model_validate({**record.params, "max_tokens": max_tokens})
+        request = Request(record.prompt or "", params, record.seed or 0)
+        tail = ""
+        async for item in run(self._backend, request):
+            if isinstance(item, Finish):
+                yield tail
+            else:
+                tail = item.tail
+                yield item.text
+
+
+@asynccontextmanager
+async def narrator(settings: Settings, record: Record) -> AsyncIterator[BackendNarrator]:
+    """The model that a record names, loaded as it was then. Raises CannotStart."""
+    backend = await started(_backend(settings, record))
+    try:
+        yield BackendNarrator(backend)
+    finally:
+        close = getattr(backend, "close", None)
+        if close:
+            await close()
+
+
+def _backend(settings: Settings, record: Record) -> Backend:
+    if settings.backend not in (None, "local"):
+        return _made(str(settings.backend))
+    name = str(record.model.get("name"))
+    if name in BUILT_IN and name != "local":
+        return _made(name)
+    model = _model(ModelStore(settings.models_dir, offline=True), record)
+    return _made("local", _as_then(settings, record), model)
+
+
+def _made(name: str, *arguments: Any) -> Backend:
+    backend: Backend = backend_class(name)(*arguments)
+    return backend
+
+
+def _model(store: ModelStore, record: Record) -> StoredModel:
+    wanted = record.model.get("sha256")
+    for model in store.models():
+        if model.sha256 == wanted:
+            return model
+    name = record.model.get("name")
+    raise ModelNotFound(f"its model {name} with the sha256 {str(wanted)[:8]}… is not here")
+
+
+def _as_then(settings: Settings, record: Record) -> Settings:
+    """The settings with the record's width and threads, where none were given."""
+    given = settings.model_fields_set
+    then = {name: record.engine[name] for name in _CHOICES if name in record.engine}
+    return settings.model_copy(update={k: v for k, v in then.items() if k not in given})
+
+
+def replay_all(
+    settings: Settings,
+    reader: Reader,
+    seqs: list[int],
+    progress: Progress | None,
+    *,
+    as_json: bool,
+    quiet: bool,
+) -> bool:
+    """Replays records and prints the verdicts; of many only what is not the same, and the sums.
+
+    Returns whether any differs.
+    """
+    verdicts: Counter[Verdict] = Counter()
+
+    def report(result: Replay) -> None:
+        verdicts[result.verdict] += 1
+        if as_json:
+            print(json.dumps(asdict(result)), flush=True)
+        elif not quiet or result.verdict is not Verdict.SAME:
+            print(result, flush=True)
+        if progress:
+            progress(1)
+
+    asyncio.run(_replay_all(settings, reader, seqs, report))
+    if quiet and not as_json:
+        print(", ".join(f"{verdicts[verdict]} {verdict.value}" for verdict in Verdict))
+    return verdicts[Verdict.DIFFERS] > 0
+
+
+async def _replay_all(
+    settings: Settings, reader: Reader, seqs: list[int], report: Callable[[Replay], None]
+) -> None:
+    """Groups the records by what made them, so that each model is loaded once."""
+    groups: dict[str, list[int]] = {}
+    for record in map(reader.get, seqs):
+        if why := obstacle(record):
+            if len(seqs) == 1 or not record.is_redaction:
+                report(Replay(record.seq, Verdict.NOT_REPRODUCIBLE, why=why))
+        else:
+            made_by = json.dumps([record.model, record.engine], sort_keys=True)
+            groups.setdefault(made_by, []).append(record.seq)
+    for group in groups.values():
+        await _replay_group(settings, reader, group, report)
+
+
+async def _replay_group(
+    settings: Settings, reader: Reader, group: list[int], report: Callable[[Replay], None]
+) -> None:
+    try:
+        async with narrator(settings, reader.get(group[0])) as loaded:
+            for seq in group:
+                report(await _replayed(reader.get(seq), loaded))
+    except CannotStart as error:
+        for seq in group:
+            report(Replay(seq, Verdict.NOT_REPRODUCIBLE, why=str(error)))
+
+
+async def _replayed(record: Record, loaded: BackendNarrator) -> Replay:
+    try:
+        return await replay(record, loaded)
+    except Exception as error:  # noqa: BLE001 - one record that fails must not end the rest
+        why = f"the backend failed ({type(error).__name__})"
+        return Replay(record.seq, Verdict.NOT_REPRODUCIBLE, why=why)
