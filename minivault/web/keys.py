@@ -54,7 +54,7 @@ class Keyring:
         None if it brings none. The name stays the same and does not tell the key.
         """
         scheme, _, key = headers.get("authorization", "").partition(" ")
-        bearer = _digest(key.strip()) if scheme.lower() == "bearer" else ""
+        bearer = _digest(_as_sent(key.strip())) if scheme.lower() == "bearer" else ""
         cookie = _cookies(headers).get(door, "")
         found = [
             digest
@@ -96,7 +96,7 @@ def login_routes(keyring: Keyring, templates: Jinja2Templates) -> list[Route]:
         return form(request, _destination(request.query_params.get("next", "/")))
 
     async def exchange(request: Request) -> Response:
-        fields = parse_qs((await request.body()).decode("utf-8", "replace"), max_num_fields=8)
+        fields = parse_qs((await request.body()).decode("utf-8", "replace"))
         destination = _destination(fields.get("next", ["/"])[0])
         cookies = keyring.cookies(fields.get("key", [""])[0])
         if not cookies:
@@ -119,6 +119,11 @@ def _destination(asked: str) -> str:
 
 def _digest(key: str) -> str:
     return sha256(key.encode("utf-8", "surrogateescape")).hexdigest()
+
+
+def _as_sent(header: str) -> str:
+    """Starlette reads headers as Latin-1; programs send keys outside of ASCII as UTF-8."""
+    return header.encode("latin-1").decode("utf-8", "surrogateescape")
 
 
 def _digests(keys: Iterable[SecretStr]) -> tuple[str, ...]:
