@@ -17,6 +17,7 @@ from typing import Annotated, Any
 import typer
 
 from minivault import __version__
+from minivault.cli_models import models, pull
 from minivault.cli_options import options, read_settings, takes
 from minivault.errors import CannotStart, ChainBroken, InvalidRequest, MiniVaultError
 from minivault.schemas import Parameters, parse_parameters
@@ -50,7 +51,6 @@ app = typer.Typer(
 )
 
 
-@app.command()
 @takes(options(Settings))
 def serve(
     *,
@@ -65,7 +65,6 @@ def serve(
         server.serve(settings, workers=workers)
 
 
-@app.command()
 @takes(options(Parameters), options(Settings, only=_FOR_ONE_ANSWER))
 def generate(
     prompt: Annotated[
@@ -89,7 +88,6 @@ def generate(
     raise typer.Exit(code)
 
 
-@app.command()
 def version(
     *,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
@@ -105,6 +103,10 @@ def version(
     else:
         for name, number in versions.items():
             print(f"{name:<16} {number}")
+
+
+for _command in (serve, generate, pull, models, version):  # as --help lists them
+    app.command()(_command)
 
 
 @contextmanager
@@ -126,10 +128,6 @@ def main(arguments: list[str] | None = None) -> int:
         return _fail(str(error), _exit_code(error))
     except (KeyboardInterrupt, typer.Abort):
         return 130
-    except BrokenPipeError:
-        # Whoever read us has gone; Python would complain when it flushes at the end.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 141
     except Exception as error:  # noqa: BLE001 - a traceback may show a prompt; the place is enough
         return _fail(f"unexpected {type(error).__name__} in {_place(error)}", 1)
     return result if isinstance(result, int) else 0

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncGenerator
 
+from minivault.backends.base import Finish, Piece, Request
 from minivault.backends.echo import EchoBackend
 from minivault.errors import ModelUnusable
 
@@ -38,3 +40,11 @@ class Stuck(EchoBackend):
     def _block(self) -> None:
         while True:
             pass
+
+
+class Failing(EchoBackend):
+    """Raises after the first word, with the prompt in its message."""
+
+    async def generate(self, request: Request) -> AsyncGenerator[Piece | Finish, None]:
+        yield Piece("so far ")
+        raise ValueError(f"cannot go on with {request.prompt}")

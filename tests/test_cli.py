@@ -1,0 +1,364 @@
+"""The command line: options, exit codes, one-line errors, and `generate`."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import resource
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from minivault import cli
+from minivault.cli_options import read_settings
+from minivault.errors import InvalidRequest
+from minivault.schemas import Parameters
+from minivault.settings import Settings
+from tests.processes import environment, minivault
+
+HEAVY = ("torch", "transformers", "starlette", "uvicorn", "huggingface_hub", "httpx", "numpy")
+ECHO = ("--backend", "echo", "--seed", "1")
+
+
+@pytest.fixture(autouse=True)
+def _in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in [name for name in os.environ if name.startswith("MINIVAULT_")]:
+        monkeypatch.delenv(name)
+
+
+def records(folder: Path) -> list[dict[str, Any]]:
+    lines = (folder / "logs" / "log.jsonl").read_text(encoding="ascii").splitlines()
+    return [json.loads(line) for line in lines]
+
+
+# ---- help ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "import minivault, minivault.cli",
+        "from minivault.cli import main; main(['--help'])",
+        "from minivault.cli import main; main(['serve', '--help'])",
+    ],
+)
+def test_help_loads_nothing_heavy(statement: str) -> None:
+    code = f"{statement}; import sys; print([m for m in {HEAVY} if m in sys.modules])"
+    ended = subprocess.run(
+        [sys.executable, "-c", code], env=environment(), capture_output=True, text=True, check=True
+    )
+    assert ended.stdout.splitlines()[-1] == "[]"
+
+
+@pytest.mark.slow
+def test_help_takes_less_than_half_a_second(tmp_path: Path) -> None:
+    def seconds() -> float:
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        minivault("--help", cwd=tmp_path)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+    # Processor time, so that a busy machine does not fail it; the best of three, for cold caches.
+    assert min(seconds() for _ in range(3)) < 0.5
+
+
+def test_every_setting_is_an_option_of_serve(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    assert cli.main(["serve", "--help"]) == 0
+    shown = capsys.readouterr().out
+    for name, field in Settings.model_fields.items():
+        flag = name.replace("_", "-")
+        assert f"--no-{flag} " in shown if field.default is True else f"--{flag} " in shown
+    assert "Default: 1 GiB." in shown
+
+
+def test_every_parameter_is_an_option_of_generate(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    assert cli.main(["generate", "--help"]) == 0
+    shown = capsys.readouterr().out
+    for name in Parameters.model_fields:
+        assert f"--{name.replace('_', '-')} " in shown
+
+
+def test_no_command_shows_the_help_and_is_a_usage_error(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main([]) == 2
+    shown = capsys.readouterr()
+    assert "generate" in shown.out
+    assert shown.err == ""
+
+
+# ---- options, variables, .env -------------------------------------------------------------------
+
+
+def test_options_override_variables_and_variables_override_the_env_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / ".env").write_text(
+        "MINIVAULT_PORT=1\nMINIVAULT_HOST=localhost\nMINIVAULT_MODEL=file\n", encoding="utf-8"
+    )
+    monkeypatch.setenv("MINIVAULT_PORT", "2")
+    monkeypatch.setenv("MINIVAULT_HOST", "::1")
+    settings = read_settings({"port": 3})
+    assert (settings.port, settings.host, settings.model) == (3, "::1", "file")
+
+
+def test_every_option_of_serve_reaches_the_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    given: dict[str, Any] = {}
+    monkeypatch.setattr("minivault.server.serve", lambda settings, workers: given.update(settings))
+    arguments = {
+        "--host": "::1",
+        "--port": "1",
+        "--model": "m",
+        "--models-dir": "a",
+        "--logs-dir": "b",
+        "--dtype": "int8",
+        "--device": "cpu",
+        "--threads": "3",
+        "--max-running": "4",
+        "--max-waiting": "5",
+        "--kv-memory": "2 MiB",
+        "--prefix-memory": "0",
+        "--backend": "echo",
+        "--api-key": "k",
+        "--log-key": "l",
+        "--secret-file": "s",
+        "--signing-key": "p",
+        "--allowed-host": "h",
+        "--trusted-origin": "https://o.example",
+        "--drain": "1.5",
+        "--log-max-bytes": "1 KiB",
+        "--log-keep-files": "6",
+        "--log-keep-days": "7",
+    }
+    flags = ["--offline", "--insecure", "--no-store-text"]
+    pairs = [word for pair in arguments.items() for word in pair]
+    assert cli.main(["serve", *pairs, *flags]) == 0
+    changed = {name for name, value in Settings() if given[name] != value}
+    assert changed == set(Settings.model_fields)
+    assert (given["threads"], given["kv_memory"], given["drain"]) == (3, 2 * 2**20, 1.5)
+    assert given["store_text"] is False
+
+
+def test_lists_come_by_comma_in_a_variable_and_by_repetition_on_the_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MINIVAULT_ALLOWED_HOST", "a.example, b.example,")
+    assert read_settings({}).allowed_host == ["a.example", "b.example"]
+    assert read_settings({"allowed_host": ["c.example"]}).allowed_host == ["c.example"]
+
+
+@pytest.mark.parametrize(
+    "arguments, says",
+    [
+        (["serve", "--port", "abc"], "--port"),
+        (["serve", "--port", "70000"], "--port: input should be less than or equal to 65535"),
+        (["serve", "--kv-memory", "much"], "--kv-memory: a size is a number and a unit"),
+        (["serve", "--dtype", "float8"], "--dtype: input should be 'auto'"),
+        (["serve", "--api-key", "@/nowhere"], "--api-key: cannot read /nowhere"),
+        (["serve", "--no-such-option"], "No such option"),
+        (["serve", "8000"], "unexpected extra argument"),
+        (["no-such-command"], "No such command"),
+        (["generate", *ECHO, "Hi", "--top-p", "0"], "top_p: Input should be greater than 0"),
+        (["generate", *ECHO, "Hi", "--stop", ""], "stop"),
+        (["generate", *ECHO, ""], "prompt"),
+        (["generate", *ECHO, "Hi", "--max-tokens", "99999"], "max_tokens: must be from 1 to 4096"),
+    ],
+)
+def test_wrong_usage_is_one_line_and_exit_code_2(
+    capsys: pytest.CaptureFixture[str], arguments: list[str], says: str
+) -> None:
+    assert cli.main(arguments) == 2
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert shown.err.startswith("error: ")
+    assert says in shown.err
+    assert shown.err.count("\n") == 1
+
+
+def test_a_wrong_variable_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MINIVAULT_THREADS", "many")
+    with pytest.raises(InvalidRequest, match=r"^MINIVAULT_THREADS: input should be a valid int"):
+        read_settings({})
+
+
+def test_an_unreadable_env_file_is_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / ".env").write_bytes(b"MINIVAULT_MODEL=\xff\n")
+    assert cli.main(["serve"]) == 2
+    assert capsys.readouterr().err.startswith("error: .env: cannot be read")
+
+
+# ---- version, errors ----------------------------------------------------------------------------
+
+
+def test_version_names_what_a_text_depends_on(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["version", "--json"]) == 0
+    versions = json.loads(capsys.readouterr().out)
+    assert {"minivault", "python", "torch", "transformers", "tokenizers"} <= set(versions)
+    assert cli.main(["version"]) == 0
+    assert f"minivault        {versions['minivault']}\n" in capsys.readouterr().out
+
+
+def test_an_unexpected_error_says_where_but_not_what(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(settings: Settings, workers: int | None) -> None:
+        raise ValueError("cannot read CANARY")
+
+    monkeypatch.setattr("minivault.server.serve", fail)
+    assert cli.main(["serve"]) == 1
+    assert capsys.readouterr().err.startswith("error: unexpected ValueError in ")
+
+
+# ---- generate -----------------------------------------------------------------------------------
+
+
+def test_generate_prints_the_text_and_logs_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["generate", *ECHO, "--max-tokens", "5", "one two three"]) == 0
+    [record] = records(tmp_path)
+    assert capsys.readouterr().out == record["response"] != ""
+    assert (record["prompt"], record["client"]) == ("one two three", "cli")
+    assert (record["finish_reason"], record["seed"]) == ("length", 1)
+    assert record["params"]["max_tokens"] == 5
+
+
+def test_generate_json_is_what_the_api_answers(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["generate", *ECHO, "--json", "--max-tokens", "5", "one two three"]) == 0
+    answer = json.loads(capsys.readouterr().out)
+    [record] = records(tmp_path)
+    assert answer["text"] == record["response"]
+    assert answer["receipt"]["seq"] == record["seq"]
+    assert {"id", "model", "finish_reason", "usage", "timings", "seed", "params"} <= set(answer)
+
+
+def test_stop_repeats(tmp_path: Path) -> None:
+    assert cli.main(["generate", *ECHO, "--stop", "x", "--stop", " two", "one two"]) == 0
+    assert records(tmp_path)[0]["params"]["stop"] == ["x", " two"]
+
+
+@pytest.mark.parametrize("argument", [[], ["-"]])
+def test_a_prompt_can_be_piped_in(tmp_path: Path, argument: list[str]) -> None:
+    ended = minivault(
+        "generate", *ECHO, "--max-tokens", "3", *argument, cwd=tmp_path, input="ä b\n"
+    )
+    assert ended.returncode == 0
+    assert records(tmp_path)[0]["prompt"] == "ä b"
+
+
+@pytest.mark.slow
+def test_a_prompt_must_be_utf_8(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "minivault", "generate", *ECHO]
+    piped = subprocess.run(
+        command, cwd=tmp_path, env=environment(), input=b"\xff", capture_output=True
+    )
+    given = subprocess.run(
+        [*command, b"\xff"], cwd=tmp_path, env=environment(), capture_output=True
+    )
+    assert piped.returncode == given.returncode == 2
+    assert piped.stderr == b"error: prompt: must be UTF-8\n"
+    assert given.stderr.startswith(b"error: prompt: ")
+
+
+@pytest.mark.slow
+def test_a_terminal_is_not_waited_for(tmp_path: Path) -> None:
+    controller, terminal = pty.openpty()
+    ended = subprocess.run(
+        [sys.executable, "-m", "minivault", "generate", *ECHO],
+        cwd=tmp_path,
+        env=environment(),
+        stdin=terminal,
+        capture_output=True,
+        timeout=20,
+    )
+    os.close(controller)
+    os.close(terminal)
+    assert ended.returncode == 2
+    assert b"error: prompt: give it as an argument" in ended.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_leaves_a_cancelled_record_of_what_was_said(
+    tmp_path: Path, number: signal.Signals
+) -> None:
+    process = subprocess.Popen(
+        [
+            sys.executable,
+            "-m",
+            "minivault",
+            "generate",
+            "--backend",
+            "tests.echoes:Slow",
+            "one two",
+        ],
+        cwd=tmp_path,
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    assert process.stdout is not None
+    said = os.read(process.stdout.fileno(), 100)
+    process.send_signal(number)
+    rest, errors = process.communicate(timeout=20)
+    assert process.returncode == 128 + number
+    [record] = records(tmp_path)
+    assert record["finish_reason"] == "cancelled"
+    assert record["response"].encode() == said + rest
+    assert errors == b""
+
+
+@pytest.mark.slow
+def test_a_reader_that_goes_away_ends_it(tmp_path: Path) -> None:
+    process = subprocess.Popen(
+        [
+            sys.executable,
+            "-m",
+            "minivault",
+            "generate",
+            "--backend",
+            "tests.echoes:Slow",
+            "one two",
+        ],
+        cwd=tmp_path,
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    assert process.stdout is not None
+    assert process.stderr is not None
+    os.read(process.stdout.fileno(), 1)
+    process.stdout.close()
+    assert process.wait(20) == 1
+    with process.stderr as errors:
+        assert errors.read() == b""
+    assert records(tmp_path)[0]["finish_reason"] == "disconnected"
+
+
+def test_a_failed_generation_is_exit_code_1_and_quotes_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["generate", "--backend", "tests.echoes:Failing", "CANARY"]) == 1
+    shown = capsys.readouterr()
+    assert shown.out == "so far "
+    assert shown.err == "error: the backend raised ValueError\n"
+    assert records(tmp_path)[0]["finish_reason"] == "error"
+
+
+def test_a_backend_that_cannot_start_is_exit_code_3(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["generate", "--backend", "tests.echoes:Broken", "Hi"]) == 3
+    assert capsys.readouterr().err == "error: the weights are of another shape\n"
