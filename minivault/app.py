@@ -24,6 +24,7 @@ from minivault.settings import Settings
 from minivault.vault.secret import derive
 from minivault.web import generate, health
 from minivault.web.keys import Keyring, login_routes
+from minivault.web.logs import log_routes
 from minivault.web.middleware import protection
 from minivault.web.middleware.audit import AuditMiddleware
 from minivault.web.pages import page_routes
@@ -59,6 +60,7 @@ def _routes(keyring: Keyring) -> list[BaseRoute]:
         *health.routes,
         *login_routes(keyring, templates),
         *page_routes(templates),
+        *log_routes(templates),
         Mount("/static", StaticFiles(directory=resource("static")), name="static"),
     ]
 

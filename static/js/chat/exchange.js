@@ -10,7 +10,7 @@ import { TokenText } from "./tokens.js";
 const FIGURES_MS = 250;
 
 /** @type {Record<string, string>} */
-const REASONS = { length: "token limit reached", cancelled: "stopped", disconnected: "disconnected" };
+const REASONS = { length: "limit reached", cancelled: "stopped", disconnected: "disconnected" };
 
 /** @typedef {import("./conversation.js").Exchange} Exchange */
 /** @typedef {import("./run.js").Run} Run */
@@ -88,7 +88,7 @@ export class ExchangeView {
     const receipt = end?.receipt;
     const link = receipt && element(
       "a",
-      { class: "receipt", href: `/logs#${receipt.seq}`, title: `SHA-256 ${receipt.hash}` },
+      { class: "receipt", href: `logs#${receipt.seq}`, title: `SHA-256 ${receipt.hash}` },
       `vault line ${receipt.seq}`,
     );
     const items = [...facts, link].filter(Boolean).map((fact) => element("li", {}, fact));
@@ -110,7 +110,7 @@ export class ExchangeView {
     if (action === "again") return button("Run again", () => chat.regenerate(exchange));
     if (action === "alone" && exchange.context === "above" && exchange.kind === "prompt")
       return button("Send this prompt alone", () => chat.edit(exchange, { context: "alone" }));
-    if (action === "login") return element("a", { href: "/login" }, "Log in");
+    if (action === "login") return element("a", { href: "login" }, "Log in");
     return "";
   }
 

@@ -31,7 +31,7 @@ function numberField(/** @type {string} */ name, /** @type {any} */ schema, /** 
   const step = WIDEST[schema.type];
   const low = schema.minimum ?? schema.exclusiveMinimum + step;
   const limits = { min: low, max: schema.maximum ?? 1024, step };
-  const slider = element("input", { type: "range", ...limits, "aria-hidden": "true", tabindex: "-1" });
+  const slider = element("input", { type: "range", ...limits, "aria-label": `${labelOf(name)}, slider` });
   const number = element("input", { type: "number", id: name, name, ...limits, step: schema.type === "integer" ? 1 : "any", "aria-describedby": `${name}-help`, required: true });
   const write = (/** @type {any} */ value) => (slider.value = number.value = value);
   slider.oninput = () => (write(slider.value), changed());
@@ -44,7 +44,7 @@ function numberField(/** @type {string} */ name, /** @type {any} */ schema, /** 
 function listField(/** @type {string} */ name, /** @type {any} */ schema, /** @type {() => void} */ changed) {
   const area = element("textarea", { id: name, name, rows: 2, "aria-describedby": `${name}-help`, oninput: changed, spellcheck: "false", placeholder: "one per line, \\n for a line end" });
   const read = () => area.value.split("\n").filter(Boolean).map(unescaped);
-  const write = (/** @type {string[]} */ list) => (area.value = list.map(escaped).join("\n"));
+  const write = (/** @type {string[]} */ list = []) => (area.value = list.map(escaped).join("\n"));
   return { node: element("div", { class: "field wide" }, labelFor(name, `${labelOf(name)} strings`), area, help(name, schema)), read, write };
 }
 

@@ -65,10 +65,10 @@ export async function getJSON(path, signal) {
   return (await ask(path, { headers: { Accept: "application/json" }, signal })).json();
 }
 
-/** What `/health` says, whatever its status; `{status: "unreachable"}` when nothing answers. */
+/** What `health` says, whatever its status; `{status: "unreachable"}` when nothing answers. */
 export async function health() {
   try {
-    const response = await fetch("/health", { headers: { Accept: "application/json" } });
+    const response = await fetch("health", { headers: { Accept: "application/json" } });
     return response.status === 401 ? { status: "locked" } : await response.json();
   } catch {
     return { status: "unreachable", detail: UNREACHABLE.detail };

@@ -1,4 +1,4 @@
-/** The server as `/health` describes it: which model, ready or why not. Shown in the header. */
+/** The server as `health` describes it: which model, ready or why not. Shown in the header. */
 
 import { health } from "./api.js";
 import { find } from "./dom.js";

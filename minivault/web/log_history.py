@@ -1,0 +1,65 @@
+"""Requests, tokens and endings over time: what the log viewer draws."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from itertools import islice
+from typing import Any
+
+from minivault.vault.reader import Reader
+
+MOST_LINES = 50_000  # of the newest; more take longer than anybody waits for a picture
+MOST_BUCKETS = 60
+WIDTHS = (1, 5, 15, 60, 300, 900, 3600, 4 * 3600, 86400, 7 * 86400, 30 * 86400)  # seconds
+
+_TIME = re.compile(rb'^\{"timestamp":"([^"]{20,32})"')
+_REASON = re.compile(rb',"finish_reason":"(\w+)"')  # in a text its quotes would be escaped
+_TOKENS = re.compile(rb'"completion_tokens":(\d+)')
+
+_Point = tuple[float, str, int]  # when, how it ended, tokens
+
+
+@dataclass(slots=True)
+class _Bucket:
+    tokens: int = 0
+    reasons: Counter[str] = field(default_factory=Counter)
+
+
+def history(reader: Reader) -> dict[str, Any]:
+    """Equal spans of time, oldest first, none left out. Blocks while it reads the newest lines."""
+    points = list(_points(islice(reader.lines_backwards(), MOST_LINES)))
+    if not points:
+        return {"width_s": 0, "buckets": []}
+    first, last = min(points)[0], max(points)[0]
+    width = next((each for each in WIDTHS if (last - first) / each < MOST_BUCKETS), WIDTHS[-1])
+    start = first // width * width
+    buckets = [_Bucket() for _ in range(int((last - start) // width) + 1)]
+    for when, reason, tokens in points:
+        bucket = buckets[int((when - start) // width)]
+        bucket.tokens += tokens
+        bucket.reasons[reason] += 1
+    described = [_described(start + i * width, each) for i, each in enumerate(buckets)]
+    return {"width_s": width, "buckets": described}
+
+
+def _points(lines: Iterable[bytes]) -> Iterable[_Point]:
+    for line in lines:
+        time, reason, tokens = _TIME.search(line), _REASON.search(line), _TOKENS.search(line)
+        if time and reason:
+            when = datetime.fromisoformat(time[1].decode()).timestamp()
+            yield when, reason[1].decode(), int(tokens[1]) if tokens else 0
+
+
+def _described(start: float, bucket: _Bucket) -> dict[str, Any]:
+    when = datetime.fromtimestamp(start, UTC).isoformat().replace("+00:00", "Z")
+    reasons = dict(bucket.reasons)
+    return {
+        "start": when,
+        "requests": bucket.reasons.total(),
+        "tokens": bucket.tokens,
+        "reasons": reasons,
+    }

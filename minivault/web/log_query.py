@@ -1,0 +1,86 @@
+"""What the query of /logs/records may say, and how a record looks in a list."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from starlette.requests import Request
+
+from minivault.errors import FieldError, InvalidRequest
+from minivault.schemas import Client, FinishReason, field_errors
+from minivault.vault.record import Record
+from minivault.vault.search import Query
+
+EXCERPT = 240  # characters of prompt and response in a list
+MAX_LIMIT = 200
+
+_Time = Annotated[str, Field(pattern=r"^\d{4}(-\d{2}(-\d{2}(T\d{2}(:\d{2}(:\d{2})?)?)?)?)?$")]
+
+
+class RecordQuery(BaseModel):
+    """Which records, newest first, and where to go on. All but `limit` and `before` filter."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+    limit: int = Field(default=50, ge=1, le=MAX_LIMIT)
+    before: int | None = Field(default=None, ge=1)
+    q: str | None = Field(default=None, min_length=1, max_length=1000)
+    finish_reason: FinishReason | None = None
+    client: Client | None = None
+    model: str | None = Field(default=None, min_length=1, max_length=200)
+    since: _Time | None = None
+    until: _Time | None = None
+
+    def filter(self) -> Query | None:
+        """What the vault's search looks for; None if everything is wanted."""
+        query = Query(
+            text=self.q,
+            since=self.since,
+            until=self.until,
+            finish_reason=self.finish_reason,
+            model=self.model,
+            client=self.client,
+        )
+        return None if query == Query() else query
+
+
+def read_query(request: Request) -> RecordQuery:
+    """Raises InvalidRequest, which names the parameter."""
+    pairs = request.query_params.multi_items()
+    names = [name for name, _ in pairs]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice:
+        raise InvalidRequest([FieldError(twice[:64], "given more than once")])
+    try:
+        return RecordQuery.model_validate(dict(pairs), strict=False)
+    except ValidationError as error:
+        raise InvalidRequest(field_errors(error)) from None
+
+
+def summary(record: Record) -> dict[str, Any]:
+    """A record as a row of a list: the beginnings of its texts, and a few figures."""
+    return {
+        "seq": record.seq,
+        "timestamp": record.timestamp,
+        "prompt": _excerpt(record.prompt),
+        "response": _excerpt(record.response),
+        "finish_reason": record.finish_reason,
+        "model": record.model.get("name"),
+        "client": record.fields.get("client"),
+        "completion_tokens": record.usage.get("completion_tokens"),
+        "kind": _kind(record),
+    }
+
+
+def _kind(record: Record) -> str | None:
+    """What is special about it; None for a prompt and its response."""
+    if record.is_redaction:
+        return "redaction"
+    if record.is_redacted:
+        return "redacted"
+    return "withheld" if record.is_withheld else None
+
+
+def _excerpt(text: str | None) -> str | None:
+    return text if text is None or len(text) <= EXCERPT else text[: EXCERPT - 1] + "…"

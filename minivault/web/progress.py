@@ -1,0 +1,57 @@
+"""Long works that tell how far they are, line by line (application/x-ndjson)."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Coroutine
+from dataclasses import dataclass
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response, StreamingResponse
+
+from minivault.errors import MiniVaultError
+
+MEDIA_TYPE = "application/x-ndjson"
+INTERVAL = 0.15  # seconds between two reports
+
+
+@dataclass(slots=True)
+class Progress:
+    """How much is done; the work writes it, in any thread, and the answer reads it."""
+
+    total: int
+    done: int = 0
+
+    def advance(self, amount: int) -> None:
+        self.done += amount
+
+
+async def answer(
+    request: Request, work: Coroutine[Any, Any, dict[str, Any]], progress: Progress
+) -> Response:
+    """The work's result as JSON; with progress before it if the client asks for x-ndjson."""
+    if MEDIA_TYPE not in request.headers.get("accept", ""):
+        return JSONResponse(await work)
+    return StreamingResponse(_lines(work, progress), media_type=MEDIA_TYPE)
+
+
+async def _lines(
+    work: Coroutine[Any, Any, dict[str, Any]], progress: Progress
+) -> AsyncIterator[str]:
+    """`{"done", "total"}` now and then, at last `{"result"}` or `{"problem"}`."""
+    task = asyncio.create_task(work)
+    try:
+        while not (await asyncio.wait({task}, timeout=INTERVAL))[0]:
+            yield _line({"done": progress.done, "total": progress.total})
+        yield _line({"result": await task})
+    except MiniVaultError as error:
+        problem = {"title": error.title, "status": error.status, "detail": error.detail}
+        yield _line({"problem": problem})
+    finally:
+        task.cancel()
+
+
+def _line(data: dict[str, Any]) -> str:
+    return json.dumps(data) + "\n"

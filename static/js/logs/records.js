@@ -1,0 +1,89 @@
+/** How records look: as a row, and in detail. */
+
+import { announce, button, copy, download, element, iconButton } from "../shared/dom.js";
+import { labelOf } from "../shared/explain.js";
+import { count, counted, duration, moment, speed } from "../shared/format.js";
+import { visibleParts } from "./visible.js";
+
+/** Larger texts are cut on display; the download has all of them. */
+const MOST_CHARACTERS = 200_000;
+
+/** @returns {Node[]} the cells of a row, from a summary */
+export function rowCells(/** @type {any} */ row) {
+  const tokens = row.completion_tokens;
+  return [
+    element("span", { class: "seq" }, count(row.seq)),
+    element("span", { class: "texts" }, text("bdi", "prompt", row.prompt), text("bdi", "response", row.response)),
+    element("span", { class: `reason ${row.finish_reason ?? ""}` }, row.kind ?? row.finish_reason ?? ""),
+    element("span", { class: "tokens" }, tokens === null ? "" : counted(tokens, "token")),
+    element("time", { datetime: row.timestamp }, moment(row.timestamp)),
+  ];
+}
+
+/**
+ * @param {any} found what `logs/records/{seq}` says: seq, hash, line, record
+ * @param {{close: () => void, replay: (place: HTMLElement) => void}} does
+ * @returns {Node[]} everything that is in the line
+ */
+export function detail({ seq, hash, line, record }, does) {
+  const place = element("div", { class: "replay", "aria-live": "polite" });
+  const { prompt, response, messages, timestamp, ...rest } = record;
+  return [
+    element("header", { class: "row" },
+      element("h2", {}, `Line ${count(seq)}`),
+      element("time", { datetime: timestamp }, moment(timestamp)),
+      iconButton("close", "Close", does.close)),
+    element("div", { class: "row" },
+      typeof prompt === "string" && button("Replay", () => does.replay(place), { id: "replay", title: "Makes the text again and compares every byte" }),
+      button("Copy line", () => copy(line).then(() => announce("Copied"))),
+      button("Download line", () => download(`${line}\n`, `line-${seq}.json`))),
+    place,
+    section("Prompt", prompt),
+    section("Response", response),
+    figures(record),
+    element("h3", {}, "Every field"),
+    fields({ ...rest, ...(messages && { messages }), hash }),
+  ];
+}
+
+function section(/** @type {string} */ title, /** @type {string | undefined} */ content) {
+  const body = content === undefined
+    ? element("p", { class: "hint" }, "Not stored, or redacted.")
+    : text("p", "body", content.slice(0, MOST_CHARACTERS));
+  const cut = (content?.length ?? 0) > MOST_CHARACTERS;
+  const note = cut && element("p", { class: "hint" }, `The first ${count(MOST_CHARACTERS)} characters; the download has all.`);
+  return element("section", {}, element("h3", {}, title), body, note);
+}
+
+function figures(/** @type {any} */ { usage = {}, timings = {}, finish_reason: reason }) {
+  const parts = [
+    reason,
+    usage.prompt_tokens != null && `${counted(usage.prompt_tokens, "token")} in`,
+    usage.completion_tokens != null && `${counted(usage.completion_tokens, "token")} out`,
+    timings.first_token_ms && `first after ${duration(timings.first_token_ms)}`,
+    timings.total_ms && `${duration(timings.total_ms)} in all`,
+    timings.tokens_per_second && speed(timings.tokens_per_second),
+  ];
+  return element("p", { class: "hint" }, parts.filter(Boolean).join(" · "));
+}
+
+/** Every value as it stands; objects one level deeper. */
+function fields(/** @type {Record<string, any>} */ values) {
+  const rows = Object.entries(values).map(([name, value]) =>
+    element("div", {}, element("dt", {}, labelOf(name)), element("dd", {}, valueNode(value))));
+  return element("dl", { class: "fields" }, ...rows);
+}
+
+/** @returns {Node} */
+function valueNode(/** @type {any} */ value) {
+  if (value !== null && typeof value === "object" && !Array.isArray(value) && Object.keys(value).length) return fields(value);
+  const written = typeof value === "string" ? value : JSON.stringify(value);
+  return text("span", "value", written.slice(0, MOST_CHARACTERS));
+}
+
+/** Text in which nothing hides. */
+export function text(/** @type {string} */ name, /** @type {string} */ kind, /** @type {string | null} */ content) {
+  const parts = visibleParts(content ?? "—").map((part) =>
+    part.hidden ? element("span", { class: "hidden-character", title: "a character that cannot be seen" }, part.text) : part.text);
+  return element(name, { class: kind, dir: "auto" }, ...parts);
+}
