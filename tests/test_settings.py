@@ -1,0 +1,101 @@
+"""Settings: defaults, variables, keys from files."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from minivault.settings import Settings
+
+
+@pytest.fixture(autouse=True)
+def _nothing_is_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in [name for name in os.environ if name.startswith("MINIVAULT_")]:
+        monkeypatch.delenv(name)
+
+
+def test_the_defaults_are_safe() -> None:
+    settings = Settings()
+    assert settings.host == "127.0.0.1"
+    assert settings.port == 8000
+    assert settings.model is None
+    assert (settings.models_dir, settings.logs_dir) == (Path("models"), Path("logs"))
+    assert (settings.max_running, settings.max_waiting) == (32, 32)
+    assert settings.drain == 5
+    assert not settings.insecure
+    assert not settings.offline
+    assert settings.store_text
+
+
+def test_every_field_is_described_in_a_sentence() -> None:
+    for name, field in Settings.model_fields.items():
+        assert field.description, name
+        assert field.description.endswith("."), name
+
+
+@pytest.mark.parametrize("name", sorted(Settings.model_fields))
+def test_every_field_is_a_variable(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    values = {"dtype": "int8", "device": "cpu", "store_text": "no", "host": "::1"}
+    monkeypatch.setenv(f"MINIVAULT_{name.upper()}", values.get(name, "1"))
+    assert getattr(Settings(), name) != getattr(Settings.model_construct(), name)
+
+
+def test_an_empty_variable_counts_as_absent(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MINIVAULT_THREADS", "")
+    monkeypatch.setenv("MINIVAULT_API_KEY", "")
+    assert Settings().threads is None
+    assert Settings().api_key == []
+
+
+def test_keys_come_from_a_file_one_to_a_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "keys").write_text("first\nsecond\n\n", encoding="utf-8")
+    monkeypatch.setenv("MINIVAULT_API_KEY", f"@{tmp_path}/keys,third")
+    keys = [key.get_secret_value() for key in Settings().api_key]
+    assert keys == ["first", "second", "third"]
+
+
+def test_a_name_that_begins_with_an_at_sign_is_no_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MINIVAULT_ALLOWED_HOST", "@home")
+    assert Settings().allowed_host == ["@home"]
+
+
+def test_keys_are_not_shown() -> None:
+    assert "CANARY" not in repr(Settings(api_key=["CANARY"], log_key=["CANARY"]))
+
+
+def test_an_error_does_not_show_a_key() -> None:
+    with pytest.raises(ValidationError) as caught:
+        Settings(api_key=["CANARY"], port="CANARY")
+    assert "CANARY" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "name, value",
+    [
+        ("port", -1),
+        ("port", 65536),
+        ("threads", 0),
+        ("max_running", 0),
+        ("max_running", 257),
+        ("max_waiting", -1),
+        ("drain", -0.1),
+        ("kv_memory", "lots"),
+        ("dtype", "float8"),
+        ("log_keep_files", 0),
+        ("log_keep_days", 0),
+    ],
+)
+def test_what_is_out_of_bounds_is_refused(name: str, value: Any) -> None:
+    with pytest.raises(ValidationError, match=name):
+        Settings(**{name: value})
+
+
+def test_a_port_of_zero_and_an_empty_queue_are_allowed() -> None:
+    assert Settings(port=0, max_waiting=0, drain=0).port == 0
