@@ -71,7 +71,7 @@ class Reader:
     def forwards(self, after: int = 0) -> Iterator[bytes]:
         """The lines of the records newer than record `after`, oldest first."""
         found = self.segments()
-        for segment, following in zip(found, [*found[1:], None], strict=True):
+        for segment, following in zip(found, [*found[1:], None], strict=False):
             if following is None or following.first > after + 1:
                 yield from _lines_from(segment, after + 1)
 

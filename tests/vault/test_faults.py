@@ -1,0 +1,246 @@
+"""The disk fails at every place in turn: nothing acknowledged is lost, nothing is there twice."""
+
+from __future__ import annotations
+
+import errno
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from minivault.errors import LogUnavailable
+from minivault.vault import Vault
+from minivault.vault import vault as vault_module
+from minivault.vault.verify import verify
+from tests.vault.load import (
+    Acknowledged,
+    generate,
+    read_acknowledged,
+    records,
+    require_kept_promises,
+)
+from tests.vault.samples import begin, outcome, write
+
+Fault = Callable[..., Any]
+
+#: Every place with MINIVAULT_FULL=1, else every third.
+STEP = 1 if os.environ.get("MINIVAULT_FULL") else 3
+
+
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(vault_module, "_TICK", 0.01)
+
+
+class Disk:
+    """Counts calls of one system call and lets the n-th one fail, and those after it if asked."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, call: str, fault: Fault) -> None:
+        self.calls = 0
+        self.fail_at = 0
+        self.lasting = False
+        self._real: Callable[..., Any] = getattr(os, call)
+        self._fault = fault
+        monkeypatch.setattr(os, call, self)
+
+    def __call__(self, *arguments: Any, **named: Any) -> Any:
+        self.calls += 1
+        hit = self.calls >= self.fail_at if self.lasting else self.calls == self.fail_at
+        if self.fail_at and hit:
+            return self._fault(self._real, *arguments)
+        return self._real(*arguments, **named)
+
+
+def raises(number: int) -> Fault:
+    def fault(*_: Any) -> None:
+        raise OSError(number, os.strerror(number))
+
+    return fault
+
+
+def short(share: float) -> Fault:
+    def fault(real: Any, descriptor: int, data: bytes) -> int:
+        return int(real(descriptor, data[: int(len(data) * share)]))
+
+    return fault
+
+
+FAULTS = {
+    "ENOSPC": raises(errno.ENOSPC),
+    "EIO": raises(errno.EIO),
+    "EINTR": raises(errno.EINTR),
+    "EDQUOT": raises(errno.EDQUOT),
+    "one byte": short(0.0),
+    "half": short(0.5),
+}
+
+
+def _until_well(vault: Vault) -> None:
+    deadline = time.monotonic() + 10
+    while vault.problem or vault.statistics()["unwritten"]:
+        assert time.monotonic() < deadline, vault.problem
+        time.sleep(0.005)
+
+
+def _load(folder: Path, disk: Disk, fail_at: int, *, lasting: bool = False) -> Acknowledged:
+    told = Acknowledged()
+    vault = Vault(folder, max_bytes=4000)
+    vault.open()
+    disk.calls, disk.fail_at, disk.lasting = 0, fail_at, lasting
+    generate(vault, 9, told.tell)
+    disk.fail_at = 0
+    _until_well(vault)
+    generate(vault, 3, told.tell, prefix="later")
+    vault.close()
+    return told
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("lasting", [False, True], ids=["once", "lasting"])
+@pytest.mark.parametrize("fault", FAULTS)
+def test_each_write_may_fail(
+    fault: str, lasting: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disk = Disk(monkeypatch, "write", FAULTS[fault])
+    for number in range(1, 1000, STEP):
+        folder = tmp_path / str(number)
+        told = _load(folder, disk, number, lasting=lasting)
+        disk.fail_at = 0
+        assert len(told.ended) >= 3, "it does not recover"
+        require_kept_promises(folder, told)
+        kept = [record for record in records(folder) if record.id in told.kept]
+        assert all(record.finish_reason == "length" for record in kept), "the outcome is lost"
+        if disk.calls < number and not lasting:
+            assert number > 10
+            return
+        if lasting and number > 20:
+            return
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("call", ["rename", "ftruncate", "unlink", "open"])
+def test_each_change_of_a_file_may_fail(
+    call: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disk = Disk(monkeypatch, call, raises(errno.ENOSPC))
+    for number in range(1, 1000, STEP):
+        folder = tmp_path / str(number)
+        told = _load(folder, disk, number)
+        calls, disk.fail_at = disk.calls, 0
+        require_kept_promises(folder, told)
+        if calls < number:
+            return
+
+
+@pytest.mark.slow
+def test_after_a_failed_fsync_nothing_is_accepted_until_a_restart(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disk = Disk(monkeypatch, "fdatasync", raises(errno.EIO))
+    for number in range(1, 1000, STEP):
+        folder, told = tmp_path / str(number), Acknowledged()
+        vault = Vault(folder, max_bytes=4000)
+        vault.open()
+        disk.calls, disk.fail_at = 0, number
+        generate(vault, 9, told.tell)
+        disk.fail_at = 0
+        if told.refused or told.kept:
+            assert "fsync" in str(vault.problem)
+            time.sleep(0.05)  # several tries to get well would have been made by now
+            with pytest.raises(LogUnavailable, match="restart"):
+                vault.begin(begin("after")).result(5)
+        vault.close()
+        require_kept_promises(folder, told)
+        if not told.refused and not told.kept:
+            return
+
+
+def test_a_finished_text_that_cannot_be_written_is_written_later_with_its_outcome(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disk = Disk(monkeypatch, "write", raises(errno.ENOSPC))
+    vault = Vault(tmp_path)
+    vault.open()
+    entry = vault.begin(begin("a")).result(5)
+    disk.fail_at, disk.lasting = 1, True
+    with pytest.raises(LogUnavailable, match="No space left"):
+        vault.commit(entry, outcome("all of it", "stop")).result(5)
+    assert vault.problem == "No space left on device"
+    with pytest.raises(LogUnavailable):
+        vault.begin(begin("b")).result(5)
+    disk.fail_at = 0
+    _until_well(vault)
+    write(vault, "c")
+    vault.close()
+    found = [(record.id, record.finish_reason, record.response) for record in records(tmp_path)]
+    assert found == [("a", "stop", "all of it"), ("c", "length", " there")]
+
+
+def test_a_removed_journal_is_noticed_before_anything_is_accepted(tmp_path: Path) -> None:
+    vault = Vault(tmp_path)
+    vault.open()
+    (journal,) = tmp_path.glob("inflight-*")
+    journal.unlink()
+    with pytest.raises(LogUnavailable, match="No such file|removed"):
+        vault.begin(begin("a")).result(5)
+    _until_well(vault)
+    write(vault, "b")
+    vault.close()
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 64 kB."""
+    if os.geteuid() != 0:
+        pytest.skip("mounting a tmpfs needs root")
+    place = tmp_path / "small"
+    place.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=64k,mode=700", "tmpfs", str(place)]
+    mounted = subprocess.run(mount, capture_output=True, check=False).returncode == 0
+    if not mounted and not os.environ.get("CI"):
+        pytest.skip("mounting a tmpfs is not allowed here")
+    assert mounted
+    yield place
+    subprocess.run(["umount", "-l", str(place)], check=True)
+
+
+def test_a_full_disk_refuses_work_and_a_bigger_one_takes_it_again(small_disk: Path) -> None:
+    folder, told = small_disk / "logs", Acknowledged()
+    vault = Vault(folder)
+    vault.open()
+    number = 0
+    while not told.refused and not told.kept:
+        generate(vault, 3, told.tell, prefix=f"a{number}-")
+        number += 1
+        assert number < 1000
+    assert told.ended
+    assert (folder / "log.jsonl").read_bytes().endswith(b"\n")
+    verify(folder)
+    subprocess.run(["mount", "-o", "remount,size=512k", str(small_disk)], check=True)
+    _until_well(vault)
+    generate(vault, 3, told.tell, prefix="bigger")
+    assert "bigger0" in told.ended
+    vault.close()
+    require_kept_promises(folder, told)
+
+
+@pytest.mark.slow
+def test_a_file_size_limit_is_a_full_disk(tmp_path: Path) -> None:
+    code = (
+        "import resource\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (6000, 6000))\n"
+        "from tests.vault.load import main\n"
+        "main()\n"
+    )
+    folder = tmp_path / "logs"
+    command = [sys.executable, "-c", code, str(folder), "30", "1000000"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    told = read_acknowledged(done.stdout)
+    assert told.ended
+    assert told.refused | told.kept
+    require_kept_promises(folder, told)
