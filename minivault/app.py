@@ -23,6 +23,7 @@ from minivault.service import Service
 from minivault.settings import Settings
 from minivault.vault.secret import derive
 from minivault.web import generate, health
+from minivault.web.docs import docs_routes
 from minivault.web.keys import Keyring, login_routes
 from minivault.web.logs import log_routes
 from minivault.web.middleware import protection
@@ -61,6 +62,7 @@ def _routes(keyring: Keyring) -> list[BaseRoute]:
         *login_routes(keyring, templates),
         *page_routes(templates),
         *log_routes(templates),
+        *docs_routes(templates),
         Mount("/static", StaticFiles(directory=resource("static")), name="static"),
     ]
 

@@ -48,6 +48,22 @@ READINGS = (
     Description("minivault_num_requests_running", "Generations that run."),
     Description("minivault_num_requests_waiting", "Generations that wait for a place."),
     Description("minivault_num_followers", "Responses that read a generation."),
+    Description("minivault_num_kept", "Ended generations that can still be read."),
+    Description("minivault_vault_writes_total", "Writes to the log and the journal."),
+    Description("minivault_vault_failures_total", "Writes that failed."),
+    Description("minivault_vault_bytes_total", "Bytes written to the log."),
+    Description("minivault_vault_seq", "The last record's sequence number."),
+    Description("minivault_vault_open", "Begun records without an end."),
+    Description("minivault_vault_unwritten", "Ended records that could not be written yet."),
+    Description("minivault_engine_running", "Sequences in the batch."),
+    Description("minivault_engine_waiting", "Sequences that wait for the engine."),
+    Description("minivault_engine_kv_bytes", "Memory of keys and values in use."),
+    Description("minivault_engine_kv_limit_bytes", "Memory that keys and values may use."),
+    Description("minivault_engine_steps_total", "Steps of the engine."),
+    Description("minivault_engine_tokens_total", "Tokens that the engine made."),
+    Description("minivault_engine_step_seconds_total", "Time spent in steps."),
+    Description("minivault_engine_last_step_seconds", "Time of the last step."),
+    Description("minivault_engine_batch_size", "Sequences in the last step."),
 )
 # Of the operating system, by prometheus_client; only where there is a /proc.
 PROCESS = (
@@ -93,10 +109,10 @@ class Metrics:
         ProcessCollector(registry=self._registry)
 
     def bind(self, source: Callable[[], Mapping[str, float]]) -> None:
-        """Adds gauges that are read when they are asked for, by their names without `minivault_`.
+        """Adds what is read when it is asked for, by its name without `minivault_`.
 
-        A name that ends in `_total` is a counter. `source` must not block, and may be called from
-        any thread. Names must be known: prometheus takes letters, digits and underscores.
+        Names have letters, digits and underscores. One that READINGS lists with `_total` is a
+        counter, every other a gauge. `source` must not block.
         """
         self._registry.register(_Readings(source))
 
@@ -157,9 +173,12 @@ class _Readings(Collector):
 
     def collect(self) -> Iterator[Metric]:
         for name, value in self._source().items():
-            full = PREFIX + name
-            family = CounterMetricFamily if name.endswith("_total") else GaugeMetricFamily
-            yield family(full, _HELP.get(full, name.replace("_", " ")), value=value)
+            total = f"{PREFIX}{name}_total"
+            if total in _HELP:
+                yield CounterMetricFamily(total, _HELP[total], value=value)
+            else:
+                help = _HELP.get(PREFIX + name, name.replace("_", " "))
+                yield GaugeMetricFamily(PREFIX + name, help, value=value)
 
     def describe(self) -> Iterator[Metric]:
         """Nothing: without this, registering would read the source before it is ready."""

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from minivault.metrics import EVENTS, METRICS, Metrics, one_two_five
+from minivault.metrics import EVENTS, METRICS, READINGS, Metrics, one_two_five
 from minivault.schemas import Client, FinishReason
 
 
@@ -75,8 +75,8 @@ def test_times_of_tokens_fall_into_their_buckets() -> None:
 def test_gauges_are_read_at_each_scrape_and_not_before() -> None:
     metrics = Metrics()
     readings: list[Mapping[str, float]] = [
-        {"num_requests_running": 2, "vault_writes_total": 5},
-        {"num_requests_running": 7, "vault_writes_total": 6},
+        {"num_requests_running": 2, "vault_writes": 5},
+        {"num_requests_running": 7, "vault_writes": 6},
     ]
     metrics.bind(lambda: readings.pop(0))
     assert len(readings) == 2
@@ -94,7 +94,8 @@ def test_two_servers_in_one_process_count_apart() -> None:
 
 def test_every_listed_metric_is_there_and_nothing_else_of_our_own() -> None:
     metrics = Metrics()
-    metrics.bind(lambda: {"num_requests_running": 0, "num_requests_waiting": 0, "num_followers": 0})
+    names = [each.name.removeprefix("minivault_").removesuffix("_total") for each in READINGS]
+    metrics.bind(lambda: dict.fromkeys(names, 0.0))
     found = set(re.findall(r"^# HELP (\S+)", metrics.render().decode(), re.MULTILINE))
     ours = {name for name in found if name.startswith("minivault_")}
     assert ours == {each.name for each in METRICS if each.name.startswith("minivault_")}
