@@ -1,0 +1,212 @@
+"""The model on this machine: requests become sequences of the engine, its outputs become pieces."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from importlib.metadata import version
+from typing import TYPE_CHECKING
+
+from minivault.backends.base import Finish, Logprobs, ModelInfo, Piece, Request, TokenLogprob
+from minivault.engine.processor import available_cores
+from minivault.engine.sequence import Output, SamplingParams, TokenChoice
+from minivault.engine.sequence import Sequence as EngineSequence
+from minivault.errors import BackendFailed, FieldError, InvalidRequest, Unavailable
+from minivault.model_store import StoredModel
+from minivault.settings import Settings
+
+if TYPE_CHECKING:
+    from minivault.engine.engine import Engine
+    from minivault.engine.tokenizer import Tokenizer
+
+
+class LocalBackend:
+    """Serves a model of the store by the engine, all its requests in one batch.
+
+    `start` loads it; torch is not imported before. `info` exists from then on.
+    """
+
+    info: ModelInfo
+
+    def __init__(self, settings: Settings, model: StoredModel) -> None:
+        self._settings = settings
+        self._model = model
+        self._engine: Engine | None = None
+        self._tokenizer: Tokenizer | None = None
+        self._open: set[_Outputs] = set()
+
+    async def start(self) -> None:
+        """Loads the model in a thread and starts the engine's. Raises ModelUnusable."""
+        self._loop = asyncio.get_running_loop()
+        self._engine = await asyncio.to_thread(self._load)
+        self._engine.start(self._deliver)
+
+    async def close(self) -> None:
+        """Stops the engine; requests that are still open fail with Unavailable."""
+        if self._engine is not None:
+            await asyncio.to_thread(self._engine.close)
+        for outputs in self._open:
+            outputs.put(Unavailable("the model is being unloaded"))
+
+    async def generate(self, request: Request) -> AsyncGenerator[Piece | Finish, None]:
+        """One piece for every token, also for those that make no text yet; then a Finish.
+
+        Closing it frees the sequence at the next step. Raises InvalidRequest for a prompt that does
+        not fit, and whatever the engine raised for this sequence.
+        """
+        engine, outputs = self._running_engine(), _Outputs()
+        sequence = await asyncio.to_thread(self._sequence, request, outputs)
+        self._open.add(outputs)
+        tokens = 0
+        try:
+            engine.add(sequence)
+            while True:
+                output = await outputs.get()
+                tokens += output.token_id is not None
+                if output.text or output.token_id is not None:
+                    yield self._piece(output)
+                if output.finish is not None:
+                    yield Finish(output.finish, completion_tokens=tokens)
+                    return
+        finally:  # may run under cancellation: nothing here may wait
+            self._open.discard(outputs)
+            engine.cancel(sequence)
+
+    def count_tokens(self, prompt: str) -> int:
+        """How many tokens the model gets for this prompt. Any thread."""
+        return len(self._running_tokenizer().encode(prompt))
+
+    def render(self, messages: Sequence[Mapping[str, str]]) -> str:
+        """The prompt that the model's chat template makes. Any thread. Raises InvalidRequest."""
+        return self._running_tokenizer().render(messages)
+
+    def problem(self) -> str | None:
+        """Why the model cannot work now. Any thread."""
+        return self._engine.problem() if self._engine else "the model is not loaded"
+
+    def statistics(self) -> Mapping[str, float]:
+        """The engine's gauges. Any thread."""
+        return self._engine.statistics() if self._engine else {}
+
+    def _load(self) -> Engine:
+        from minivault.engine.engine import Engine
+        from minivault.engine.loading import load_runner
+        from minivault.engine.tokenizer import load_tokenizer
+
+        settings, model = self._settings, self._model
+        self._tokenizer = tokenizer = load_tokenizer(model.folder)
+        runner = load_runner(
+            model.folder,
+            dtype=settings.dtype,
+            device=settings.device,
+            threads=settings.threads or available_cores(),
+            max_running=settings.max_running,
+            prefix_memory=settings.prefix_memory,
+        )
+        self.info = ModelInfo(
+            name=model.name,
+            context_length=runner.context_length,
+            reproducible=runner.reproducible,
+            applies_limits=True,
+            chat=tokenizer.chat,
+            sha256=model.sha256,
+            tokenizer_sha256=model.tokenizer_sha256,
+            engine={
+                **runner.description,
+                "mode": runner.mode,
+                "tokenizers": version("tokenizers"),
+            },
+        )
+        return Engine(
+            runner,
+            max_running=settings.max_running,
+            kv_memory=settings.kv_memory,
+            end_ids=tokenizer.end_ids,
+        )
+
+    def _sequence(self, request: Request, outputs: _Outputs) -> EngineSequence:
+        tokenizer = self._running_tokenizer()
+        prompt = tokenizer.encode(request.prompt)
+        left = self.info.context_length - len(prompt)
+        if not prompt or left < 1:
+            message = f"has {len(prompt)} tokens; from 1 to {self.info.context_length - 1} fit"
+            raise InvalidRequest([FieldError("prompt", message)])
+        text = tokenizer.text(prompt, request.params.stop)
+        return EngineSequence(prompt, _sampling(request, left), text, owner=outputs)
+
+    def _piece(self, output: Output) -> Piece:
+        tokens = int(output.token_id is not None)
+        logprobs = (self._logprobs(output.choice),) if output.choice else ()
+        return Piece(output.text, tokens, logprobs, output.tail)
+
+    def _logprobs(self, choice: TokenChoice) -> Logprobs:
+        text_of = self._running_tokenizer().token_text
+        return Logprobs(
+            TokenLogprob(text_of(choice.token_id), choice.logprob),
+            tuple(TokenLogprob(text_of(each), logprob) for each, logprob in choice.top),
+        )
+
+    def _deliver(self, outputs: list[Output]) -> None:
+        """Called by the engine's thread with all that one step brought: one call into the loop."""
+        try:
+            self._loop.call_soon_threadsafe(_fan_out, outputs)
+        except RuntimeError:
+            if not self._loop.is_closed():  # a closed loop has nobody who waits for text
+                raise
+
+    def _running_engine(self) -> Engine:
+        if self._engine is None:
+            raise BackendFailed("the model is not loaded")
+        return self._engine
+
+    def _running_tokenizer(self) -> Tokenizer:
+        if self._tokenizer is None:
+            raise BackendFailed("the model is not loaded")
+        return self._tokenizer
+
+
+class _Outputs:
+    """What the engine has said to one request and was not read yet. The event loop's alone."""
+
+    __slots__ = ("_items", "_waiter")
+
+    def __init__(self) -> None:
+        self._items: deque[Output | Exception] = deque()
+        self._waiter: asyncio.Future[None] | None = None
+
+    def put(self, item: Output | Exception) -> None:
+        self._items.append(item)
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    async def get(self) -> Output:
+        """The next output. Raises the error that came in its place or with it."""
+        while not self._items:
+            self._waiter = asyncio.get_running_loop().create_future()
+            await self._waiter
+        item = self._items.popleft()
+        if isinstance(item, Exception):
+            raise item
+        if item.error is not None:
+            raise item.error
+        return item
+
+
+def _fan_out(outputs: list[Output]) -> None:
+    for output in outputs:
+        output.sequence.owner.put(output)
+
+
+def _sampling(request: Request, left: int) -> SamplingParams:
+    params = request.params
+    return SamplingParams(
+        max_tokens=min(params.max_tokens, left),
+        temperature=params.temperature,
+        top_k=params.top_k,
+        top_p=params.top_p,
+        repetition_penalty=params.repetition_penalty,
+        seed=request.seed,
+        top_logprobs=params.top_logprobs,
+        stop=params.stop,
+    )
