@@ -1,0 +1,158 @@
+"""Reads a GPT-2 from its folder: the configuration, and the weights in every layout of the wild."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from minivault.engine.runners.base import Unsupported
+from minivault.engine.runners.linear import Activation
+from minivault.errors import ModelUnusable
+
+_ACTIVATIONS: dict[str, Activation] = {
+    "gelu_new": "gelu_tanh",
+    "gelu_pytorch_tanh": "gelu_tanh",
+    "gelu": "gelu",
+    "relu": "relu",
+}
+# What may stand in a configuration only with this value.
+_ONLY = {"add_cross_attention": False, "is_decoder": None, "quantization_config": None}
+_IN_LAYER = ("ln_1", "attn.c_attn", "attn.c_proj", "ln_2", "mlp.c_fc", "mlp.c_proj")
+_BUFFERS = (".attn.bias", ".attn.masked_bias")
+
+
+@dataclass(frozen=True, slots=True)
+class Gpt2Shape:
+    """What the configuration says; sizes in numbers, not bytes."""
+
+    vocabulary: int
+    positions: int
+    width: int
+    layers: int
+    heads: int
+    inner: int
+    activation: Activation
+    epsilon: float
+    tied: bool
+    scale_by_width: bool
+    scale_by_layer: bool
+
+    def scale(self, layer: int) -> float:
+        """What attention scores of a layer are multiplied with."""
+        scale = (self.width // self.heads) ** -0.5 if self.scale_by_width else 1.0
+        return scale / (layer + 1) if self.scale_by_layer else scale
+
+
+def read_shape(folder: Path) -> Gpt2Shape:
+    """Raises Unsupported for what is no plain GPT-2, ModelUnusable for what cannot be read."""
+    config = _read_json(folder / "config.json")
+    if config.get("model_type") != "gpt2":
+        raise Unsupported(f"model type {config.get('model_type')}")
+    for name, value in _ONLY.items():
+        if config.get(name, value) not in (value, False):
+            raise Unsupported(f"{name} = {config[name]}")
+    activation = config.get("activation_function", "gelu_new")
+    if activation not in _ACTIVATIONS:
+        raise Unsupported(f"activation {activation}")
+    try:
+        return _shape(config, _ACTIVATIONS[activation])
+    except (KeyError, TypeError, ValueError, ZeroDivisionError) as error:
+        raise Unsupported(f"configuration: {error!r}") from error
+
+
+def read_weights(folder: Path, shape: Gpt2Shape) -> dict[str, Tensor]:
+    """The weights by their names without `transformer.`; `lm_head.weight` only if not tied.
+
+    The tensors are views of the files where the system allows it. Raises ModelUnusable with the
+    names of tensors that are missing, unknown or of another shape.
+    """
+    weights = dict(_tensors(folder))
+    if shape.tied:
+        weights.pop("lm_head.weight", None)
+    expected = _expected(shape)
+    _refuse("missing", expected.keys() - weights.keys())
+    _refuse("unknown", weights.keys() - expected.keys())
+    wrong = {name for name, size in expected.items() if tuple(weights[name].shape) != size}
+    _refuse("of another shape than the configuration says", wrong)
+    return weights
+
+
+def _shape(config: dict[str, Any], activation: Activation) -> Gpt2Shape:
+    width, heads = int(config["n_embd"]), int(config["n_head"])
+    if width % heads:
+        raise ValueError("n_embd is no multiple of n_head")
+    return Gpt2Shape(
+        vocabulary=int(config["vocab_size"]),
+        positions=int(config["n_positions"]),
+        width=width,
+        layers=int(config["n_layer"]),
+        heads=heads,
+        inner=int(config.get("n_inner") or 4 * width),
+        activation=activation,
+        epsilon=float(config.get("layer_norm_epsilon", 1e-5)),
+        tied=bool(config.get("tie_word_embeddings", True)),
+        scale_by_width=bool(config.get("scale_attn_weights", True)),
+        scale_by_layer=bool(config.get("scale_attn_by_inverse_layer_idx", False)),
+    )
+
+
+def _expected(shape: Gpt2Shape) -> dict[str, tuple[int, ...]]:
+    width, inner = shape.width, shape.inner
+    sizes: dict[str, tuple[int, ...]] = {
+        "wte.weight": (shape.vocabulary, width),
+        "wpe.weight": (shape.positions, width),
+        "ln_f.weight": (width,),
+        "ln_f.bias": (width,),
+    }
+    if not shape.tied:
+        sizes["lm_head.weight"] = (shape.vocabulary, width)
+    # ln_1, c_attn, c_proj, ln_2, c_fc, c_proj; a Conv1D holds (inputs, outputs).
+    inputs = (None, width, width, None, width, inner)
+    outputs = (width, 3 * width, width, width, inner, width)
+    for layer in range(shape.layers):
+        for name, into, out in zip(_IN_LAYER, inputs, outputs, strict=True):
+            sizes[f"h.{layer}.{name}.weight"] = (out,) if into is None else (into, out)
+            sizes[f"h.{layer}.{name}.bias"] = (out,)
+    return sizes
+
+
+def _tensors(folder: Path) -> Iterator[tuple[str, Tensor]]:
+    """All tensors but buffers, by their names without `transformer.`."""
+    for path in _files(folder):
+        try:
+            with safe_open(path, framework="pt") as file:
+                for name in file.keys():  # noqa: SIM118 (a safetensors file is no mapping)
+                    if not name.endswith(_BUFFERS):
+                        yield name.removeprefix("transformer."), file.get_tensor(name)
+        except (SafetensorError, OSError) as error:
+            raise ModelUnusable(f"{path.name} cannot be read: {error}") from error
+
+
+def _files(folder: Path) -> list[Path]:
+    index = folder / "model.safetensors.index.json"
+    if not index.exists():
+        return [folder / "model.safetensors"]
+    names = _read_json(index).get("weight_map", {}).values()
+    return [folder / name for name in sorted(set(names)) if Path(name).name == name]
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ModelUnusable(f"{path.name} cannot be read: {error}") from error
+    if not isinstance(data, dict):
+        raise ModelUnusable(f"{path.name} holds no JSON object")
+    return data
+
+
+def _refuse(what: str, names: set[str]) -> None:
+    if names:
+        shown = ", ".join(sorted(names)[:5]) + (" …" if len(names) > 5 else "")
+        raise ModelUnusable(f"{len(names)} tensors are {what}: {shown}")
