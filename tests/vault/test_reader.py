@@ -1,0 +1,143 @@
+"""Reading: by place, newest first, searched, summed up; over all files and while one is written."""
+
+from __future__ import annotations
+
+import gzip
+import time
+from pathlib import Path
+
+import pytest
+
+from minivault.errors import NotFound
+from minivault.vault import Vault
+from minivault.vault.reader import Reader
+from minivault.vault.record import GENESIS, line_hash, link
+from minivault.vault.search import Query, search, summarize
+from minivault.vault.segments import place
+from tests.vault.samples import write
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> Path:
+    """Forty records in several files, the oldest of them compressed."""
+    vault = Vault(tmp_path, max_bytes=4000)
+    vault.open()
+    for number in range(1, 41):
+        write(vault, f"g{number}", f"prompt {number}", "x" * (number * 37 % 500))
+    vault.close()
+    oldest = sorted(tmp_path.glob("log-*.jsonl"))[0]
+    oldest.with_name(f"{oldest.name}.gz").write_bytes(gzip.compress(oldest.read_bytes()))
+    oldest.unlink()
+    return tmp_path
+
+
+def test_every_record_is_found_by_its_number(log: Path) -> None:
+    reader = Reader(log)
+    for seq in range(1, 41):
+        assert reader.get(seq).prompt == f"prompt {seq}"
+    for seq in (0, 41, 10**9):
+        with pytest.raises(NotFound):
+            reader.get(seq)
+
+
+def test_all_ways_to_read_give_the_same_records(log: Path) -> None:
+    reader = Reader(log)
+    for seq in range(1, 43):
+        assert [place(line)[0] for line in reader.forwards(seq)] == list(range(seq + 1, 41))
+        older = [place(line)[0] for line in reader.lines_backwards(seq)]
+        assert older == list(range(min(seq, 41) - 1, 0, -1))
+    assert reader.last_seq() == 40
+
+
+def test_pages_go_back_to_the_first_record(log: Path) -> None:
+    reader, before, seen = Reader(log), None, []
+    while True:
+        page = search(reader, Query(), before=before, limit=7)
+        seen += [record.seq for record in page.records]
+        before = page.before
+        if before is None:
+            break
+    assert seen == list(range(40, 0, -1))
+
+
+def test_a_search_that_may_look_at_little_goes_on_where_it_stopped(log: Path) -> None:
+    reader, before, seen = Reader(log), None, []
+    for _ in range(10):
+        page = search(reader, Query(text="PROMPT 4"), before=before, at_most=5)
+        seen += [record.seq for record in page.records]
+        before = page.before
+        if before is None:
+            break
+    assert seen == [40, 4]
+
+
+def test_a_search_knows_text_time_reason_and_model(tmp_path: Path) -> None:
+    vault = Vault(tmp_path)
+    vault.open()
+    write(vault, "a", 'Grüße aus "Köln"', "ja", timestamp="2026-11-20T10:00:00.000Z")
+    write(vault, "b", "Hello", "GRÜSSE\n", timestamp="2026-11-21T10:30:00.000Z")
+    write(vault, "c", "Hello", "100%", timestamp="2026-11-22T10:30:00.000Z")
+    vault.close()
+
+    def found(**query: str) -> list[int]:
+        return [each.seq for each in search(Reader(tmp_path), Query(**query)).records]
+
+    assert found(text="grüsse") == [2, 1]
+    assert found(text='"KÖLN"') == [1]
+    assert found(text="hello") == [3, 2]
+    assert found(text="100%") == [3]
+    assert found(text="length") == []
+    assert found(since="2026-11-21") == [3, 2]
+    assert found(until="2026-11-21") == [2, 1]
+    assert found(since="2026-11-21T10:30", until="2026-11-21T10") == [2]
+    assert found(finish_reason="length", model="echo", client="sse") == [3, 2, 1]
+    assert found(finish_reason="stop") == []
+    assert found(model="ech") == []
+
+
+def test_a_summary_counts_everything(log: Path) -> None:
+    data = summarize(Reader(log)).as_dict()
+    assert data["records"] == 40
+    assert data["completion_tokens"] == 160
+    assert data["finish_reasons"] == {"length": 40}
+
+
+def test_no_log_reads_as_an_empty_one(tmp_path: Path) -> None:
+    reader = Reader(tmp_path / "nowhere")
+    assert list(reader.forwards()) == []
+    assert reader.last_seq() == 0
+    assert reader.find("x") == []
+
+
+def test_a_half_written_line_is_not_read(log: Path) -> None:
+    with open(log / "log.jsonl", "ab") as file:
+        file.write(b'{"timestamp":"2026')
+    reader = Reader(log)
+    assert reader.last_seq() == 40
+    assert len(list(reader.forwards())) == 40
+    assert reader.get(40).seq == 40
+
+
+@pytest.mark.slow
+def test_the_newest_of_very_many_records_are_there_at_once(tmp_path: Path) -> None:
+    _write_many(tmp_path / "log.jsonl", 200_000)
+    reader = Reader(tmp_path)
+    started = time.perf_counter()
+    page = search(reader, Query(), limit=50)
+    middle = reader.get(123_456)
+    older = search(reader, Query(), before=100_000, limit=50)
+    nobody = reader.find("nobody")
+    took = time.perf_counter() - started
+    assert (page.records[0].seq, middle.seq, older.records[0].seq) == (200_000, 123_456, 99_999)
+    assert nobody == []
+    assert took < 2, "reading the whole file takes longer"
+
+
+def _write_many(path: Path, count: int) -> None:
+    head = GENESIS
+    body = b'{"timestamp":"2026-11-23T10:00:00.000Z","prompt":"Hello","response":"' + b"x" * 300
+    with open(path, "wb") as file:
+        for seq in range(1, count + 1):
+            line = body + b'","id":"g%d"' % seq + link(seq, head)
+            head = line_hash(line)
+            file.write(line + b"\n")
