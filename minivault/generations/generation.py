@@ -26,6 +26,7 @@ class State(Enum):
     ACCEPTING = "accepting"  # its begin is not on disk yet
     WAITING = "waiting"
     RUNNING = "running"
+    ENDING = "ending"  # the backend is through with it; its record is being written
     ENDED = "ended"
 
 
@@ -49,7 +50,7 @@ class Event:
         return str(self.data["text"]) if self.name is None else ""
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True, eq=False, repr=False)
 class Generation:
     """One accepted request, its state and its events. Lives in the event loop's thread only."""
 
@@ -83,6 +84,9 @@ class Generation:
     _unsaid_logprobs: list[dict[str, Any]] = field(default_factory=list)
     _made: int = 0  # tokens of this run; less than `tokens` while it is made again
     _again: int = 0  # the next event that is made again; 0 in a first run
+
+    def __repr__(self) -> str:
+        return f"<Generation {self.id[:8]}… {self.state.value}>"  # never the prompt
 
     @property
     def heard(self) -> bool:
@@ -211,7 +215,7 @@ class Follower:
         while True:
             await self._changed.wait()
             self._changed.clear()
-            batch = self._take()
+            batch = self.take()
             if batch:
                 yield batch
             if self.generation.ended and self._next >= len(self.generation.events):
@@ -229,7 +233,8 @@ class Follower:
             if self.on_close:
                 self.on_close(self.generation)
 
-    def _take(self) -> list[tuple[int, Event]]:
+    def take(self) -> list[tuple[int, Event]]:
+        """What has come since the last time; empty if nothing has."""
         generation = self.generation
         if generation.ended and not generation.proven:
             self._next = len(generation.events)

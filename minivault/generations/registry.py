@@ -201,6 +201,7 @@ class Registry:
             self._running.halt(generation)
         elif generation.state is State.WAITING:
             self._line.remove(generation)
+            generation.state = State.ENDING
             self._spawn(self._running.finish(generation, reason))
 
     def queue(self, generation: Generation) -> None:

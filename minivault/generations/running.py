@@ -154,6 +154,7 @@ class Running:
             reason, error = FinishReason.ERROR, _as_error(failure)
         else:
             reason = pump.result()
+        generation.state = State.ENDING
         self._registry.spawn(self.finish(generation, reason, error))
         self._registry.schedule()
 

@@ -1,0 +1,74 @@
+"""A real server in a thread, on a port of its own, for tests that need sockets."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import uvicorn
+
+from minivault.app import create_app
+from minivault.backends.base import Backend
+from minivault.backends.echo import EchoBackend
+from minivault.service import Service
+from minivault.settings import Settings
+
+DEADLINE = 20.0
+
+
+class LiveServer:
+    """A running server; `url` is where, `service` what is behind it."""
+
+    def __init__(self, service: Service, server: uvicorn.Server, port: int) -> None:
+        self.service = service
+        self.port = port
+        self.url = f"http://127.0.0.1:{port}"
+        self.server = server
+
+    @property
+    def log(self) -> Path:
+        return self.service.settings.logs_dir / "log.jsonl"
+
+    def stop(self) -> None:
+        self.server.should_exit = True
+
+
+@contextmanager
+def live_server(
+    folder: Path, backend: Backend | None = None, *, port: int = 0, **options: Any
+) -> Iterator[LiveServer]:
+    """Serves the echo backend, or another one; logs and models lie below `folder`.
+
+    At the end the server is shut down and waited for: every record is written then.
+    """
+    values: dict[str, Any] = {"logs_dir": folder / "logs", "models_dir": folder / "models"}
+    settings = Settings(**(values | {"drain": 0.0} | options))
+    service = Service(settings, backend or EchoBackend())
+    listener = socket.create_server(("127.0.0.1", port))
+    config = uvicorn.Config(create_app(settings, service), log_level="warning", lifespan="on")
+    config.timeout_graceful_shutdown = 5
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
+    thread.start()
+    live = LiveServer(service, server, listener.getsockname()[1])
+    try:
+        wait_for(lambda: server.started and service.stage.status != "loading")
+        yield live
+    finally:
+        live.stop()
+        thread.join(DEADLINE)
+        listener.close()
+        assert not thread.is_alive(), "the server did not shut down"
+
+
+def wait_for(condition: Any, *, seconds: float = DEADLINE) -> None:
+    """Returns as soon as the condition holds; fails if it does not in time."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "waited too long"
+        time.sleep(0.005)
