@@ -2,12 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import logging
+import time
+from collections.abc import Callable, Iterable, Mapping
+from threading import Condition, Thread
 
 from minivault.engine.runners.base import Runner
-from minivault.engine.sequence import Output, Sequence
+from minivault.engine.scheduler import Scheduler
+from minivault.engine.sequence import Output, Sequence, State
+from minivault.engine.step import Step
+from minivault.errors import Unavailable
+from minivault.schemas import FinishReason
 
 Deliver = Callable[[list[Output]], None]
+
+PREFILL_TOKENS = 64
+"""A step prefills newcomers until it has computed so many tokens, then the others get theirs."""
+
+HANGS_AFTER = 60.0
+"""Seconds after which a step is said to hang."""
+
+_log = logging.getLogger(__name__)
 
 
 class Engine:
@@ -26,7 +41,19 @@ class Engine:
         end_ids: frozenset[int] = frozenset(),
     ) -> None:
         """`kv_memory`: bytes that running sequences may hold. `end_ids`: tokens that end a text."""
-        raise NotImplementedError
+        self._runner = runner
+        self._kv_memory = kv_memory
+        self._step = Step(runner, end_ids)
+        self._scheduler = Scheduler(
+            max_running=max_running, kv_tokens=kv_memory // runner.kv_bytes_per_token
+        )
+        self._changed = Condition()
+        self._thread: Thread | None = None
+        self._closing = False
+        self._broken: str | None = None
+        self._began: float | None = None
+        self._counts = {"steps": 0.0, "tokens": 0.0, "step_seconds": 0.0}
+        self._last = {"last_step_seconds": 0.0, "batch_size": 0.0}
 
     def add(self, sequence: Sequence) -> None:
         """Queues a sequence; they get their places in order of arrival.
@@ -34,14 +61,23 @@ class Engine:
         Raises ValueError for a prompt that is empty or leaves no room for a token, and for one that
         could never be held in `kv_memory`; Unavailable after `close` or a fatal error.
         """
-        raise NotImplementedError
+        if not 0 < len(sequence.prompt) < self._runner.context_length:
+            raise ValueError("a prompt has at least one token, and leaves room for one")
+        tokens = min(sequence.most_tokens, self._runner.context_length)
+        with self._changed:
+            if self._closing or self._broken:
+                raise Unavailable(self._broken or "the engine is closed")
+            self._scheduler.queue(sequence, self._runner.reserved_tokens(tokens))
+            self._changed.notify()
 
     def cancel(self, sequence: Sequence) -> None:
         """Ends a sequence at the next step, with an output whose finish is CANCELLED.
 
         Does nothing to one that has ended.
         """
-        raise NotImplementedError
+        with self._changed:
+            sequence.cancelled = True
+            self._changed.notify()
 
     def step(self) -> list[Output]:
         """One token for every running sequence, and a part of a newcomer's prefill.
@@ -49,12 +85,21 @@ class Engine:
         Empty if there was nothing to say (or nothing to do: see `busy`). An exception of the runner
         ends only the sequences it concerns, with outputs whose finish is ERROR.
         """
-        raise NotImplementedError
+        self._began = time.monotonic()
+        outputs = self._drop_cancelled()
+        with self._changed:
+            self._scheduler.admit()
+        outputs += self._prefill()
+        running = self._scheduler.running
+        outputs += self._ended(self._step.decode(running)) if running else []
+        self._count(len(running), sum(each.token_id is not None for each in outputs))
+        return outputs
 
     @property
     def busy(self) -> bool:
         """True while a sequence waits or runs."""
-        raise NotImplementedError
+        with self._changed:
+            return len(self._scheduler) > 0
 
     def start(self, deliver: Deliver) -> None:
         """Starts the engine's thread; `deliver` gets all outputs of a step in one call, there.
@@ -62,21 +107,114 @@ class Engine:
         `deliver` must return at once and not raise: whatever it raises ends the engine, and
         `problem` says so.
         """
-        raise NotImplementedError
+        self._thread = Thread(target=self._run, args=(deliver,), name="engine", daemon=True)
+        self._thread.start()
 
     def close(self) -> None:
         """Stops after the step under way, waits for the thread, releases all sequences.
 
         Sequences that were not through get no further output. May be called more than once.
         """
-        raise NotImplementedError
+        with self._changed:
+            self._closing = True
+            self._changed.notify()
+        if self._thread is not None:
+            self._thread.join()
+        self._release(list(self._scheduler))
 
     def problem(self) -> str | None:
         """Why the engine cannot work: its thread died, or a step has hung for a minute."""
-        raise NotImplementedError
+        began = self._began
+        if began is not None and time.monotonic() - began > HANGS_AFTER:
+            return f"a step of the engine has taken more than {HANGS_AFTER:.0f} s"
+        return self._broken
 
     def statistics(self) -> Mapping[str, float]:
         """running, waiting, kv_bytes, kv_limit_bytes, steps, tokens, step_seconds (sum),
         last_step_seconds, batch_size (of the last step), and the runner's own counters.
         """
-        raise NotImplementedError
+        with self._changed:
+            waiting = self._scheduler.waiting
+            running = len(self._scheduler) - waiting
+            tokens = self._scheduler.charged_tokens
+        return {
+            "running": running,
+            "waiting": waiting,
+            "kv_bytes": tokens * self._runner.kv_bytes_per_token,
+            "kv_limit_bytes": self._kv_memory,
+            **self._counts,
+            **self._last,
+            **self._runner.statistics(),
+        }
+
+    def _drop_cancelled(self) -> list[Output]:
+        with self._changed:
+            cancelled = [each for each in self._scheduler if each.cancelled]
+        return self._ended([self._step.ended(each, FinishReason.CANCELLED) for each in cancelled])
+
+    def _prefill(self) -> list[Output]:
+        """Parts of prompts, whole ones first come first, until the step's share is used up."""
+        outputs: list[Output] = []
+        left = PREFILL_TOKENS
+        for sequence in self._scheduler.prefilling:
+            if left <= 0:
+                break
+            left -= len(sequence.prompt) - 1
+            failed = self._prefill_part(sequence)
+            outputs += self._ended([failed]) if failed else []
+        return outputs
+
+    def _prefill_part(self, sequence: Sequence) -> Output | None:
+        try:
+            if self._runner.prefill(sequence):
+                with self._changed:
+                    self._scheduler.run(sequence)
+        except Exception as error:  # noqa: BLE001 (whatever a runner raises concerns this one)
+            return self._step.failed(sequence, error)
+        return None
+
+    def _ended(self, outputs: list[Output]) -> list[Output]:
+        """Takes out the sequences whose last outputs these are."""
+        self._release(each.sequence for each in outputs if each.finish is not None)
+        return outputs
+
+    def _release(self, sequences: Iterable[Sequence]) -> None:
+        for sequence in sequences:
+            with self._changed:
+                self._scheduler.end(sequence)
+            self._runner.release(sequence)
+
+    def _count(self, batch: int, tokens: int) -> None:
+        seconds = time.monotonic() - (self._began or 0)
+        self._began = None
+        self._counts["steps"] += 1
+        self._counts["tokens"] += tokens
+        self._counts["step_seconds"] += seconds
+        self._last = {"last_step_seconds": seconds, "batch_size": batch}
+
+    def _run(self, deliver: Deliver) -> None:
+        """The engine's thread."""
+        try:
+            while self._wait():
+                if outputs := self.step():
+                    deliver(outputs)
+        except Exception as error:  # noqa: BLE001 (the thread ends here, and says so)
+            _log.exception("the engine has stopped")
+            self._broken = f"the engine has stopped: {type(error).__name__}"
+            self._give_up(deliver, error)
+
+    def _wait(self) -> bool:
+        """Sleeps until there is something to do; False if it is time to go."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._closing or len(self._scheduler) > 0)
+            return not self._closing
+
+    def _give_up(self, deliver: Deliver, error: Exception) -> None:
+        """Tells all sequences that they have failed, if anybody can still be told."""
+        left = [each for each in self._scheduler if each.state is not State.ENDED]
+        outputs = [self._step.failed(each, error) for each in left]
+        self._release(left)
+        try:
+            deliver(outputs)
+        except Exception:  # noqa: BLE001 (it may be what broke the engine)
+            _log.exception("the outputs of a broken engine could not be delivered")

@@ -1,0 +1,145 @@
+"""Draws the next token of every row; no row's draw depends on another row.
+
+Order: repetition penalty (over prompt and text, arXiv:1909.05858), temperature, top-k with ties by
+token id, top-p (arXiv:1904.09751). Wide passes only compare, select and scale single numbers, which
+is exact; sums are made in float64 over one row's own tokens, always in the same order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from minivault.engine.sequence import SamplingParams, TokenChoice
+from minivault.engine.sequence import Sequence as EngineSequence
+
+Row = npt.NDArray[np.float32]
+Weights = npt.NDArray[np.float64]
+Ids = npt.NDArray[np.intp]
+
+_BLOCK = 64  # a block's maximum tells whether any of its logits can be among the likeliest
+_FIRST_CUT = 1024  # without top-k, top-p looks at so many of the likeliest before it sorts all
+_GOLDEN = 0x9E3779B97F4A7C15
+_MASK = (1 << 64) - 1
+
+
+def sample(logits: Row, sequences: Sequence[EngineSequence]) -> list[int]:
+    """One token id per row of logits (rows, vocabulary), which the penalty changes in place."""
+    penalize(logits, sequences)
+    return [
+        draw(row, each.params, len(each.generated))
+        for row, each in zip(logits, sequences, strict=True)
+    ]
+
+
+def choices(
+    logits: Row, sequences: Sequence[EngineSequence], tokens: Sequence[int]
+) -> list[TokenChoice | None]:
+    """Log probabilities of the drawn tokens, where asked for; `logits` before any penalty."""
+    return [
+        choice(row, token, each.params.top_logprobs) if each.params.top_logprobs else None
+        for row, each, token in zip(logits, sequences, tokens, strict=True)
+    ]
+
+
+def choice(row: Row, token: int, count: int) -> TokenChoice:
+    """The log probabilities of one token and of the `count` likeliest."""
+    exact = row.astype(np.float64)
+    exact -= exact.max()
+    exact -= np.log(np.exp(exact).sum())
+    top = likeliest(row, count)
+    return TokenChoice(token, float(exact[token]), tuple((int(i), float(exact[i])) for i in top))
+
+
+def penalize(logits: Row, sequences: Sequence[EngineSequence]) -> None:
+    """Makes tokens that a sequence holds already less likely, in place."""
+    for row, each in zip(logits, sequences, strict=True):
+        penalty = np.float32(each.params.repetition_penalty)
+        if penalty != 1:
+            held = np.array([*each.prompt, *each.generated])
+            found = row[held]
+            row[held] = np.where(found > 0, found / penalty, found * penalty)
+
+
+def draw(row: Row, params: SamplingParams, step: int) -> int:
+    """One token of one row."""
+    if params.temperature == 0:
+        return int(row.argmax())
+    ids, weights = _candidates(row, params)
+    sums = weights.cumsum()
+    mark = uniform(params.seed, step) * sums[-1]
+    return int(ids[min(int((sums <= mark).sum()), len(sums) - 1)])
+
+
+def likeliest(row: Row, count: int) -> Ids:
+    """The ids of the `count` largest logits, largest first, ties by id.
+
+    The count-th largest of the blocks' maxima is a bound: so many logits are at least that large,
+    so no smaller one can be among the likeliest.
+    """
+    maxima = _block_maxima(row)
+    if count < len(maxima):
+        bound = np.partition(maxima, len(maxima) - count)[len(maxima) - count]
+        ids = np.flatnonzero(row >= bound)
+    else:
+        ids = np.arange(len(row))
+    return ids[np.argsort(-row[ids], kind="stable")[:count]]
+
+
+def uniform(seed: int, step: int) -> float:
+    """A number in [0, 1) for this seed and step alone.
+
+    SplitMix64 (Steele, Lea, Flood 2014: Fast splittable pseudorandom number generators), counted
+    from the mixed seed; the upper 53 bits.
+    """
+    return (_mix(_mix(seed) + step * _GOLDEN) >> 11) * 2.0**-53
+
+
+def _mix(number: int) -> int:
+    number = (number + _GOLDEN) & _MASK
+    number = ((number ^ (number >> 30)) * 0xBF58476D1CE4E5B9) & _MASK
+    number = ((number ^ (number >> 27)) * 0x94D049BB133111EB) & _MASK
+    return number ^ (number >> 31)
+
+
+def _candidates(row: Row, params: SamplingParams) -> tuple[Ids, Weights]:
+    """Token ids that may be drawn, and their weights; likeliest first if a cut was made."""
+    if params.top_k:
+        ids = likeliest(row, params.top_k)
+        weights = _weights(row[ids], params.temperature)
+        kept = _reaching(weights, params.top_p, weights.sum())
+        return ids[:kept], weights[:kept]
+    weights = _weights(row, params.temperature)
+    if params.top_p == 1:
+        return np.arange(len(row)), weights
+    return _nucleus(row, weights, params.top_p)
+
+
+def _nucleus(row: Row, weights: Weights, top_p: float) -> tuple[Ids, Weights]:
+    """The likeliest of all tokens that together reach `top_p`: seldom more than a thousand."""
+    whole = weights.sum()
+    for count in (_FIRST_CUT, len(row)):
+        ids = likeliest(row, count)
+        kept = _reaching(weights[ids], top_p, whole)
+        if kept <= len(ids):
+            break
+    return ids[:kept], weights[ids[:kept]]
+
+
+def _reaching(weights: Weights, top_p: float, whole: np.float64) -> int:
+    """How many of these it takes to reach a share of the whole; one more if all do not."""
+    return int((weights.cumsum() < top_p * whole).sum()) + 1 if top_p < 1 else len(weights)
+
+
+def _weights(row: Row, temperature: float) -> Weights:
+    exact = row.astype(np.float64)
+    return np.exp((exact - exact.max()) / temperature)
+
+
+def _block_maxima(row: Row) -> Row:
+    """The largest logit of each block; the last block may be short."""
+    whole = len(row) // _BLOCK * _BLOCK
+    maxima = row[:whole].reshape(-1, _BLOCK).max(1)
+    return np.append(maxima, row[whole:].max()) if whole < len(row) else maxima
