@@ -1,0 +1,24 @@
+"""How much memory a process holds."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+
+def resident_memory(process: int) -> int:
+    """Bytes of memory that a process holds now. Raises OSError if it is not there."""
+    status = Path(f"/proc/{process}/status")
+    if status.is_file():
+        lines = dict(line.split(":", 1) for line in status.read_text().splitlines() if ":" in line)
+        return int(lines["VmRSS"].split()[0]) * 1024
+    return _asked(process)
+
+
+def _asked(process: int) -> int:
+    """Where there is no /proc, as on macOS."""
+    command = ["ps", "-o", "rss=", "-p", str(process)]
+    answer = subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
+    if not answer:
+        raise ProcessLookupError(f"no process {process}")
+    return int(answer) * 1024

@@ -1,0 +1,101 @@
+"""Processes that measure: a module run with an order, and a server that is there for a while."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from minivault.errors import MiniVaultError
+
+_OPEN = re.compile(r"^open +http://[^/]+:(\d+)/")
+_READY = re.compile(r"^ready ")
+
+
+class MeasurementFailed(MiniVaultError):
+    """A process that was to measure ended without its figures."""
+
+    title = "Measurement failed"
+
+
+@dataclass(frozen=True, slots=True)
+class ServerProcess:
+    """A server that is ready: its process id, its port, and the seconds from start to ready."""
+
+    pid: int
+    port: int
+    seconds: float
+
+
+def run_module(
+    module: str, order: dict[str, Any], *, python: str = sys.executable
+) -> Iterator[dict[str, Any]]:
+    """Runs `python -m module ORDER` and gives the JSON objects that it prints, as they come."""
+    command = [python, "-m", module, json.dumps(order)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert process.stderr is not None
+    try:
+        for line in process.stdout:
+            yield json.loads(line)
+        complaint = process.stderr.read().strip()
+    finally:
+        end(process)
+    if process.returncode:
+        raise MeasurementFailed(f"{module}: {complaint.splitlines()[-1] if complaint else ''}")
+
+
+@contextmanager
+def served(folder: Path, *options: str, logs: Path) -> Iterator[ServerProcess]:
+    """`minivault serve` with this model on a free port, until the block ends."""
+    command = [sys.executable, "-m", "minivault", "serve", "--port", "0", "--offline"]
+    command += ["--model", str(folder), "--logs-dir", str(logs), *options]
+    with server(command) as process:
+        yield process
+
+
+@contextmanager
+def server(command: list[str]) -> Iterator[ServerProcess]:
+    """A server that tells its address and when it is ready, as MiniVault's does."""
+    begin = time.perf_counter()
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, bufsize=1
+    )
+    assert process.stdout is not None
+    try:
+        port = _await_ready(process)
+        # Whatever it says later is read, or it would stand still when the pipe is full.
+        threading.Thread(target=process.stdout.read, daemon=True).start()
+        yield ServerProcess(process.pid, port, time.perf_counter() - begin)
+    finally:
+        process.terminate()
+        end(process)
+
+
+def _await_ready(process: subprocess.Popen[str]) -> int:
+    assert process.stdout is not None
+    said, port = [], 0
+    for line in process.stdout:
+        said.append(line.strip())
+        if found := _OPEN.match(line):
+            port = int(found[1])
+        if _READY.match(line):
+            return port
+    raise MeasurementFailed(f"the server did not start: {said[-1] if said else 'it said nothing'}")
+
+
+def end(process: subprocess.Popen[Any]) -> None:
+    """Waits for a process that ends or was told to; after a while it is killed."""
+    try:
+        process.wait(timeout=15)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
