@@ -15,7 +15,7 @@ from starlette.routing import Route
 from starlette.templating import Jinja2Templates
 
 from minivault.errors import ChainBroken, NotFound
-from minivault.generations.narrator import Narrator
+from minivault.generations.narrator import QueuedNarrator
 from minivault.schemas import Client, FinishReason
 from minivault.service import Service
 from minivault.vault.checkpoint import BadCheckpoint
@@ -71,10 +71,10 @@ async def verify_chain(request: Request) -> Response:
 async def replay_record(request: Request) -> Response:
     """POST /logs/records/{seq}/replay: makes the text again and compares it with the record."""
     service = _service(request)
-    backend = service.registry.open_backend()
     _, record = await asyncio.to_thread(_line, _reader(request), _seq(request))
     told = Progress(total=record.usage.get("completion_tokens") or 0)
-    narrator = Narrator(backend, partial(setattr, told, "done"))
+    audit = request.scope["state"]["audit"]
+    narrator = QueuedNarrator(service.registry, audit, partial(setattr, told, "done"))
     return await progress.answer(request, _replayed(record, narrator), told)
 
 
@@ -120,7 +120,7 @@ async def _verified(request: Request, told: Progress) -> dict[str, Any]:
     return result
 
 
-async def _replayed(record: Record, narrator: Narrator) -> dict[str, Any]:
+async def _replayed(record: Record, narrator: QueuedNarrator) -> dict[str, Any]:
     made_by, serving = record.model, narrator.origin.model
     if made_by and made_by.get("sha256") != serving["sha256"]:
         why = f"{made_by.get('name')} made it, and {serving['name']} serves here"
