@@ -99,8 +99,8 @@ fmt: $(VENV)/developer ## format, and repair what can be repaired
 	@$(PY) -m ruff check --fix .
 	@$(PY) -m ruff format .
 
-wheel: $(VENV)/installed ## build dist/minivault-….whl
-	@$(PIP) wheel --quiet --no-deps --wheel-dir dist .
+wheel: $(VENV)/developer ## build dist/minivault-….whl
+	@$(PIP) wheel --quiet --no-deps --no-build-isolation --wheel-dir dist .
 	@ls dist
 
 bench: $(VENV)/developer ## measure speed on this machine
