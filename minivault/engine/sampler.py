@@ -135,7 +135,8 @@ def _reaching(weights: Weights, top_p: float, whole: np.float64) -> int:
 
 def _weights(row: Row, temperature: float) -> Weights:
     exact = row.astype(np.float64)
-    return np.exp((exact - exact.max()) / temperature)
+    weights: Weights = np.exp((exact - exact.max()) / temperature)
+    return weights
 
 
 def _block_maxima(row: Row) -> Row:

@@ -67,7 +67,8 @@ class Step:
         reason = self._reason(sequence)
         if reason is FinishReason.LENGTH:
             text += sequence.text.flush()
-        return Output(sequence, text, token, choice, reason)
+        tail = "" if reason else sequence.text.held
+        return Output(sequence, text, token, choice, reason, tail=tail)
 
     def _reason(self, sequence: EngineSequence) -> FinishReason | None:
         if sequence.text.stopped:
