@@ -125,11 +125,21 @@ def _responses(operation: Operation) -> dict[str, Any]:
 
 def _content(media: str, model: type[BaseModel] | None) -> dict[str, Any]:
     if media == "text/event-stream":
-        events = {name: _ref(each) for name, each in EVENTS.items()}
-        return {"schema": {"type": "string"}, "example": STREAM, "x-events": events}
+        return {"schema": {"$ref": REF.format(model="Event")}, "example": STREAM}
     if model:
         return {"schema": _ref(model)}
     return {"schema": {"type": "object" if media == "application/json" else "string"}}
+
+
+def _event(name: str, model: type[BaseModel]) -> dict[str, Any]:
+    """An event as a client dispatches it; OpenAPI 3.1 describes a stream by its events."""
+    data = {"type": "string", "contentMediaType": "application/json", "contentSchema": _ref(model)}
+    return {
+        "title": name,
+        "type": "object",
+        "properties": {"id": {"type": "string"}, "event": {"const": name}, "data": data},
+        "required": ["event", "data"],
+    }
 
 
 def _problem(status: int) -> dict[str, Any]:
@@ -192,6 +202,10 @@ def _schemas() -> dict[str, Any]:
     ordered = sorted(models, key=lambda model: model.__name__)
     _, schema = models_json_schema([(model, "validation") for model in ordered], ref_template=REF)
     schemas: dict[str, Any] = schema["$defs"]
+    schemas["Event"] = {
+        "description": "One event of a stream.",
+        "oneOf": [_event(name, model) for name, model in EVENTS.items()],
+    }
     schemas["GenerateRequest"] |= _one_of("prompt", "messages")
     return schemas
 
