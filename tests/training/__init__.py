@@ -1,0 +1,1 @@
+"""Tests of the training script: a very small shape, some seconds."""

@@ -1,0 +1,1 @@
+"""How the storyteller was trained; runs on any folder of text files."""
