@@ -17,6 +17,8 @@ from typing import Annotated, Any
 import typer
 
 from minivault import __version__
+from minivault.cli_bench import bench
+from minivault.cli_logs import app as logs
 from minivault.cli_models import models, pull
 from minivault.cli_options import options, read_settings, takes
 from minivault.errors import CannotStart, ChainBroken, InvalidRequest, MiniVaultError
@@ -105,8 +107,9 @@ def version(
             print(f"{name:<16} {number}")
 
 
-for _command in (serve, generate, pull, models, version):  # as --help lists them
+for _command in (serve, generate, pull, models, bench, version):  # as --help lists them
     app.command()(_command)
+app.add_typer(logs, name="logs")
 
 
 @contextmanager
