@@ -1,0 +1,254 @@
+"""`minivault logs` on real logs: what it prints, and its exit codes."""
+
+from __future__ import annotations
+
+import asyncio
+import csv
+import io
+import json
+import os
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+import typer
+
+from minivault.backends.base import Finish, Request
+from minivault.backends.echo import EchoBackend
+from minivault.cli_logs import app
+from minivault.errors import CannotStart, ChainBroken, InvalidRequest, NotFound
+from minivault.generations.record import engine_data
+from minivault.schemas import EffectiveParameters
+from minivault.vault import Begin, Outcome, Vault
+from tests.vault.samples import write
+
+PROMPT = "one two three four"
+
+
+def run(*arguments: object, folder: Path | None = None) -> int:
+    words = [str(each) for each in arguments]
+    code = app([*words, "--logs-dir", str(folder)] if folder else words, standalone_mode=False)
+    return code or 0
+
+
+def _say(vault: Vault, seed: int, *, cut_at: int | None = None) -> None:
+    """One generation of the echo backend, cut short after some tokens if asked."""
+    params = EffectiveParameters(
+        max_tokens=6,
+        max_tokens_requested=6,
+        temperature=1,
+        top_k=0,
+        top_p=1,
+        repetition_penalty=1,
+        stop=("three four",),
+    )
+    backend = EchoBackend()
+
+    async def text() -> tuple[str, str, int]:
+        from minivault.generations.run import run as made
+
+        said, tokens = "", 0
+        async for item in made(backend, Request(PROMPT, params, seed)):
+            if isinstance(item, Finish):
+                return said, item.reason.value, tokens
+            said += item.text
+            tokens += item.tokens
+            if tokens == cut_at:
+                return said + item.tail, "cancelled", tokens
+        raise AssertionError
+
+    said, reason, tokens = asyncio.run(text())
+    info = backend.info
+    model = {"name": info.name, "sha256": info.sha256}
+    begin = Begin(
+        f"g{seed}", PROMPT, params.model_dump(mode="json"), seed, "cli", model, engine_data(info)
+    )
+    entry = vault.begin(begin).result(5)
+    usage = {"prompt_tokens": 4, "completion_tokens": tokens}
+    vault.commit(entry, Outcome(said, reason, usage, {"total_ms": 1.0}, 5)).result(5)
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> Path:
+    """Five records: whole, stopped and cancelled ones."""
+    folder = tmp_path / "logs"
+    vault = Vault(folder)
+    vault.open()
+    for seed in range(4):
+        _say(vault, seed)
+    _say(vault, 4, cut_at=2)
+    vault.close()
+    return folder
+
+
+def test_importing_the_command_loads_nothing_big() -> None:
+    code = (
+        "import sys, minivault.cli_logs\n"
+        "big = {'torch', 'starlette', 'transformers', 'rich.table', 'cryptography', 'numpy'}\n"
+        "sys.exit(', '.join(big & set(sys.modules)) or None)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+def test_tail_shows_the_newest(log: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("tail", "-n", 2, "--json", folder=log) == 0
+    assert [json.loads(line)["seq"] for line in capsys.readouterr().out.splitlines()] == [4, 5]
+    run("tail", folder=log)
+    assert "one two" in capsys.readouterr().out
+
+
+def test_tail_follows_what_is_written_and_rotated(log: Path) -> None:
+    command = [sys.executable, "-c", "from minivault.cli_logs import app; app()"]
+    arguments = ["tail", "-n", "1", "-f", "--json", "--logs-dir", str(log)]
+    with subprocess.Popen([*command, *arguments], stdout=subprocess.PIPE, text=True) as process:
+        watchdog = threading.Timer(30, process.kill)
+        watchdog.start()
+        assert process.stdout
+        seen = [process.stdout.readline()]
+        vault = Vault(log, max_bytes=1500)
+        vault.open()
+        for number in range(6):
+            write(vault, f"new{number}")
+        vault.close()
+        seen += [process.stdout.readline() for _ in range(6)]
+        process.terminate()
+        watchdog.cancel()
+    assert [json.loads(line)["seq"] for line in seen] == [5, 6, 7, 8, 9, 10, 11]
+
+
+def test_show_gives_one_record(log: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run("show", 2, "--json", folder=log)
+    assert json.loads(capsys.readouterr().out)["seq"] == 2
+    run("show", 2, folder=log)
+    assert PROMPT in capsys.readouterr().out
+    with pytest.raises(NotFound, match="there is no record 9"):
+        run("show", 9, folder=log)
+
+
+def test_a_text_cannot_steer_the_terminal(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    vault = Vault(tmp_path)
+    vault.open()
+    write(vault, "a", "\x1b[2J[bold]hi[/bold]\x07", "\x9b31m\u202eevil [/nonsense]")
+    vault.close()
+    for command in (["tail"], ["show", 1], ["search", "evil"]):
+        run(*command, folder=tmp_path)
+        out = capsys.readouterr().out
+        assert not set(out) & set("\x1b\x07\x9b\u202e")
+        assert "[bold]hi[/bold]" in out
+
+
+def test_search_finds_or_says_no(log: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("search", "THREE", "--json", folder=log) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 5
+    assert run("search", "--finish-reason", "cancelled", "--json", folder=log) == 0
+    assert json.loads(capsys.readouterr().out)["seq"] == 5
+    assert run("search", "five", folder=log) == 1
+
+
+def test_stats_sum_up(log: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run("stats", "--json", folder=log)
+    data = json.loads(capsys.readouterr().out)
+    assert (data["records"], data["models"]) == (5, {"echo": 5})
+    run("stats", folder=log)
+    assert "echo 5" in capsys.readouterr().out
+
+
+def test_verify_says_yes_or_names_the_line(log: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("verify", folder=log) == 0
+    assert "records 1 to 5 follow each other unchanged" in capsys.readouterr().out
+    path = log / "log.jsonl"
+    path.write_bytes(path.read_bytes().replace(b'"seed":1', b'"seed":7'))
+    with pytest.raises(ChainBroken, match=r"log.jsonl, line 2: record 2 was changed"):
+        run("verify", folder=log)
+    assert run("verify", "--json", folder=log) == 1
+    answer = json.loads(capsys.readouterr().out)
+    assert (answer["ok"], answer["file"], answer["line"]) == (False, "log.jsonl", 2)
+
+
+def test_replay_tells_same_from_altered(log: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for seq in range(1, 6):
+        assert run("replay", seq, folder=log) == 0
+        assert capsys.readouterr().out == f"record {seq} is the same\n"
+    assert run("replay", "--all", folder=log) == 0
+    assert capsys.readouterr().out == "5 same, 0 differs, 0 not reproducible\n"
+    path = log / "log.jsonl"
+    path.write_bytes(path.read_bytes().replace(b'"response":" ', b'"response":"_'))
+    assert run("replay", "--all", folder=log) == 1
+    assert "differs at character 0" in capsys.readouterr().out
+
+
+def test_replay_says_why_it_cannot(log: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = log / "log.jsonl"
+    path.write_bytes(path.read_bytes().replace(b'"name":"echo"', b'"name":"nobody"'))
+    assert run("replay", 1, "--models-dir", log, folder=log) == 0
+    assert "because its model nobody with the sha256" in capsys.readouterr().out
+    with pytest.raises(InvalidRequest):
+        run("replay", folder=log)
+
+
+def test_export_as_csv_and_jsonl(
+    log: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run("export", folder=log)
+    assert capsys.readouterr().out.encode() == (log / "log.jsonl").read_bytes()
+    target = tmp_path / "out.csv"
+    run("export", "--format", "csv", "-o", target, folder=log)
+    rows = list(csv.DictReader(io.StringIO(target.read_text())))
+    assert [row["seq"] for row in rows] == ["1", "2", "3", "4", "5"]
+    assert rows[0]["prompt"] == PROMPT
+    assert target.stat().st_mode & 0o777 == 0o600
+
+
+def test_redact_asks_and_then_says_so(
+    log: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert run("redact", 2, "--yes", folder=log) == 0
+    assert capsys.readouterr().out == "record 2 is redacted; record 6 says so\n"
+    assert run("verify", folder=log) == 0
+    assert "redacted: 2" in capsys.readouterr().out
+    run("replay", 2, folder=log)
+    assert "because its text was redacted" in capsys.readouterr().out
+    monkeypatch.setattr("sys.stdin", io.StringIO("n\n"))
+    with pytest.raises(typer.Abort):
+        run("redact", 3, folder=log)
+    assert "redacted" not in json.loads((log / "log.jsonl").read_bytes().splitlines()[2])
+
+
+def test_a_receipt_is_checked_in_every_form(
+    log: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run("show", 3, "--json", folder=log)
+    digest = json.loads(capsys.readouterr().out)["hash"]
+    (tmp_path / "receipt").write_text(json.dumps({"receipt": {"seq": 3, "hash": digest}}))
+    for form in (json.dumps({"seq": 3, "hash": digest}), f"3:{digest}", tmp_path / "receipt"):
+        assert run("check-receipt", form, folder=log) == 0
+    with pytest.raises(ChainBroken, match="record 2 is not the receipt's"):
+        run("check-receipt", f"2:{digest}", folder=log)
+    with pytest.raises(InvalidRequest, match="receipt"):
+        run("check-receipt", "nonsense", folder=log)
+    assert run("check-receipt", f"2:{digest}", "--json", folder=log) == 1
+
+
+def test_keys_are_made_sign_and_verify(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    key, folder = tmp_path / "my.key", tmp_path / "logs"
+    assert run("keygen", key) == 0
+    assert str(key) in capsys.readouterr().out
+    vault = Vault(folder, signing_key=key)
+    vault.open()
+    write(vault, "a")
+    vault.close()
+    assert run("verify", "--public-key", f"{key}.pub", folder=folder) == 0
+    assert "signed checkpoint vouches for record 1" in capsys.readouterr().out
+    with pytest.raises(CannotStart, match="no keys were made"):
+        run("keygen", key)
+
+
+def test_no_log_is_said_in_one_line(tmp_path: Path) -> None:
+    for command in ("tail", "stats", "verify"):
+        with pytest.raises(CannotStart, match="there is no log in"):
+            run(command, folder=tmp_path / "nowhere")
+    assert not os.path.exists(tmp_path / "nowhere")
