@@ -30,6 +30,8 @@ FAMILIES: dict[str, dict[str, Any]] = {
         "num_key_value_heads": 2,
         "intermediate_size": 96,
     },
+    "mamba": {"hidden_size": 64, "num_hidden_layers": 2, "state_size": 8},
+    "rwkv": {"hidden_size": 64, "num_hidden_layers": 2},
 }
 CHAT_TEMPLATE = (
     "{% for message in messages %}{% if message.role == 'system' %}"
@@ -55,7 +57,7 @@ def save_model(family: str, folder: Path, *, seed: int = 0) -> Path:
         eos_token_id=2,
         pad_token_id=0,
         initializer_range=0.4,
-        **FAMILIES.get(family, {}),
+        **FAMILIES[family],
     )
     torch.manual_seed(seed)
     transformers.AutoModelForCausalLM.from_config(config).save_pretrained(folder)

@@ -1,0 +1,200 @@
+"""The runner of any model: what transformers' own generate says, token for token, bit for bit."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import socket
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any, NoReturn
+
+import pytest
+import torch
+
+from minivault.engine.runners.any import PART, AnyRunner
+from minivault.engine.runners.base import Runner
+from minivault.engine.runners.pipeline import text_generation
+from minivault.engine.sequence import SamplingParams, Sequence
+from minivault.engine.tokenizer import load_tokenizer
+from minivault.errors import ModelUnusable
+from tests.engine.small_models import STORYTELLER, save_model
+
+FAMILIES = ["gpt2", "gpt_neox", "llama", "mamba", "rwkv"]
+PROMPTS = ["the cat", "a", "日本語 é e\u0301 👩‍👩‍👧", "the cat  sat. " * 6]
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """Such small models are slower with more."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    place = tmp_path_factory.mktemp("models")
+    return {family: save_model(family, place / family) for family in FAMILIES}
+
+
+def sequence(prompt: list[int]) -> Sequence:
+    text = load_tokenizer(STORYTELLER).text(prompt)
+    return Sequence(prompt, SamplingParams(max_tokens=40), text)
+
+
+def prefilled(runner: Runner, prompt: list[int]) -> Sequence:
+    new = sequence(prompt)
+    while not runner.prefill(new):
+        pass
+    return new
+
+
+def step(runner: Runner, *sequences: Sequence) -> torch.Tensor:
+    """One greedy token for each; returns their logits."""
+    logits = runner.decode(list(sequences))
+    for each, row in zip(sequences, logits, strict=True):
+        each.generated.append(int(row.argmax()))
+    return logits
+
+
+@cache
+def reference(folder: Path) -> Any:
+    transformers: Any = importlib.import_module("transformers")
+    return transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+
+
+def generated(folder: Path, prompt: list[int], count: int) -> list[int]:
+    """What transformers says, greedily."""
+    row = torch.tensor([prompt])
+    said = reference(folder).generate(
+        row,
+        attention_mask=torch.ones_like(row),
+        do_sample=False,
+        max_new_tokens=count,
+        eos_token_id=None,
+        pad_token_id=0,
+    )
+    tokens: list[int] = said[0, len(prompt) :].tolist()
+    return tokens
+
+
+@pytest.mark.parametrize("family", ["storyteller", *FAMILIES])
+@pytest.mark.parametrize("prompt", PROMPTS)
+def test_greedy_text_is_what_generate_says(
+    folders: dict[str, Path], family: str, prompt: str
+) -> None:
+    folder = folders.get(family, STORYTELLER)
+    tokens = load_tokenizer(folder).encode(prompt)
+    runner = AnyRunner(folder, dtype="float32")
+    said = prefilled(runner, tokens)
+    for _ in range(40):
+        step(runner, said)
+    assert said.generated == generated(folder, tokens, 40)
+
+
+def test_a_long_prompt_is_prefilled_in_parts_and_says_the_same(folders: dict[str, Path]) -> None:
+    tokens = [3 + place * 7 % 200 for place in range(2 * PART - 100)]
+    runner = AnyRunner(folders["llama"], dtype="float32")
+    long = sequence(tokens)
+    assert [runner.prefill(long), runner.prefill(long)] == [False, True]
+    for _ in range(10):
+        step(runner, long)
+    assert long.generated == generated(folders["llama"], tokens, 10)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_sequence_gets_the_same_bits_alone_and_among_others(
+    folders: dict[str, Path], family: str, dtype: str
+) -> None:
+    runner = AnyRunner(folders[family], dtype=dtype)
+    assert runner.reproducible
+    alone = prefilled(runner, [5, 6, 7, 8])
+    expected = [step(runner, alone)[0] for _ in range(8)]
+    again, beside = prefilled(runner, [5, 6, 7, 8]), prefilled(runner, [9, 10])
+    for turn, row in enumerate(expected):
+        company = [beside, again] if turn % 2 else [again, beside]
+        assert torch.equal(step(runner, *company)[turn % 2], row)
+
+
+@pytest.mark.parametrize("family", ["gpt2", "llama"])
+def test_a_token_is_charged_what_the_cache_holds_of_it(
+    folders: dict[str, Path], family: str
+) -> None:
+    runner = AnyRunner(folders[family], dtype="float32")
+    held = prefilled(runner, list(range(3, 104)))
+    assert held.cache.nbytes == 100 * runner.kv_bytes_per_token
+    runner.release(held)
+    assert held.cache is None
+
+
+def test_the_limits_are_the_models(folders: dict[str, Path]) -> None:
+    runner = AnyRunner(folders["llama"])
+    assert (runner.context_length, runner.vocabulary) == (1024, 303)
+    assert AnyRunner(folders["mamba"]).context_length == 2048
+
+
+def test_the_pipeline_is_built_once(folders: dict[str, Path]) -> None:
+    pipelines = [
+        text_generation(folders["gpt2"], torch.float32, torch.device("cpu")) for _ in range(2)
+    ]
+    assert pipelines[0] is pipelines[1]
+    assert type(pipelines[0]).__name__ == "TextGenerationPipeline"
+
+
+def test_loading_opens_no_connection(
+    folders: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> NoReturn:
+        raise AssertionError("a connection was opened")
+
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    monkeypatch.setattr(socket, "getaddrinfo", refuse)
+    text_generation.cache_clear()
+    assert AnyRunner(folders["gpt_neox"]).vocabulary == 8192
+
+
+def test_int8_is_refused(folders: dict[str, Path]) -> None:
+    with pytest.raises(ModelUnusable, match="int8"):
+        AnyRunner(folders["llama"], dtype="int8")
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
+def test_a_device_that_is_not_there_is_refused(folders: dict[str, Path]) -> None:
+    with pytest.raises(ModelUnusable, match="cuda"):
+        AnyRunner(folders["llama"], device="cuda")
+
+
+def test_pickled_weights_are_never_read(tmp_path: Path) -> None:
+    folder = save_model("gpt2", tmp_path / "pickled")
+    torch.save({}, folder / "pytorch_model.bin")
+    (folder / "model.safetensors").unlink()
+    with pytest.raises(ModelUnusable, match="safetensors"):
+        AnyRunner(folder)
+
+
+def test_code_that_comes_with_a_model_is_never_run(tmp_path: Path) -> None:
+    folder = save_model("gpt2", tmp_path / "remote")
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    config |= {
+        "model_type": "own",
+        "auto_map": {"AutoConfig": "own.C", "AutoModelForCausalLM": "own.M"},
+    }
+    (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    (folder / "own.py").write_text("raise SystemExit('was run')", encoding="utf-8")
+    with pytest.raises(ModelUnusable):
+        AnyRunner(folder)
+
+
+def test_missing_weights_are_named(tmp_path: Path) -> None:
+    from safetensors.torch import load_file, save_file
+
+    folder = save_model("llama", tmp_path / "gap")
+    tensors = load_file(folder / "model.safetensors")
+    del tensors["model.norm.weight"]
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(ModelUnusable, match=r"model\.norm\.weight"):
+        AnyRunner(folder)
