@@ -15,7 +15,7 @@ from minivault.engine import kv_cache
 from minivault.engine import sequence as seq
 from minivault.engine.kv_cache import CacheShape, KvCache
 from minivault.engine.prefix_cache import CHUNK, PrefixCache
-from minivault.engine.runners.gpt2_files import Gpt2Shape, read_shape, read_weights
+from minivault.engine.runners.gpt2_files import read_shape, read_weights
 from minivault.engine.runners.gpt2_model import Gpt2Model
 from minivault.engine.runners.linear import Kind
 from minivault.engine.runners.pipeline import chosen_device, chosen_dtype

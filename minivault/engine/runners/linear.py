@@ -139,6 +139,8 @@ class _PlainInt8:
 
 
 _TINY = 1e-30
+_VECTOR = 64  # numbers that the widest kernel takes at once: two vectors of bfloat16
+_UNCUT = 32768  # torch's grain: an element-wise operator on fewer numbers runs in one thread
 _FUSED: dict[Activation | None, tuple[str, str]] = {
     None: ("none", ""),
     "gelu": ("gelu", "none"),
@@ -152,9 +154,21 @@ def _finished(y: Tensor, activation: Activation | None, residual: Tensor | None)
     if activation == "relu":
         return y.relu_()
     if activation is not None:
-        approximation = "tanh" if activation == "gelu_tanh" else "none"
-        return functional.gelu(y, approximate=approximation)
+        return _gelu(y, "tanh" if activation == "gelu_tanh" else "none")
     return y if residual is None else y.add_(residual)
+
+
+def _gelu(y: Tensor, approximation: str) -> Tensor:
+    """GELU in blocks that torch neither cuts among threads nor ends within a vector.
+
+    At such an end it computes single numbers by another formula, with other bits.
+    """
+    width = y.shape[1]
+    padded = functional.pad(y, (0, -width % _VECTOR)) if width % _VECTOR else y
+    blocks = padded.split(max(1, _UNCUT // padded.shape[1]))
+    found = [functional.gelu(block, approximate=approximation) for block in blocks]
+    whole = found[0] if len(found) == 1 else torch.cat(found)
+    return whole[:, :width].contiguous() if width % _VECTOR else whole
 
 
 def _int8_product(weight: Tensor) -> _Int8Product:
