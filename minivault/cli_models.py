@@ -125,7 +125,7 @@ def _size(size: int) -> str:
 
 @contextmanager
 def _progress(*, quiet: bool) -> Iterator[Report | None]:
-    """A bar on stderr while a download runs; nothing if a program reads."""
+    """A bar on stderr while a download runs; nothing where no person looks."""
     if quiet:
         yield None
         return
@@ -139,7 +139,8 @@ def _progress(*, quiet: bool) -> Iterator[Report | None]:
         DownloadColumn(),
         TimeRemainingColumn(),
     )
-    with Bar(*columns, console=Console(stderr=True), transient=True) as bar:
+    console = Console(stderr=True)
+    with Bar(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task("", total=None)
 
         def report(progress: Progress) -> None:
@@ -160,9 +161,3 @@ def _step(progress: Progress) -> str:
     if progress.phase == "asking":
         return f"asking the hub for {progress.name}"
     return progress.file or progress.name
-
-
-def register(app: typer.Typer) -> None:
-    """Adds both commands to the command line."""
-    app.command()(pull)
-    app.command()(models)

@@ -66,6 +66,7 @@ class Hub:
         self.seen: list[Seen] = []
         self.sent: dict[str, int] = defaultdict(int)
         self.closing = threading.Event()
+        self.stalling = threading.Event()
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
         self._server.daemon_threads = True
         self._thread = threading.Thread(
@@ -260,5 +261,6 @@ class _Handler(BaseHTTPRequestHandler):
         if stop is not None:
             self.wfile.flush()
             if cut is None:
+                self.hub.stalling.set()
                 self.hub.closing.wait(30)
             self.close_connection = True

@@ -303,6 +303,15 @@ def test_nothing_but_the_model_is_asked_for(hub: Hub, store: ModelStore) -> None
     assert not any("torch" in agent for agent in agents)
 
 
+def test_files_are_asked_for_uncompressed_since_offsets_mean_their_own_bytes(
+    hub: Hub, store: ModelStore
+) -> None:
+    hub.add(NAME, distilgpt2())
+    store.pull("distilgpt2")
+    files = [seen for seen in hub.seen if "/resolve/" in seen.path or "/cdn/" in seen.path]
+    assert {seen.headers["accept-encoding"] for seen in files} == {"identity"}
+
+
 def test_too_small_a_disk_is_noticed_before_the_download(
     hub: Hub, store: ModelStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
