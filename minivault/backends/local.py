@@ -57,10 +57,10 @@ class LocalBackend:
         """
         engine, outputs = self._running_engine(), _Outputs()
         sequence = await asyncio.to_thread(self._sequence, request, outputs)
+        _queue(engine, sequence)
         self._open.add(outputs)
         tokens = 0
         try:
-            engine.add(sequence)
             while True:
                 output = await outputs.get()
                 tokens += output.token_id is not None
@@ -191,6 +191,13 @@ class _Outputs:
         if item.error is not None:
             raise item.error
         return item
+
+
+def _queue(engine: Engine, sequence: EngineSequence) -> None:
+    try:
+        engine.add(sequence)
+    except ValueError as error:  # it could never be held in the memory for keys and values
+        raise InvalidRequest([FieldError("max_tokens", str(error))]) from error
 
 
 def _fan_out(outputs: list[Output]) -> None:

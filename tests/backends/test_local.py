@@ -1,0 +1,342 @@
+"""The local backend: the engine's steps become pieces, one for every token."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from minivault.backends.base import Finish, Piece
+from minivault.engine.tokenizer import load_tokenizer
+from minivault.errors import InvalidRequest, Unavailable
+from minivault.schemas import FinishReason
+from tests.backends.local_models import GREEDY, Said, local, request, say
+from tests.engine.small_models import STORYTELLER, save_model
+
+# Each ends in a letter that every vocabulary has, so that the prompt's own text is complete.
+HARD_PROMPTS = ["the cat", "日本語 é cat", "e\u0301 👩‍👩‍👧 สวัสดี a", "\x00\u2028\ufffd\r\n cat"]
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    place = tmp_path_factory.mktemp("models")
+    made = {family: save_model(family, place / family) for family in ("gpt2", "gpt_neox", "llama")}
+    return {"storyteller": STORYTELLER, **made}
+
+
+@cache
+def reference(folder: Path) -> Any:
+    transformers: Any = importlib.import_module("transformers")
+    return transformers.AutoModelForCausalLM.from_pretrained(folder)
+
+
+def generated(folder: Path, prompt: str, **options: Any) -> tuple[str, int]:
+    """The text and the number of tokens that transformers' generate makes, greedily."""
+    import torch
+
+    tokenizer = load_tokenizer(folder)
+    tokens = tokenizer.encode(prompt)
+    row = torch.tensor([tokens])
+    options = {"do_sample": False, "pad_token_id": 0} | options
+    said = (
+        reference(folder).generate(row, attention_mask=torch.ones_like(row), **options)[0].tolist()
+    )
+    new = [each for each in said[len(tokens) :] if each not in tokenizer.end_ids]
+    whole = tokenizer.decode([*tokens, *new])
+    return whole.removeprefix(tokenizer.decode(tokens)), len(new)
+
+
+@pytest.mark.parametrize("penalty", [1.0, 1.1])
+@pytest.mark.parametrize("family", ["storyteller", "gpt2", "gpt_neox", "llama"])
+def test_greedy_text_is_what_transformers_says(
+    models: dict[str, Path], family: str, penalty: float
+) -> None:
+    async def run() -> list[Said]:
+        async with local(models[family]) as backend:
+            asked = [
+                request(prompt, max_tokens=60, temperature=0.0, repetition_penalty=penalty)
+                for prompt in HARD_PROMPTS
+            ]
+            return await asyncio.gather(*(say(backend, each) for each in asked))
+
+    for prompt, said in zip(HARD_PROMPTS, asyncio.run(run()), strict=True):
+        text, tokens = generated(
+            models[family], prompt, max_new_tokens=60, repetition_penalty=penalty
+        )
+        assert (said.text, said.tokens) == (text, tokens)
+
+
+@pytest.mark.parametrize("family", ["gpt2", "llama"])
+def test_a_text_cut_at_any_token_is_flushed_as_decoding_at_once_would(
+    models: dict[str, Path], family: str
+) -> None:
+    async def run() -> None:
+        async with local(models[family]) as backend:
+            whole = await say(backend, request("the cat", **GREEDY))
+            cut = [request("the cat", **GREEDY | {"max_tokens": end}) for end in range(1, 24)]
+            for end, said in enumerate(
+                await asyncio.gather(*(say(backend, each) for each in cut)), start=1
+            ):
+                shown = "".join(piece.text for piece in whole.pieces[:end])
+                assert said.text == shown + whole.pieces[end - 1].tail
+
+    asyncio.run(run())
+
+
+def test_there_is_one_piece_for_every_token(models: dict[str, Path]) -> None:
+    async def run() -> Said:
+        async with local(models["llama"]) as backend:
+            return await say(backend, request("the cat", max_tokens=50))
+
+    said = asyncio.run(run())
+    assert [piece.tokens for piece in said.pieces] == [1] * 50
+    assert said.finish == Finish(FinishReason.LENGTH, 50)
+    assert any(not piece.text for piece in said.pieces)
+
+
+def test_the_text_ends_at_an_end_token(tmp_path: Path) -> None:
+    folder = shutil.copytree(STORYTELLER, tmp_path / "short")
+    full_stop = load_tokenizer(STORYTELLER).encode("the end.")[-1]
+    config = {"eos_token_id": [0, full_stop]}
+    (folder / "generation_config.json").write_text(json.dumps(config), encoding="utf-8")
+
+    async def run(folder: Path) -> Said:
+        async with local(folder) as backend:
+            return await say(backend, request("The little rabbit", max_tokens=200, **GREEDY))
+
+    short, long = asyncio.run(run(folder)), asyncio.run(run(STORYTELLER))
+    assert short.finish == Finish(FinishReason.STOP, short.tokens)
+    assert long.text.startswith(short.text + ".")
+
+
+def test_a_stop_string_is_neither_said_nor_followed() -> None:
+    async def run() -> None:
+        async with local(STORYTELLER) as backend:
+            whole = await say(backend, request("The little rabbit", **GREEDY))
+            for begin in range(0, len(whole.text) - 4, 3):
+                stop = whole.text[begin : begin + 4]
+                said = await say(backend, request("The little rabbit", stop=(stop,), **GREEDY))
+                assert said.text == whole.text[: whole.text.index(stop)]
+                assert said.finish == Finish(FinishReason.STOP, said.tokens)
+
+    asyncio.run(run())
+
+
+def test_the_same_seed_says_the_same_alone_and_among_others(models: dict[str, Path]) -> None:
+    async def run(folder: Path) -> None:
+        async with local(folder) as backend:
+            assert backend.info.reproducible
+            asked = request("the cat", seed=5, temperature=1.2)
+            alone = await say(backend, asked)
+            others = [request(f"the cat {seed}", seed=seed, max_tokens=40) for seed in range(6)]
+            together = await asyncio.gather(*(say(backend, each) for each in [*others, asked]))
+            assert together[-1] == alone
+            other = await say(backend, request("the cat", seed=6, temperature=1.2))
+            assert other.text != alone.text
+
+    for family in ("storyteller", "llama"):
+        asyncio.run(run(models[family]))
+
+
+def test_requests_take_turns_token_by_token(models: dict[str, Path]) -> None:
+    async def run() -> list[str]:
+        order: list[str] = []
+
+        async def read(backend: Any, name: str) -> None:
+            asked = request(f"the cat {name}", max_tokens=30, **GREEDY)
+            async for item in backend.generate(asked):
+                if isinstance(item, Piece):
+                    order.append(name)
+
+        async with local(models["gpt_neox"]) as backend:
+            await asyncio.gather(*(read(backend, name) for name in "abcd"))
+        return order
+
+    order = asyncio.run(run())
+    begun = max(order.index(name) for name in "abcd")
+    counts = dict.fromkeys("abcd", 0)
+    for place, name in enumerate(order):
+        counts[name] += 1
+        running = [count for count in counts.values() if count < 30]
+        if place > begun and running:
+            head_start = max(counts.values()) - min(counts.values())
+            assert head_start <= begun + 1
+
+
+def test_closing_costs_at_most_the_steps_under_way() -> None:
+    async def run() -> tuple[float, int]:
+        async with local(STORYTELLER) as backend:
+            items = backend.generate(request("Once", max_tokens=400))
+            read = 0
+            async for item in items:
+                read += isinstance(item, Piece)
+                if read == 3:
+                    break
+            before = backend.statistics()["tokens"]
+            await items.aclose()
+            await idle(backend)
+            return backend.statistics()["tokens"] - before, read
+
+    drawn, read = asyncio.run(run())
+    assert read == 3
+    assert drawn <= 2
+
+
+def test_an_error_of_the_model_is_raised_to_its_request(
+    models: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from minivault.engine.runners.any import AnyRunner
+
+    async def run() -> None:
+        async with local(models["gpt_neox"]) as backend:
+            with monkeypatch.context() as broken:
+                broken.setattr(AnyRunner, "_next", _raise(RuntimeError("out of memory")))
+                with pytest.raises(RuntimeError, match="out of memory"):
+                    await say(backend, request("the cat"))
+            assert (await say(backend, request("the cat"))).tokens == 24
+
+    asyncio.run(run())
+
+
+def test_a_prompt_that_does_not_fit_is_refused_with_both_numbers() -> None:
+    async def run() -> None:
+        async with local(STORYTELLER) as backend:
+            words = " cat" * 511
+            assert backend.count_tokens(words) == 511
+            said = await say(backend, request(words))
+            assert said.finish == Finish(FinishReason.LENGTH, said.tokens)
+            assert said.tokens == 1
+            with pytest.raises(InvalidRequest, match=r"512 tokens.* 511 fit"):
+                await say(backend, request(words + " cat"))
+            with pytest.raises(InvalidRequest, match="surrogate"):
+                await say(backend, request("\ud800"))
+
+    asyncio.run(run())
+
+
+def test_a_request_that_memory_could_never_hold_is_refused(models: dict[str, Path]) -> None:
+    async def run() -> None:
+        async with local(models["gpt_neox"], kv_memory=100 * 1024) as backend:
+            assert (await say(backend, request("the cat", max_tokens=90))).tokens == 90
+            with pytest.raises(InvalidRequest, match="max_tokens: 202 tokens do not fit"):
+                await say(backend, request("the cat", max_tokens=200))
+
+    asyncio.run(run())
+
+
+def test_log_probabilities_come_with_their_token(models: dict[str, Path]) -> None:
+    async def run() -> Said:
+        async with local(models["llama"]) as backend:
+            return await say(backend, request("the cat", top_logprobs=3, **GREEDY))
+
+    said = asyncio.run(run())
+    for piece in said.pieces:
+        (logprobs,) = piece.logprobs
+        assert logprobs.token == logprobs.top[0]
+        assert len(logprobs.top) == 3
+        assert logprobs.token.logprob <= 0
+
+
+def test_one_step_is_one_call_into_the_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def run() -> tuple[list[Any], float]:
+        calls: list[Any] = []
+        loop = asyncio.get_running_loop()
+        into_loop = loop.call_soon_threadsafe
+
+        def counted(callback: Callable[..., object], *args: Any, **options: Any) -> Any:
+            if getattr(callback, "__module__", "") == "minivault.backends.local":
+                calls.append(args[0])
+            return into_loop(callback, *args, **options)
+
+        async with local(STORYTELLER) as backend:
+            monkeypatch.setattr(loop, "call_soon_threadsafe", counted)
+            asked = [request(f"Once {seed}", seed=seed) for seed in range(8)]
+            await asyncio.gather(*(say(backend, each) for each in asked))
+            return calls, backend.statistics()["steps"]
+
+    calls, steps = asyncio.run(run())
+    assert len(calls) <= steps
+    assert max(len(outputs) for outputs in calls) > 4
+
+
+def test_a_closed_loop_is_no_error_and_everything_else_is(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def run() -> Any:
+        async with local(STORYTELLER) as backend:
+            with monkeypatch.context() as patched:
+                loop = asyncio.get_running_loop()
+                patched.setattr(loop, "call_soon_threadsafe", _raise(RuntimeError("other")))
+                with pytest.raises(RuntimeError, match="other"):
+                    backend._deliver([])
+            return backend
+
+    asyncio.run(run())._deliver([])
+
+
+def test_closing_the_backend_fails_what_is_open() -> None:
+    async def run() -> None:
+        async with local(STORYTELLER) as backend:
+            items = backend.generate(request("Once", max_tokens=400))
+            await anext(items)
+            await backend.close()
+            with pytest.raises(Unavailable):
+                async for _ in items:
+                    pass
+
+    asyncio.run(run())
+
+
+def test_it_says_what_its_text_depends_on() -> None:
+    async def run() -> None:
+        async with local(STORYTELLER, threads=2) as backend:
+            info = backend.info
+            assert (info.name, info.context_length, info.chat) == ("storyteller", 512, False)
+            assert (info.applies_limits, backend.problem()) == (True, None)
+            assert len(info.sha256 or "") == len(info.tokenizer_sha256 or "") == 64
+            named = {"runner", "dtype", "device", "threads", "mode", "torch", "tokenizers"}
+            assert named <= set(info.engine)
+            assert (info.engine["dtype"], info.engine["threads"]) == ("float32", 2)
+
+    asyncio.run(run())
+
+
+def test_importing_it_loads_no_torch() -> None:
+    program = "import sys, minivault.backends.local; assert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=60)
+
+
+def test_serving_gpt2_never_imports_transformers() -> None:
+    program = (
+        "import asyncio, sys\nfrom pathlib import Path\n"
+        "from tests.backends.local_models import local, request, say\n"
+        "async def run():\n"
+        "    async with local(Path('models/storyteller')) as backend:\n"
+        "        await say(backend, request('Once'))\n"
+        "asyncio.run(run())\nassert 'torch' in sys.modules\n"
+        "assert 'transformers' not in sys.modules\n"
+    )
+    root = STORYTELLER.parents[1]
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=120, cwd=root)
+
+
+def _raise(error: Exception) -> Callable[..., Any]:
+    def fails(*_: object, **__: object) -> Any:
+        raise error
+
+    return fails
+
+
+async def idle(backend: Any) -> None:
+    async with asyncio.timeout(10):
+        while backend.statistics()["running"]:
+            await asyncio.sleep(0.001)
