@@ -28,6 +28,7 @@ export class Composer {
     for (const name of ["shown", "runs"]) chat.addEventListener(name, () => this.refresh());
     chat.server.addEventListener("change", () => this.#serverChanged());
     chat.controls.addEventListener("change", () => this.refresh());
+    if (chat.server.model) this.#serverChanged();
     setInterval(() => this.chat.running && this.gauge.show(this.area.value), GAUGE_MS);
   }
 

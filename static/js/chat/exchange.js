@@ -78,7 +78,7 @@ export class ExchangeView {
     this.text.end();
     this.refresh();
     const tokens = this.exchange.end?.usage?.completion_tokens;
-    announce(tokens === undefined ? "The answer has ended" : `Answer finished, ${counted(tokens, "token")}`);
+    announce(tokens === undefined ? "The answer has ended" : `Answer finished, ${counted(tokens, "token")}`, false);
   }
 
   #figures() {

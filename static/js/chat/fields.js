@@ -32,7 +32,7 @@ function numberField(/** @type {string} */ name, /** @type {any} */ schema, /** 
   const low = schema.minimum ?? schema.exclusiveMinimum + step;
   const limits = { min: low, max: schema.maximum ?? 1024, step };
   const slider = element("input", { type: "range", ...limits, "aria-label": `${labelOf(name)}, slider` });
-  const number = element("input", { type: "number", id: name, name, ...limits, step: schema.type === "integer" ? 1 : "any", "aria-describedby": `${name}-help`, required: true });
+  const number = element("input", { type: "number", id: idOf(name), name, ...limits, step: schema.type === "integer" ? 1 : "any", "aria-describedby": `${name}-help`, required: true });
   const write = (/** @type {any} */ value) => (slider.value = number.value = value);
   slider.oninput = () => (write(slider.value), changed());
   number.oninput = () => ((slider.value = number.value), changed());
@@ -42,7 +42,7 @@ function numberField(/** @type {string} */ name, /** @type {any} */ schema, /** 
 
 /** One text per line. @returns {Field} */
 function listField(/** @type {string} */ name, /** @type {any} */ schema, /** @type {() => void} */ changed) {
-  const area = element("textarea", { id: name, name, rows: 2, "aria-describedby": `${name}-help`, oninput: changed, spellcheck: "false", placeholder: "one per line, \\n for a line end" });
+  const area = element("textarea", { id: idOf(name), name, rows: 2, "aria-describedby": `${name}-help`, oninput: changed, spellcheck: "false", placeholder: "one per line, \\n for a line end" });
   const read = () => area.value.split("\n").filter(Boolean).map(unescaped);
   const write = (/** @type {string[]} */ list = []) => (area.value = list.map(escaped).join("\n"));
   return { node: element("div", { class: "field wide" }, labelFor(name, `${labelOf(name)} strings`), area, help(name, schema)), read, write };
@@ -51,7 +51,7 @@ function listField(/** @type {string} */ name, /** @type {any} */ schema, /** @t
 /** Drawn anew each time, unless it is locked. @returns {Field} */
 function seedField(/** @type {any} */ schema, /** @type {() => void} */ changed) {
   const { maximum } = schema.anyOf.find((/** @type {any} */ each) => each.type === "integer");
-  const number = element("input", { type: "number", id: "seed", name: "seed", min: 0, max: maximum, step: 1, placeholder: "random", "aria-describedby": "seed-help" });
+  const number = element("input", { type: "number", id: idOf("seed"), name: "seed", min: 0, max: maximum, step: 1, placeholder: "random", "aria-describedby": "seed-help" });
   const lock = element("button", { type: "button", class: "quiet square lock", "aria-pressed": "false", "aria-label": "Lock the seed", title: "Lock the seed" }, icon("lock"));
   const press = (/** @type {boolean} */ on) => lock.setAttribute("aria-pressed", String(on));
   const locked = () => lock.getAttribute("aria-pressed") === "true";
@@ -71,13 +71,18 @@ function seedField(/** @type {any} */ schema, /** @type {() => void} */ changed)
 
 /** On or off; on asks for the five likeliest tokens. @returns {Field} */
 function switchField(/** @type {any} */ schema, /** @type {() => void} */ changed) {
-  const box = element("input", { type: "checkbox", role: "switch", id: "top_logprobs", name: "top_logprobs", onchange: changed, "aria-describedby": "top_logprobs-help" });
+  const box = element("input", { type: "checkbox", role: "switch", id: idOf("top_logprobs"), name: "top_logprobs", onchange: changed, "aria-describedby": "top_logprobs-help" });
   const node = element("div", { class: "field" }, labelFor("top_logprobs", "Show probabilities"), box, help("top_logprobs", { description: "Colours each token by its probability; point at one, or use the arrow keys, for the alternatives." }));
   return { node, read: () => (box.checked ? Math.min(5, schema.maximum) : undefined), write: (value) => (box.checked = Boolean(value)) };
 }
 
 function labelFor(/** @type {string} */ name, /** @type {string} */ text) {
-  return element("label", { for: name }, text);
+  return element("label", { for: idOf(name) }, text);
+}
+
+/** Names alone could be those of other parts of the page. */
+function idOf(/** @type {string} */ name) {
+  return `parameter-${name}`;
 }
 
 function help(/** @type {string} */ name, /** @type {any} */ schema) {

@@ -93,8 +93,8 @@ function fail(/** @type {any} */ error) {
 }
 
 list.addEventListener("choose", (e) => {
-  const row = source?.row(/** @type {CustomEvent} */ (e).detail);
-  if (row) open(row.seq);
+  const seq = source?.seqAt(/** @type {CustomEvent} */ (e).detail);
+  if (seq) open(seq);
 });
 form.addEventListener("input", () => {
   clearTimeout(typing);

@@ -32,6 +32,11 @@ export class WholeLog extends EventTarget {
     return this.#rows.get(this.last - index);
   }
 
+  /** The sequence number at an index, also of a row that is not here yet. */
+  seqAt(/** @type {number} */ index) {
+    return this.last - index;
+  }
+
   /** The index of a sequence number, -1 if it is not in the log. */
   indexOf(/** @type {number} */ seq) {
     const index = this.last - seq;
@@ -81,6 +86,10 @@ export class Matches extends EventTarget {
 
   row(/** @type {number} */ index) {
     return this.#rows[index];
+  }
+
+  seqAt(/** @type {number} */ index) {
+    return this.#rows[index]?.seq;
   }
 
   indexOf(/** @type {number} */ seq) {

@@ -70,9 +70,14 @@ export async function copy(/** @type {string} */ text) {
   area.remove();
 }
 
-/** Says something to screen readers, and shows it for a moment. */
-export function announce(/** @type {string} */ text) {
+/**
+ * Says something to screen readers, and shows it for a moment.
+ * @param {string} text
+ * @param {boolean} [visible] false for what can be seen anyway
+ */
+export function announce(text, visible = true) {
   const region = find("#announcement");
+  region.classList.toggle("unseen", !visible);
   region.textContent = text;
   clearTimeout(announcing);
   announcing = setTimeout(() => (region.textContent = ""), 4000);

@@ -1,0 +1,60 @@
+"""Backends that say what a test wants to see on the page."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Sequence
+
+from minivault.backends.base import Finish, ModelInfo, Piece, Request
+from minivault.backends.echo import EchoBackend
+from minivault.schemas import FinishReason, Message
+
+
+class Says:
+    """Says these pieces, whatever is asked, with a pause between two."""
+
+    def __init__(self, pieces: Sequence[str], *, delay: float = 0.0) -> None:
+        self.info = ModelInfo(name="says", context_length=100_000, reproducible=True, sha256="1" * 64)
+        self.pieces = list(pieces)
+        self.delay = delay
+
+    async def generate(self, request: Request) -> AsyncGenerator[Piece | Finish, None]:
+        for piece in self.pieces:
+            await asyncio.sleep(self.delay)
+            yield Piece(piece)
+        yield Finish(FinishReason.STOP)
+
+
+class Forgetful(EchoBackend):
+    """Promises the same bytes and says something else each time."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.times = 0
+
+    async def generate(self, request: Request) -> AsyncGenerator[Piece | Finish, None]:
+        self.times += 1
+        yield Piece(f"the fox was seen {self.times} times in the wood")
+        yield Finish(FinishReason.STOP)
+
+
+class Chatty(EchoBackend):
+    """An echo with a chat template."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.info = ModelInfo(
+            name="chatty", context_length=4096, reproducible=True, chat=True, sha256="2" * 64
+        )
+
+    def render(self, messages: list[dict[str, str]]) -> str:
+        checked = [Message.model_validate(each) for each in messages]
+        return "".join(f"<{each.role}> {each.content} " for each in checked)
+
+
+class Fails(EchoBackend):
+    """Says a little, then raises."""
+
+    async def generate(self, request: Request) -> AsyncGenerator[Piece | Finish, None]:
+        yield Piece("so far so good")
+        raise RuntimeError("a wire is loose")

@@ -1,0 +1,73 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { query } from "../../../static/js/chat/stream.js";
+import { presetOf, presetValues } from "../../../static/js/chat/presets.js";
+import { diff } from "../../../static/js/logs/diff.js";
+import { visibleParts } from "../../../static/js/logs/visible.js";
+import { explain } from "../../../static/js/shared/explain.js";
+import { ago, duration, probability, size } from "../../../static/js/shared/format.js";
+
+const side = (parts, left) => parts.filter((p) => p.kind !== left).map((p) => p.text).join("");
+
+test("a diff reads as both texts", () => {
+  const pairs = [["", ""], ["abc", "abc"], ["the old fox", "the red fox!"], ["", "new"], ["🦊 fox", "🐺 fox"]];
+  for (const [before, after] of pairs) {
+    const parts = diff(before, after);
+    assert.equal(side(parts, "added"), before);
+    assert.equal(side(parts, "removed"), after);
+  }
+});
+
+test("a diff names the smallest difference and cuts no character", () => {
+  assert.deepEqual(diff("a 🦊 b", "a 🐺 b"), [
+    { kind: "same", text: "a " },
+    { kind: "removed", text: "🦊" },
+    { kind: "added", text: "🐺" },
+    { kind: "same", text: " b" },
+  ]);
+});
+
+test("texts that differ as a whole are compared in time", () => {
+  const parts = diff("x".repeat(5000), "y".repeat(5000));
+  assert.deepEqual(parts.map((p) => p.kind), ["removed", "added"]);
+});
+
+test("characters that hide or turn text are named", () => {
+  const parts = visibleParts("a\u202eb\u0000\u{e0041}\n\t🦊");
+  assert.deepEqual(parts.filter((p) => p.hidden).map((p) => p.text), ["U+202E", "U+0000", "U+E0041"]);
+  assert.equal(parts.at(-1).text, "\n\t🦊");
+});
+
+test("a request becomes a query in which stop repeats", () => {
+  const text = query({ prompt: "a&b", stop: ["x", "y"], seed: 0, messages: null, key: undefined }).toString();
+  assert.equal(text, "prompt=a%26b&stop=x&stop=y&seed=0");
+});
+
+test("presets are recognised", () => {
+  const defaults = { temperature: 0.8, top_k: 50, top_p: 0.95, repetition_penalty: 1.1 };
+  assert.equal(presetOf(defaults, defaults), "balanced");
+  assert.equal(presetOf({ ...defaults, ...presetValues("creative", defaults) }, defaults), "creative");
+  assert.equal(presetOf({ ...defaults, temperature: 0.81 }, defaults), "");
+});
+
+test("every failure is explained with something to do", () => {
+  for (const status of [0, 400, 401, 403, 404, 413, 422, 500, 503, 599]) {
+    const { title, detail } = explain("refused", { status, title: "T", detail: "D." });
+    assert.equal(title, "T");
+    assert.ok(detail.startsWith("D."));
+  }
+  const long = { status: 422, title: "T", detail: "has 9 tokens", errors: [{ field: "prompt", message: "has 9 tokens" }] };
+  assert.equal(explain("refused", long).action, "alone");
+  assert.equal(explain("done", { finish_reason: "stop" }), null);
+  assert.match(explain("gone", {}).title, /no longer/);
+});
+
+test("figures read well", () => {
+  assert.equal(duration(950), "950 ms");
+  assert.equal(duration(12_345), "12.3 s");
+  assert.equal(duration(125_000), "2 min 5 s");
+  assert.equal(size(1536), "1.5 KiB");
+  assert.equal(probability(Math.log(0.5)), "50 %");
+  assert.equal(probability(-20), "< 0.1 %");
+  assert.equal(ago(0, 3_600_000), "1 hour ago");
+});

@@ -1,0 +1,202 @@
+"""The chat page: writing, stopping, and the alternatives of an answer."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import expect
+
+from tests.browser.backends import Chatty, Says
+from tests.browser.chat_page import ChatPage
+from tests.live import LiveServer, live_server, wait_for
+
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
+
+PROMPT = "Once upon a time there was a fox"
+
+
+def last_record(server: LiveServer) -> dict[str, object]:
+    record: dict[str, object] = json.loads(server.log.read_text().splitlines()[-1])
+    return record
+
+
+def test_an_answer_streams_in_and_is_what_the_log_holds(chat: ChatPage, echo: LiveServer) -> None:
+    text = chat.ask(PROMPT)
+    record = last_record(echo)
+    assert text == record["response"]
+    assert record["prompt"] == PROMPT
+    assert chat.receipt() == record["seq"]
+    assert chat.seed() == record["seed"]
+
+
+def test_the_text_grows_with_a_caret_and_the_title_tells(slow_chat: ChatPage) -> None:
+    slow_chat.send(PROMPT)
+    slow_chat.wait_for_text(5)
+    early = slow_chat.said()
+    caret = "getComputedStyle([...document.querySelectorAll('.said')].at(-1), '::after').content"
+    assert slow_chat.page.evaluate(caret) == '""'
+    assert slow_chat.page.title().startswith("Writing…")
+    slow_chat.wait_for_text(len(early) + 20)
+    assert slow_chat.said().startswith(early)
+    slow_chat.stop_button.click()
+    slow_chat.wait("stopped")
+    assert slow_chat.page.evaluate(caret) == "none"
+    expect(slow_chat.page).to_have_title(f"{PROMPT} · MiniVault")
+
+
+def test_stop_stops_the_server_and_keeps_the_text(slow_chat: ChatPage, slow: LiveServer) -> None:
+    slow_chat.send(PROMPT)
+    slow_chat.wait_for_text(20)
+    slow_chat.stop_button.click()
+    slow_chat.wait("stopped")
+    record = last_record(slow)
+    assert record["finish_reason"] == "cancelled"
+    assert record["response"] == slow_chat.said()
+    expect(slow_chat.last.locator(".facts")).to_contain_text("stopped")
+    wait_for(lambda: slow.service.registry.statistics()["running"] == 0)
+
+
+def test_escape_stops_too(slow_chat: ChatPage) -> None:
+    slow_chat.send(PROMPT)
+    slow_chat.wait_for_text(5)
+    slow_chat.page.keyboard.press("Escape")
+    slow_chat.wait("stopped")
+
+
+def test_regenerate_draws_a_new_seed_and_keeps_the_old_answer(chat: ChatPage) -> None:
+    chat.ask(PROMPT)
+    first = chat.seed()
+    chat.act("Regenerate")
+    expect(chat.last.locator(".alternatives")).to_contain_text("2 of 2")
+    chat.wait()
+    assert chat.seed() != first
+    chat.last.get_by_role("button", name="Earlier answer").click()
+    expect(chat.last.locator(".alternatives")).to_contain_text("1 of 2")
+    assert chat.seed() == first
+    expect(chat.exchanges).to_have_count(1)
+
+
+def test_retry_makes_the_same_text_with_the_same_seed(chat: ChatPage) -> None:
+    text = chat.ask("one two three four five six seven")
+    seed = chat.seed()
+    chat.act("Retry")
+    expect(chat.last.locator(".alternatives")).to_contain_text("2 of 2")
+    chat.wait()
+    assert (chat.said(), chat.seed()) == (text, seed)
+
+
+def test_continue_writes_on_from_the_models_own_text(chat: ChatPage, echo: LiveServer) -> None:
+    chat.parameter("max_tokens").fill("5")
+    text = chat.ask(PROMPT)
+    chat.act("Continue")
+    expect(chat.exchanges).to_have_count(2)
+    chat.wait()
+    assert last_record(echo)["prompt"] == PROMPT + text
+    expect(chat.last.locator(".prompt")).to_have_count(0)
+
+
+def test_an_edited_prompt_becomes_an_alternative(chat: ChatPage, echo: LiveServer) -> None:
+    chat.ask("the first words")
+    chat.act("Edit")
+    editor = chat.last.get_by_role("textbox", name="Prompt")
+    editor.fill("other words")
+    editor.press("Enter")
+    expect(chat.last.locator(".prompt")).to_have_text("other words")
+    chat.wait()
+    assert last_record(echo)["prompt"] == "other words"
+    chat.last.get_by_role("button", name="Earlier answer").click()
+    expect(chat.last.locator(".prompt")).to_have_text("the first words")
+
+
+def test_escape_leaves_an_editor_as_it_was(chat: ChatPage) -> None:
+    chat.ask("the first words")
+    chat.act("Edit")
+    chat.last.get_by_role("textbox", name="Prompt").press("Escape")
+    expect(chat.last.locator(".prompt")).to_have_text("the first words")
+
+
+def test_the_context_is_the_prompt_alone_or_everything_above(
+    chat: ChatPage, echo: LiveServer
+) -> None:
+    chat.parameter("max_tokens").fill("3")
+    first = chat.ask("a b c")
+    chat.ask("d e f")
+    assert last_record(echo)["prompt"] == "d e f"
+    chat.page.get_by_label("Continue the text above").check()
+    above = chat.said()
+    chat.ask("g h i")
+    assert last_record(echo)["prompt"] == f"d e f{above}\n\ng h i"
+    assert first
+
+
+def test_copy_takes_the_answer_as_it_is(chat: ChatPage) -> None:
+    chat.page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    text = chat.ask(PROMPT)
+    chat.act("Copy")
+    expect(chat.page.locator("#announcement")).to_have_text("Copied")
+    assert chat.page.evaluate("navigator.clipboard.readText()") == text
+
+
+def test_a_first_prompt_is_one_click_away_and_the_model_is_explained(chat: ChatPage) -> None:
+    expect(chat.page.locator("#explanation")).to_contain_text("continues text")
+    first = chat.page.locator("#library button").first
+    words = first.inner_text()
+    first.click()
+    expect(chat.prompt).to_have_value(words)
+    expect(chat.prompt).to_be_focused()
+
+
+def test_shift_enter_breaks_the_line_and_arrows_recall_prompts(chat: ChatPage) -> None:
+    chat.prompt.fill("a")
+    chat.prompt.press("Shift+Enter")
+    chat.prompt.press_sequentially("b")
+    expect(chat.prompt).to_have_value("a\nb")
+    chat.prompt.press("Enter")
+    chat.wait()
+    chat.ask("second")
+    chat.prompt.press("ArrowUp")
+    expect(chat.prompt).to_have_value("second")
+    chat.prompt.press("ArrowUp")
+    expect(chat.prompt).to_have_value("a\nb")
+    chat.prompt.press("ArrowDown")
+    chat.prompt.press("ArrowDown")
+    expect(chat.prompt).to_have_value("")
+
+
+def test_the_keyboard_list_opens_and_closes(chat: ChatPage) -> None:
+    chat.page.keyboard.press("Control+/")
+    dialog = chat.page.get_by_role("dialog", name="Keyboard")
+    expect(dialog).to_be_visible()
+    chat.page.keyboard.press("Escape")
+    expect(dialog).to_be_hidden()
+    expect(chat.prompt).to_be_focused()
+
+
+def test_a_chat_model_gets_messages(chat: ChatPage, tmp_path: Path) -> None:
+    with live_server(tmp_path, Chatty()) as server:
+        page = ChatPage(chat.page, server.url).open()
+        expect(page.page.locator("#explanation")).to_contain_text("Ask something")
+        page.parameter("max_tokens").fill("3")
+        answer = page.ask("Hello?")
+        page.ask("And now?")
+        record = last_record(server)
+        assert record["messages"] == [
+            {"role": "user", "content": "Hello?"},
+            {"role": "assistant", "content": answer},
+            {"role": "user", "content": "And now?"},
+        ]
+        page.act("Continue")
+        expect(page.exchanges).to_have_count(3)
+        page.wait()
+        messages = last_record(server)["messages"]
+        assert isinstance(messages, list)
+        assert messages[-1]["role"] == "assistant"
+
+
+@pytest.mark.parametrize("text", ["héllo", "line\r\nend\n\n", "a\u2028b", "🦊 漢字 שלום", " lead"])
+def test_every_character_arrives(chat: ChatPage, tmp_path: Path, text: str) -> None:
+    with live_server(tmp_path, Says([text, " ", text])) as server:
+        page = ChatPage(chat.page, server.url).open()
+        assert page.ask("say it") == f"{text} {text}"

@@ -1,0 +1,132 @@
+"""Conversations: kept in the browser, found again, taken out and in, the same in all tabs."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Download, expect
+
+from tests.browser.chat_page import ChatPage
+
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
+
+
+def items(chat: ChatPage) -> list[str]:
+    return chat.page.locator("#conversation-list bdi").all_inner_texts()
+
+
+def begin(chat: ChatPage, *prompts: str) -> None:
+    """One conversation for each prompt."""
+    for prompt in prompts:
+        chat.page.get_by_role("button", name="New conversation").click()
+        expect(chat.exchanges).to_have_count(0)
+        chat.ask(prompt)
+
+
+def save(chat: ChatPage, button: str) -> str:
+    with chat.page.expect_download() as download:
+        chat.page.get_by_role("button", name=button, exact=True).click()
+    return content(download.value)
+
+
+def content(download: Download) -> str:
+    return Path(download.path()).read_text(encoding="utf-8")
+
+
+def test_a_reload_shows_the_same_conversation(chat: ChatPage) -> None:
+    text = chat.ask("the fox and the crow")
+    address = chat.page.url
+    chat.page.reload()
+    chat.wait()
+    assert (chat.said(), chat.page.url) == (text, address)
+    assert items(chat) == ["the fox and the crow"]
+
+
+def test_the_latest_one_opens_where_no_address_names_one(chat: ChatPage) -> None:
+    begin(chat, "first", "second")
+    chat.open()
+    expect(chat.last.locator(".prompt")).to_have_text("second")
+
+
+def test_conversations_are_switched_renamed_and_deleted(chat: ChatPage) -> None:
+    begin(chat, "about foxes", "about crows")
+    expect(chat.page.locator("#conversation-list bdi")).to_have_text(["about crows", "about foxes"])
+    chat.page.get_by_role("link", name="about foxes").click()
+    expect(chat.last.locator(".prompt")).to_have_text("about foxes")
+    chat.page.get_by_role("button", name="Rename").click()
+    title = chat.page.get_by_role("textbox", name="Title")
+    title.fill("My foxes")
+    title.press("Enter")
+    expect(chat.page.locator("#conversation-list bdi").filter(has_text="My foxes")).to_be_visible()
+    chat.page.get_by_role("button", name="Delete", exact=True).click()
+    chat.page.get_by_role("dialog").get_by_role("button", name="Delete").click()
+    expect(chat.page.locator("#conversation-list bdi")).to_have_text(["about crows"])
+    expect(chat.exchanges).to_have_count(0)
+
+
+def test_a_deletion_can_be_thought_over(chat: ChatPage) -> None:
+    chat.ask("keep me")
+    chat.page.get_by_role("button", name="Delete", exact=True).click()
+    chat.page.get_by_role("dialog").get_by_role("button", name="Cancel").click()
+    assert items(chat) == ["keep me"]
+
+
+def test_search_looks_into_titles_and_texts(chat: ChatPage) -> None:
+    begin(chat, "marmalade for breakfast", "rain on the roof")
+    chat.page.keyboard.press("Control+k")
+    expect(chat.page.locator("#search")).to_be_focused()
+    chat.page.keyboard.type("MARMALADE")
+    expect(chat.page.locator("#conversation-list bdi")).to_have_text(["marmalade for breakfast"])
+    chat.page.locator("#search").fill("nowhere")
+    expect(chat.page.locator("#no-conversations")).to_have_text("Nothing found.")
+
+
+def test_markdown_holds_the_text_and_how_to_make_it_again(chat: ChatPage) -> None:
+    text = chat.ask("the fox and the crow")
+    markdown = save(chat, "Markdown")
+    assert "> the fox and the crow" in markdown
+    assert text in markdown
+    assert f"seed {chat.seed()}" in markdown
+
+
+def test_json_goes_out_and_comes_in_again(chat: ChatPage, tmp_path: Path) -> None:
+    text = chat.ask("the fox and the crow")
+    exported = save(chat, "JSON")
+    assert json.loads(exported)["conversations"][0]["exchanges"][0]["text"] == text
+    assert json.loads(save(chat, "Export all")) == json.loads(exported)
+    file = tmp_path / "conversations.json"
+    file.write_text(exported, encoding="utf-8")
+    chat.page.locator("#import-file").set_input_files(file)
+    expect(chat.page.locator("#conversation-list bdi")).to_have_text(["the fox and the crow"] * 2)
+
+
+def test_a_file_that_is_something_else_is_refused_in_words(chat: ChatPage, tmp_path: Path) -> None:
+    file = tmp_path / "letter.json"
+    file.write_text("Dear Sir", encoding="utf-8")
+    chat.page.locator("#import-file").set_input_files(file)
+    expect(chat.page.locator("#announcement")).to_contain_text("not JSON")
+
+
+def test_another_tab_shows_what_happens_here(chat: ChatPage) -> None:
+    chat.ask("shared words")
+    other = ChatPage(chat.page.context.new_page(), chat.url).open()
+    expect(other.last.locator(".prompt")).to_have_text("shared words")
+    text = chat.ask("more words")
+    expect(other.exchanges).to_have_count(2)
+    other.wait()
+    other.until(lambda: other.said() == text)
+    other.act("Regenerate")
+    expect(chat.last.locator(".alternatives")).to_contain_text("2 of 2")
+
+
+def test_alternatives_made_in_two_tabs_at_once_are_both_kept(chat: ChatPage) -> None:
+    chat.ask("shared words")
+    other = ChatPage(chat.page.context.new_page(), chat.url).open()
+    other.wait()
+    chat.act("Regenerate")
+    other.act("Retry")
+    expect(chat.last.locator(".alternatives")).to_contain_text("of 3")
+    chat.page.reload()
+    expect(chat.last.locator(".alternatives")).to_contain_text("of 3")
