@@ -12,6 +12,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
+from minivault.engine.runners.gpt2 import Gpt2Runner
 from minivault.engine.sequence import SamplingParams, Sequence
 
 STORYTELLER = Path(__file__).parents[2] / "models" / "storyteller"
@@ -38,6 +39,11 @@ class Ids:
 
     def flush(self) -> str:
         return ""
+
+
+def load(folder: Path, **options: Any) -> Gpt2Runner:
+    """A runner of one thread: small products only wait for a second one."""
+    return Gpt2Runner(folder, **{"threads": 1} | options)
 
 
 def make_sequence(prompt: list[int], params: SamplingParams | None = None) -> Sequence:
