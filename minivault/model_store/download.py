@@ -32,14 +32,12 @@ DOWNLOADS = ".downloads"
 class Download:
     """One model on its way from the hub into the store's folder. Used once, from one thread."""
 
-    def __init__(
-        self, name: str, store: Path, deadlines: Deadlines, report: Report | None = None
-    ) -> None:
+    def __init__(self, name: str, store: Path, deadlines: Deadlines, report: Report) -> None:
         self.name = name
         self.place = store / name
         self.folder = store / DOWNLOADS / name.replace("/", "--")
         self.deadlines = deadlines
-        self._report = report or (lambda progress: None)
+        self._report = report
 
     def run(self, revision: str | None) -> None:
         """Download what is missing, check it, move it into place. Raises DownloadFailed."""

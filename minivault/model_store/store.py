@@ -16,7 +16,8 @@ from minivault.model_store.names import (
     is_path,
     name_of_folder,
 )
-from minivault.model_store.progress import Deadlines, Report
+from minivault.model_store.progress import Deadlines, Progress, Report
+from minivault.model_store.worker import run_watched
 from minivault.resources import resource
 
 
@@ -88,9 +89,9 @@ class ModelStore:
         """Download a model from the hub; blocks. A whole copy stays as it is.
 
         With `revision` (a branch, tag or commit) a copy of another commit is replaced. `progress`
-        is called from this thread; what it raises stops the download, and the next one goes on
-        there. Raises DownloadFailed, in words a person can act on, and ModelNotFound for what can
-        be no name.
+        is called from this thread, several times a second; what it raises ends the waiting at
+        once and the download at its next byte, and the next one goes on there. Raises
+        DownloadFailed, in words a person can act on, and ModelNotFound for what can be no name.
         """
         if is_path(name):
             raise DownloadFailed(f"{name} is a folder; only names are downloaded")
@@ -104,7 +105,10 @@ class ModelStore:
             Download,
         )  # brings the hub's client; rarely needed
 
-        Download(name, self.folder, self.deadlines, progress).run(revision)
+        run_watched(
+            lambda report: Download(name, self.folder, self.deadlines, report).run(revision),
+            progress or _ignore,
+        )
         return self.get(name)
 
     def check(self, name: str, *, quick: bool = False) -> list[str]:
@@ -185,6 +189,10 @@ def _is_name(name: str) -> bool:
         return canonical(name) == name
     except ModelNotFound:
         return False
+
+
+def _ignore(progress: Progress) -> None:
+    pass
 
 
 def _truthy(value: str | None) -> bool:

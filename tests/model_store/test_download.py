@@ -442,3 +442,21 @@ def test_offline_never_opens_a_socket(
         store.pull("distilgpt2")
     assert store.choose(None).download is False
     assert hub.seen == []
+
+
+def test_whoever_waits_can_leave_while_the_network_stands_still(hub: Hub, tmp_path: Path) -> None:
+    hub.add(NAME, distilgpt2())
+    hub.faults.stall_after = {"model.safetensors": 200_000}
+    store = ModelStore(tmp_path, deadlines=Deadlines(stall=1.5))
+
+    def leave(progress: Progress) -> None:
+        if hub.stalling.is_set():
+            raise DownloadFailed("the server shut down")
+
+    with pytest.raises(DownloadFailed, match="the server shut down"):
+        store.pull("distilgpt2", progress=leave)
+    workers = [thread for thread in threading.enumerate() if thread.name == "download"]
+    assert [thread.daemon for thread in workers] == [True]  # still there, and in nobody's way
+    hub.faults.stall_after = {}
+    assert store.check(store.pull("distilgpt2").name) == []  # waits until it has let go
+    workers[0].join(10)

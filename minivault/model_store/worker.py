@@ -1,0 +1,67 @@
+"""A download's own thread, which never keeps a process from ending."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from queue import Empty, SimpleQueue
+from threading import Event, Thread
+
+from minivault.model_store.progress import Progress, Report
+
+_AGAIN = 0.2  # seconds after which the last report is made again
+
+
+class _Gone(Exception):
+    """Nobody waits for the work any more."""
+
+
+def run_watched(work: Callable[[Report], None], report: Report) -> None:
+    """Run `work` in a daemon thread until it ends; raises what it raises.
+
+    What it reports is reported from this thread while it waits, and again when nothing new comes,
+    so that `report` can end the waiting by raising, even if the network stands still. The work
+    then ends by itself at its next report.
+    """
+    moments: SimpleQueue[Progress | None] = SimpleQueue()
+    taken, gone = Event(), Event()
+    errors: list[Exception] = []
+
+    def hand_over(progress: Progress) -> None:
+        moments.put(progress)
+        while not taken.wait(_AGAIN):
+            if gone.is_set():
+                raise _Gone
+        taken.clear()
+
+    def run() -> None:
+        try:
+            work(hand_over)
+        except Exception as error:  # noqa: BLE001 - raised again in the thread that waits
+            errors.append(error)
+        finally:
+            moments.put(None)
+
+    Thread(target=run, name="download", daemon=True).start()
+    try:
+        _report_all(moments, taken, report)
+    finally:
+        gone.set()
+    if errors:
+        raise errors[0]
+
+
+def _report_all(moments: SimpleQueue[Progress | None], taken: Event, report: Report) -> None:
+    """Hand every moment on until the end comes, which is None."""
+    last: Progress | None = None
+    while True:
+        try:
+            moment = moments.get(timeout=_AGAIN)
+        except Empty:
+            if last is not None:
+                report(last)
+            continue
+        if moment is None:
+            return
+        report(moment)
+        last = moment
+        taken.set()
