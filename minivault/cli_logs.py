@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -17,7 +17,7 @@ from minivault.errors import CannotStart, ChainBroken, FieldError, InvalidReques
 from minivault.settings import Settings
 from minivault.vault.checkpoint import BadCheckpoint
 from minivault.vault.reader import Reader
-from minivault.vault.record import Record
+from minivault.vault.record import Record, dump
 from minivault.vault.search import Query
 from minivault.vault.segments import place
 
@@ -53,12 +53,12 @@ def tail(
     """Show the newest records."""
     reader = _reader(logs_dir)
     newest = [line for line, _ in zip(reader.lines_backwards(), range(lines), strict=False)]
-    _print_lines(reversed(newest), as_json=as_json)
+    _print(reversed(newest), as_json=as_json)
     seen = reader.last_seq()
     while follow:
         time.sleep(0.25)
         new = list(reader.forwards(seen)) if reader.last_seq() > seen else []
-        _print_lines(iter(new), as_json=as_json)
+        _print(new, as_json=as_json)
         seen += len(new)
 
 
@@ -95,7 +95,7 @@ def search(
     query = Query(text, since, until, finish_reason, model)
     with _progress("searching", _size(reader), quiet=as_json) as progress:
         page = searching.search(reader, query, limit=limit, progress=progress)
-    _print_records(page.records, as_json=as_json)
+    _print((dump(record.fields) for record in page.records), as_json=as_json)
     raise typer.Exit(0 if page.records else 1)
 
 
@@ -180,7 +180,7 @@ def export(
     ] = None,
 ) -> None:
     """Write all records out, oldest first."""
-    from minivault.cli_logs_view import write_csv, write_jsonl
+    from minivault.cli_logs_view import private_file, write_csv, write_jsonl
 
     reader = _reader(logs_dir)
     write = {"jsonl": write_jsonl, "csv": write_csv}[form]
@@ -188,7 +188,7 @@ def export(
         write(reader.forwards(), sys.stdout)
         return
     with (
-        _private(output) as file,
+        private_file(output) as file,
         _progress("exporting", _size(reader), quiet=False) as progress,
     ):
         write(reader.forwards(), file, progress)
@@ -278,39 +278,20 @@ def _size(reader: Reader) -> int:
     return sum(segment.size for segment in reader.segments())
 
 
-def _print_lines(lines: Iterator[bytes], *, as_json: bool) -> None:
+def _print(lines: Iterable[bytes], *, as_json: bool) -> None:
     if as_json:
         for line in lines:
             print(line.decode("ascii"), flush=True)
-    else:
-        _print_records([Record.parse(line) for line in lines], as_json=False)
-
-
-def _print_records(records: list[Record], *, as_json: bool) -> None:
-    if as_json:
-        for record in records:
-            print(json.dumps({**record.fields, "hash": record.hash}))
-    elif records:
+    elif found := [Record.parse(line) for line in lines]:
         from minivault.cli_logs_view import print_records
 
-        print_records(records)
+        print_records(found)
 
 
-@contextmanager
-def _private(path: Path) -> Iterator[Any]:
-    """A file for what may hold prompts: readable for its owner alone."""
-    path.touch(mode=0o600, exist_ok=True)
-    with open(path, "w", encoding="utf-8", newline="") as file:
-        yield file
-
-
-@contextmanager
-def _progress(title: str, total: int, *, quiet: bool) -> Iterator[Progress | None]:
-    """A bar on stderr where somebody looks at it and it takes a while."""
+def _progress(title: str, total: int, *, quiet: bool) -> AbstractContextManager[Progress | None]:
+    """A bar on stderr where somebody looks at it."""
     if quiet or not sys.stderr.isatty():
-        yield None
-        return
+        return nullcontext()
     from minivault.cli_logs_view import bar
 
-    with bar(title, total) as report:
-        yield report
+    return bar(title, total)

@@ -146,6 +146,14 @@ def write_csv(lines: Iterable[bytes], file: IO[str], progress: Progress | None =
 
 
 @contextmanager
+def private_file(path: Path) -> Iterator[IO[str]]:
+    """A file for what may hold prompts: readable for its owner alone."""
+    path.touch(mode=0o600, exist_ok=True)
+    with open(path, "w", encoding="utf-8", newline="") as file:
+        yield file
+
+
+@contextmanager
 def bar(title: str, total: int) -> Iterator[Progress]:
     """A bar on stderr; it goes when the work is done."""
     columns = (TextColumn(title), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())

@@ -73,6 +73,7 @@ class Journal:
         self._owner = f"{PREFIX}{os.getpid()}-{new_salt()[:8]}"
         self._files: dict[int, int] = {}  # number -> descriptor, the last one is written
         self._size = 0
+        self._is_torn = False  # whether a write that failed may have left half a line
         self._open: dict[str, Entry] = {}
         self._writing = threading.Lock()
         with lock.held():
@@ -132,8 +133,11 @@ class Journal:
             with self._lock.held():
                 self._extend(max(self._files) + 1)
         with self._writing:
-            write_whole(self._current, b"\n" * size, self._size)
+            self._append(b"\n" * size)
+            self._size -= size
+            self._is_torn = True
             os.ftruncate(self._current, self._size)
+            self._is_torn = False
         self.sync()
 
     def close(self) -> None:
@@ -154,8 +158,15 @@ class Journal:
 
     def _write(self, data: bytes) -> None:
         with self._writing:
-            write_whole(self._current, data, self._size)
-            self._size += len(data)
+            self._append(data)
+
+    def _append(self, data: bytes) -> None:
+        if self._is_torn:
+            os.ftruncate(self._current, self._size)
+        self._is_torn = True
+        write_whole(self._current, data, self._size)
+        self._is_torn = False
+        self._size += len(data)
 
     def _extend(self, number: int) -> None:
         descriptor = self._folder.create(self._name(number))
@@ -163,6 +174,7 @@ class Journal:
         with self._writing:
             self._files[number] = descriptor
             self._size = 0
+            self._is_torn = False
 
     def _empty(self) -> None:
         with self._writing:

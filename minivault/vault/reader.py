@@ -17,6 +17,7 @@ from minivault.errors import NotFound
 from minivault.vault.record import Record
 from minivault.vault.segments import Segment, end_of_lines, lines_backwards, place, segments
 
+_TRIES = 5
 _WINDOW = 2**26  # bytes searched at once: other threads run in between
 
 
@@ -79,14 +80,21 @@ class Reader:
         """The records of one generation, newest first; compressed files are not searched."""
         needle = b'"id":"%s"' % id.encode("ascii", "replace")
         found: list[Record] = []
-        for segment in reversed(self.segments()):
-            if not segment.is_compressed:
-                found += (each for each in _search(segment, needle) if each.id == id)
-        return found
+        for _ in range(_TRIES):
+            files = self.segments()
+            with contextlib.suppress(FileNotFoundError):
+                found = [
+                    record for segment in reversed(files) for record in _search(segment, needle)
+                ]
+                if self.segments() == files:  # else one was rotated meanwhile, and may be left out
+                    break
+        return [record for record in found if record.id == id]
 
 
 def _search(segment: Segment, needle: bytes) -> Iterator[Record]:
-    """The records whose lines hold `needle`, last first."""
+    """The records whose lines hold `needle`, last first; none of a compressed file."""
+    if segment.is_compressed:
+        return
     with segment.open() as file, contextlib.suppress(ValueError):  # an empty file cannot be mapped
         mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         with mapped:

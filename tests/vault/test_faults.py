@@ -15,7 +15,7 @@ import pytest
 
 from minivault.errors import LogUnavailable
 from minivault.vault import Vault
-from minivault.vault import vault as vault_module
+from minivault.vault import writer as writer_module
 from minivault.vault.verify import verify
 from tests.vault.load import (
     Acknowledged,
@@ -34,7 +34,7 @@ STEP = 1 if os.environ.get("MINIVAULT_FULL") else 3
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(vault_module, "_TICK", 0.01)
+    monkeypatch.setattr(writer_module, "_TICK", 0.01)
 
 
 class Disk:
@@ -120,6 +120,43 @@ def test_each_write_may_fail(
             return
         if lasting and number > 20:
             return
+
+
+@pytest.mark.slow
+def test_a_torn_write_that_cannot_be_undone_at_once_is_undone_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cutting = Disk(monkeypatch, "ftruncate", raises(errno.EIO))
+    for share in (0.4, 0.7, 0.99):
+        disk = Disk(monkeypatch, "write", short(share))
+        for number in range(1, 30, STEP):
+            folder = tmp_path / f"{share}-{number}"
+            told = _load_torn(folder, disk, cutting, number)
+            require_kept_promises(folder, told)
+        monkeypatch.undo()
+        monkeypatch.setattr(writer_module, "_TICK", 0.01)
+        cutting = Disk(monkeypatch, "ftruncate", raises(errno.EIO))
+
+
+def _load_torn(folder: Path, disk: Disk, cutting: Disk, fail_at: int) -> Acknowledged:
+    """One write is short, and the cuts that follow it fail for a while."""
+    told = Acknowledged()
+    vault = Vault(folder, max_bytes=4000)
+    vault.open()
+    disk.calls, disk.fail_at = 0, fail_at
+    real = disk._fault
+
+    def fault(*arguments: Any) -> Any:
+        cutting.calls, cutting.fail_at, cutting.lasting = 0, 1, True
+        return real(*arguments)
+
+    disk._fault = fault
+    generate(vault, 9, told.tell)
+    disk._fault, disk.fail_at, cutting.fail_at = real, 0, 0
+    _until_well(vault)
+    generate(vault, 3, told.tell, prefix="later")
+    vault.close()
+    return told
 
 
 @pytest.mark.slow

@@ -1,0 +1,37 @@
+"""Recovery: what dead processes had begun and not ended becomes records, each exactly once."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from minivault.vault.journal import orphans
+from minivault.vault.log import Log
+from minivault.vault.private_file import Folder
+from minivault.vault.record import render
+
+
+def recover(folder: Folder, log: Log) -> int:
+    """Ends what is left in the journals of dead processes, and removes them (log locked).
+
+    Returns how many records were written. Raises OSError.
+    """
+    recovered = 0
+    for orphan in orphans(folder):
+        try:
+            recovered += _finish(log, list(orphan.unfinished.values()), orphan.after)
+            for name in orphan.names:
+                folder.remove(name)
+        finally:
+            orphan.close()
+    return recovered
+
+
+def _finish(log: Log, unfinished: list[dict[str, Any]], after: int) -> int:
+    """A record may be in the log already: its process died before it cleared the journal."""
+    if not unfinished:
+        return 0
+    known = log.salts_after(after)
+    bodies = [render(each) for each in unfinished if each["salt"].encode() not in known]
+    if bodies:
+        log.append(bodies)
+    return len(bodies)
