@@ -70,14 +70,18 @@ def server(command: list[str]) -> Iterator[ServerProcess]:
         command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, bufsize=1
     )
     assert process.stdout is not None
+    # Whatever it says later is read, or it would stand still when the pipe is full.
+    reading = threading.Thread(target=process.stdout.read)
     try:
-        port = _await_ready(process)
-        # Whatever it says later is read, or it would stand still when the pipe is full.
-        threading.Thread(target=process.stdout.read, daemon=True).start()
-        yield ServerProcess(process.pid, port, time.perf_counter() - begin)
+        found = ServerProcess(process.pid, _await_ready(process), time.perf_counter() - begin)
+        reading.start()
+        yield found
     finally:
         process.terminate()
-        end(process)
+        _wait(process)
+        if reading.is_alive():
+            reading.join()
+        process.stdout.close()
 
 
 def _await_ready(process: subprocess.Popen[str]) -> int:
@@ -94,6 +98,13 @@ def _await_ready(process: subprocess.Popen[str]) -> int:
 
 def end(process: subprocess.Popen[Any]) -> None:
     """Waits for a process that ends or was told to; after a while it is killed."""
+    _wait(process)
+    for pipe in (process.stdout, process.stderr):
+        if pipe is not None:
+            pipe.close()
+
+
+def _wait(process: subprocess.Popen[Any]) -> None:
     try:
         process.wait(timeout=15)
     except subprocess.TimeoutExpired:

@@ -1,0 +1,97 @@
+"""Measures everything anew and writes it into RESULTS.md: `python -m benchmarks.results [NAME …]`.
+
+Each section of the page is what one command prints, between two markers; a section alone can be
+taken anew by its name. A command that fails leaves its section as it was.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+
+PAGE = Path(__file__).with_name("RESULTS.md")
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """What one command prints, as Markdown."""
+
+    name: str
+    arguments: tuple[str, ...]
+
+    @property
+    def shown(self) -> str:
+        """The command as a reader types it."""
+        return " ".join(("python -m", *self.arguments[:-1]))
+
+    def measure(self) -> str:
+        """Runs the command. Raises CalledProcessError."""
+        command = [sys.executable, "-m", *self.arguments]
+        done = subprocess.run(command, cwd=PAGE.parents[1], stdout=subprocess.PIPE, check=True)
+        return done.stdout.decode("utf-8").strip()
+
+
+SECTIONS = (
+    Section("bench", ("minivault", "bench", "--shape", "distilgpt2", "--markdown")),
+    Section("peers", ("benchmarks.peers", "--markdown")),
+    Section(
+        "overhead",
+        (
+            "benchmarks.overhead",
+            "--dtype",
+            "float32",
+            "--dtype",
+            "bfloat16",
+            "--dtype",
+            "int8",
+            "--markdown",
+        ),
+    ),
+    Section("start", ("benchmarks.start", "--markdown")),
+)
+
+
+def replaced(page: str, section: Section, measured: str) -> str:
+    """The page with new content between the section's markers. Raises ValueError without them."""
+    begin, end = f"<!-- begin {section.name} -->", f"<!-- end {section.name} -->"
+    pattern = re.compile(re.escape(begin) + ".*?" + re.escape(end), re.DOTALL)
+    content = f"{begin}\n`{section.shown}`\n\n{measured}\n{end}"
+    new, count = pattern.subn(lambda _: content, page)
+    if count != 1:
+        raise ValueError(f"{PAGE.name} has no section {section.name}")
+    return new
+
+
+def refresh(sections: list[Section]) -> int:
+    """Measures the sections one after another; returns how many failed."""
+    console, failed = Console(stderr=True), 0
+    for section in sections:
+        console.print(f"{section.name}: {section.shown}", highlight=False)
+        try:
+            measured = section.measure()
+        except subprocess.CalledProcessError as error:
+            console.print(
+                f"{section.name} failed with exit code {error.returncode}; left as it was"
+            )
+            failed += 1
+        else:
+            page = PAGE.read_text(encoding="utf-8")
+            PAGE.write_text(replaced(page, section, measured), encoding="utf-8")
+    return failed
+
+
+def main(names: list[str]) -> int:
+    known = {section.name: section for section in SECTIONS}
+    if unknown := set(names) - set(known):
+        print(f"error: no section {unknown.pop()}; there are: {', '.join(known)}", file=sys.stderr)
+        return 2
+    return int(refresh([known[name] for name in names or known]) > 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
