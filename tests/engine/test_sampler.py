@@ -1,0 +1,152 @@
+"""The sampler draws what a plain reference draws, row by row."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from minivault.engine import sampler
+from minivault.engine.sequence import SamplingParams, Sequence
+from tests.engine.gpt2_models import make_sequence
+
+VOCABULARY = 300
+
+
+def reference(row: sampler.Row, held: list[int], params: SamplingParams, step: int) -> int:
+    """One token, in the plainest way: whole vocabulary sorted, one number after the other."""
+    logits = row.copy()
+    for token in set(held):
+        value, penalty = logits[token], np.float32(params.repetition_penalty)
+        logits[token] = value / penalty if value > 0 else value * penalty
+    order = sorted(range(len(logits)), key=lambda token: (-logits[token], token))
+    if params.temperature == 0:
+        return order[0]
+    exact = logits.astype(np.float64)
+    weights = np.exp((exact - exact.max()) / params.temperature)
+    if params.top_k:
+        order = order[: params.top_k]
+        whole = weights[order].sum()
+    elif params.top_p < 1:
+        whole = weights.sum()
+    else:
+        order = sorted(order)
+    if params.top_p < 1:
+        order = cut(order, weights, params.top_p * whole)
+    return drawn(order, weights, sampler.uniform(params.seed, step))
+
+
+def cut(order: list[int], weights: sampler.Weights, enough: float) -> list[int]:
+    total = 0.0
+    for count, token in enumerate(order):
+        total += float(weights[token])
+        if total >= enough:
+            return order[: count + 1]
+    return order
+
+
+def drawn(order: list[int], weights: sampler.Weights, number: float) -> int:
+    total = 0.0
+    for token in order:
+        total += float(weights[token])
+    mark, reached = number * total, 0.0
+    for token in order:
+        reached += float(weights[token])
+        if reached > mark:
+            return token
+    return order[-1]
+
+
+def logits(seed: int, rows: int, step: float, vocabulary: int = VOCABULARY) -> sampler.Row:
+    """Random logits in steps of `step`, so that ties are frequent where it is large."""
+    values = np.random.default_rng(seed).normal(0, 3, (rows, vocabulary))
+    return (np.round(values / step) * step).astype(np.float32)
+
+
+params = st.builds(
+    SamplingParams,
+    max_tokens=st.just(9),
+    temperature=st.sampled_from([0.0, 0.1, 0.8, 1.0, 2.0]),
+    top_k=st.sampled_from([0, 1, 2, 4, 5, 50, 299, 300, 1000]),
+    top_p=st.sampled_from([1.0, 0.95, 0.5, 0.01, 1e-9]),
+    repetition_penalty=st.sampled_from([1.0, 1.1, 2.0]),
+    seed=st.integers(0, 2**53 - 1),
+)
+
+
+@settings(max_examples=150, deadline=None, derandomize=True)
+@given(
+    every=st.lists(params, min_size=1, max_size=8),
+    seed=st.integers(0, 1000),
+    step=st.sampled_from([1.0, 0.5, 1e-3]),
+    made=st.integers(0, 5),
+)
+def test_every_row_draws_what_the_plain_reference_draws(
+    every: list[SamplingParams], seed: int, step: float, made: int
+) -> None:
+    table = logits(seed, len(every), step)
+    sequences = [holding([row, 7, 7, 299], made, each) for row, each in enumerate(every)]
+    expected = [
+        reference(row, [*each.prompt, *each.generated], each.params, made)
+        for row, each in zip(table, sequences, strict=True)
+    ]
+    assert sampler.sample(table.copy(), sequences) == expected
+
+
+def holding(prompt: list[int], made: int, each: SamplingParams) -> Sequence:
+    sequence = make_sequence(prompt, each)
+    sequence.generated = list(range(20, 20 + made))
+    return sequence
+
+
+def test_a_row_draws_alone_what_it_draws_among_others() -> None:
+    table = logits(1, 32, 1e-3, 50257)
+    some = SamplingParams(max_tokens=1, temperature=0.8, top_k=50, top_p=0.95, seed=5)
+    sequences = [make_sequence([row], some) for row in range(32)]
+    together = sampler.sample(table.copy(), sequences)
+    alone = [sampler.sample(table[i : i + 1].copy(), [sequences[i]])[0] for i in range(32)]
+    assert together == alone
+    assert len(set(together)) > 20
+
+
+def test_top_k_takes_the_smaller_token_id_of_a_tie() -> None:
+    row = np.zeros(VOCABULARY, np.float32)
+    assert sampler.likeliest(row, 3).tolist() == [0, 1, 2]
+    row[[5, 200, 70]] = 1
+    assert sampler.likeliest(row, 4).tolist() == [5, 70, 200, 0]
+
+
+def test_draws_follow_the_distribution() -> None:
+    row = np.log(np.array([0.5, 0.3, 0.15, 0.05], np.float32))
+    counts = np.zeros(4)
+    for seed in range(4000):
+        some = SamplingParams(max_tokens=1, temperature=1, seed=seed)
+        counts[sampler.draw(row, some, seed % 7)] += 1
+    expected = 4000 * np.exp(row)
+    assert float(((counts - expected) ** 2 / expected).sum()) < 16.3  # chi-square, p = 0.001
+
+
+def test_numbers_depend_on_seed_and_step_alone_and_are_spread() -> None:
+    numbers = [sampler.uniform(seed, step) for seed in range(40) for step in range(40)]
+    assert len(set(numbers)) == 1600
+    assert all(0 <= number < 1 for number in numbers)
+    assert abs(float(np.mean(numbers)) - 0.5) < 0.03
+    assert sampler.uniform(2**53 - 1, 10**6) == sampler.uniform(2**53 - 1, 10**6)
+
+
+def test_numbers_are_those_of_splitmix64() -> None:
+    """The first outputs for state 0, from the reference implementation by S. Vigna."""
+    assert sampler._mix(0) == 0xE220A8397B1DCDAF
+    assert sampler._mix(0x9E3779B97F4A7C15) == 0x6E789E6AA1B965F4
+
+
+def test_log_probabilities_are_the_models_own() -> None:
+    row = logits(3, 1, 1e-3)[0]
+    found = sampler.choice(row, 17, 5)
+    exact = row.astype(np.float64)
+    whole = math.log(sum(math.exp(each) for each in exact))
+    assert math.isclose(found.logprob, exact[17] - whole, abs_tol=1e-9)
+    assert [token for token, _ in found.top] == np.argsort(-row, kind="stable")[:5].tolist()
+    assert [each for _, each in found.top] == sorted((e for _, e in found.top), reverse=True)
