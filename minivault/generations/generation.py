@@ -107,6 +107,17 @@ class Generation:
         return len(self.events) if self.proven else 0
 
     @property
+    def leaving(self) -> bool:
+        """On its way to an end after which it can go on."""
+        return not self.ended and self.ending in UNFINISHED
+
+    async def over(self) -> None:
+        """Returns when it has ended."""
+        with self.followed() as follower:
+            async for _ in follower.batches():
+                pass
+
+    @property
     def last(self) -> int:
         """The number of the last event."""
         return len(self.events) - 1

@@ -83,9 +83,8 @@ class Registry:
         that the generation goes on for a while without a listener.
         Raises InvalidRequest, KeyConflict, QueueFull, Loading, Draining, LogUnavailable.
         """
-        known = self.shelf.by_key(caller, asked.key) if asked.key else None
+        known = self.named(asked, caller)
         if known is not None:
-            self._check_same(known, asked)
             return await self.attach(known, lives_on=True)
         backend = self.open_backend()
         self.check_room()
@@ -132,11 +131,19 @@ class Registry:
         generation = self.shelf.by_id(id)
         if generation is None:
             raise NotFound("no generation with this id is running or kept here")
-        with generation.followed() as follower:
-            self.end(generation, FinishReason.CANCELLED)
-            async for _ in follower.batches():
-                pass
+        self.end(generation, FinishReason.CANCELLED)
+        await generation.over()
         return generation
+
+    def named(self, asked: GenerateRequest, caller: str) -> Generation | None:
+        """The generation that this key names. Raises KeyConflict if another request has it."""
+        known = self.shelf.by_key(caller, asked.key) if asked.key else None
+        if known is None or known.asked is None:
+            return None
+        if self.ids.request_hash(known.asked) != self.ids.request_hash(asked):
+            message = "names another request that is still kept; take a new key"
+            raise KeyConflict([FieldError("key", message)])
+        return known
 
     def find(self, id: str) -> Generation | None:
         """A generation that is accepted, running or kept."""
@@ -270,13 +277,6 @@ class Registry:
             self._idle.set()
 
     # ---- rules ----------------------------------------------------------------------------------
-
-    def _check_same(self, known: Generation, asked: GenerateRequest) -> None:
-        if known.asked is None or self.ids.request_hash(known.asked) != self.ids.request_hash(
-            asked
-        ):
-            message = "names another request that is still kept; take a new key"
-            raise KeyConflict([FieldError("key", message)])
 
     def _unfollowed(self, generation: Generation) -> None:
         """The last listener may have left: the generation ends now, or after its grace."""

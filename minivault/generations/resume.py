@@ -58,6 +58,28 @@ class Return:
     lives_on: bool = True
 
 
+async def start(
+    registry: Registry,
+    asked: GenerateRequest,
+    *,
+    client: Client,
+    audit: Audit,
+    caller: str,
+    lives_on: bool,
+) -> Follower:
+    """As `Registry.start`; but one that comes again by its key goes on if it had been left."""
+    known = registry.named(asked, caller)
+    if known is not None:
+        if known.leaving:
+            await known.over()
+        if known.unfinished:
+            back = Return(known.id, -1, asked, client, caller)
+            answer = await resume(registry, back, audit)
+            if isinstance(answer, Resumed):
+                return answer.follower
+    return await registry.start(asked, client=client, audit=audit, caller=caller, lives_on=lives_on)
+
+
 async def resume(registry: Registry, back: Return, audit: Audit) -> Answer:
     """The answer to one that comes back.
 
@@ -76,7 +98,9 @@ async def resume(registry: Registry, back: Return, audit: Audit) -> Answer:
 
 
 async def _from_memory(registry: Registry, known: Generation, back: Return, audit: Audit) -> Answer:
-    if known.ended and known.unfinished:
+    if known.leaving:
+        await known.over()
+    if known.unfinished:
         return await _continue(registry, back, audit, _Said.in_memory(known))
     if known.ended and back.after >= known.last:
         return Nothing()

@@ -7,10 +7,9 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from minivault.errors import FieldError, InvalidRequest, NotFound, Unavailable
-from minivault.generations import Audit, Follower, Gone, Nothing
+from minivault.generations import Audit, Follower, Gone, Nothing, resume
 from minivault.generations.generation_id import parse_event_id
 from minivault.generations.record import gone_event
-from minivault.generations.resume import Return, resume
 from minivault.schemas import Client, GenerateRequest, parse_body, parse_query
 from minivault.service import Service
 from minivault.web import sse
@@ -30,7 +29,8 @@ async def start(request: Request) -> Response:
     asked = await _asked(request)
     assert asked is not None
     client = preferred(request.headers.get("accept", ""))
-    follower = await _service(request).registry.start(
+    follower = await resume.start(
+        _service(request).registry,
         asked,
         client=client,
         audit=_audit(request),
@@ -80,9 +80,11 @@ async def _resume_at(
     request: Request, id: str, after: int, asked: GenerateRequest | None
 ) -> Response:
     client = preferred(request.headers.get("accept", ""))
-    back = Return(id, after, asked, client, _caller(request), _lives_on(request, client, asked))
+    back = resume.Return(
+        id, after, asked, client, _caller(request), _lives_on(request, client, asked)
+    )
     try:
-        answer = await resume(_service(request).registry, back, _audit(request))
+        answer = await resume.resume(_service(request).registry, back, _audit(request))
     except Unavailable:
         if client is Client.SSE:
             return sse.come_again()

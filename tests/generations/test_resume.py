@@ -11,8 +11,8 @@ import pytest
 
 from minivault.errors import Draining, KeyConflict, Loading, QueueFull
 from minivault.generations import Event, Gone, Nothing, Resumed
-from minivault.generations.resume import Return, resume
-from minivault.schemas import Client, parse_parameters
+from minivault.generations.resume import Return, resume, start
+from minivault.schemas import Client, FinishReason, parse_parameters
 from tests.generations.backends import Reins
 from tests.generations.house import House, house, names_of, rest_of, text_of, until
 
@@ -337,5 +337,46 @@ def test_who_comes_back_while_loading_draining_or_full_has_to_wait(tmp_path: Pat
             with pytest.raises(Draining):
                 await come_back(here, id, 2)
             running.close()
+
+    asyncio.run(scenario())
+
+
+def test_one_that_is_just_being_left_is_continued_too(tmp_path: Path) -> None:
+    """Its grace is over and its record is being written when the client comes back."""
+
+    async def scenario() -> None:
+        backend = Reins(allowed=2)
+        async with house(tmp_path, backend) as here:
+            follower = await here.start()
+            await until(follower, 2)
+            here.registry.end(follower.generation, FinishReason.DISCONNECTED)
+            answer = await come_back(here, follower.generation.id, 2)
+            backend.go()
+            assert [number for number, _ in await rest(answer)] == [3, 4, 5, 6]
+            follower.close()
+
+    asyncio.run(scenario())
+
+
+def test_the_same_key_goes_on_with_one_that_was_left(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        backend = Reins(allowed=2)
+        async with house(tmp_path, backend, grace=0.0) as here:
+            left = await here.start(key="my-key-1")
+            await until(left, 2)
+            left.close()
+            await here.registry.idle()
+            backend.go()
+            asked = parse_parameters(ASKED | {"key": "my-key-1"})
+            again = await start(
+                here.registry,
+                asked,
+                client=Client.SSE,
+                audit=here.audit(),
+                caller="",
+                lives_on=True,
+            )
+            assert names_of(await rest_of(again)) == ["start", *["piece"] * 5, "done"]
+            assert [r["finish_reason"] for r in here.records()] == ["disconnected", "length"]
 
     asyncio.run(scenario())
