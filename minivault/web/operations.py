@@ -77,9 +77,10 @@ LAST_EVENT_ID_QUERY = Parameter(
 )
 
 _GUARDED = (400, 401, 403)
-_TEXT_OR_STREAM = {JSON: answers.GenerateAnswer, TEXT: None, STREAM: None}
+# The first one is what a client gets that names none of them.
+_FORMS = {TEXT: None, JSON: answers.GenerateAnswer, STREAM: None}
 _GENERATION: Mapping[int, Mapping[str, type[BaseModel] | None]] = {
-    200: _TEXT_OR_STREAM,
+    200: _FORMS,
     204: {},
     500: {JSON: answers.GenerateAnswer},
     503: {JSON: answers.GenerateAnswer},
