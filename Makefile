@@ -116,10 +116,10 @@ soak: $(VENV)/developer tools ## half an hour of load with cuts
 	@$(PY) -m tests.faults.soak $(ARGS)
 
 screenshots: $(VENV)/developer tools ## take the README's pictures anew
-	@$(PY) -m tests.browser.screenshots $(ARGS)
+	@$(PY) -m media.screenshots $(ARGS)
 
 demo: $(VENV)/developer tools ## record the README's film anew
-	@$(PY) -m tests.browser.demo $(ARGS)
+	@$(PY) -m media.demo $(ARGS)
 
 clean: ## remove what can be made again; models and logs stay
 	@rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
