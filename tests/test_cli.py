@@ -251,6 +251,7 @@ def test_stop_repeats(tmp_path: Path) -> None:
     assert records(tmp_path)[0]["params"]["stop"] == ["x", " two"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("argument", [[], ["-"]])
 def test_a_prompt_can_be_piped_in(tmp_path: Path, argument: list[str]) -> None:
     ended = minivault(

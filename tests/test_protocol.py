@@ -18,6 +18,8 @@ from starlette.routing import Route
 
 from minivault import protocol
 
+pytestmark = pytest.mark.slow
+
 DEADLINE = 0.3
 
 Connect = Callable[[], socket.socket]
