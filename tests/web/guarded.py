@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 from starlette.applications import Starlette
@@ -20,6 +21,7 @@ from minivault.web.problems import exception_handlers
 
 SECRET = b"a secret that only these tests know"
 OWN = "http://127.0.0.1:8000"
+TEMPLATES = Jinja2Templates(resource("templates"))
 
 
 class Guarded:
@@ -31,15 +33,44 @@ class Guarded:
         self.reasons: list[str] = []
         settings = Settings(_env_file=None, host=host, **options)
         keyring = Keyring(api=settings.api_key, logs=settings.log_key, secret=SECRET)
-        templates = Jinja2Templates(resource("templates"))
         self.app = Starlette(
-            routes=[*self._routes(), *login_routes(keyring, templates)],
+            routes=[*self._routes(), *login_routes(keyring, TEMPLATES)],
             middleware=protection(settings, keyring, refused=self.reasons.append),
             exception_handlers=exception_handlers,
         )
 
     def client(self, base_url: str = OWN) -> TestClient:
         return TestClient(self.app, base_url=base_url, follow_redirects=False)
+
+    def status(
+        self,
+        method: str,
+        url: str,
+        headers: list[tuple[bytes, bytes]],
+        body: bytes = b"",
+        server: tuple[str, int] = ("127.0.0.1", 8000),
+    ) -> int:
+        """The status of the answer to a request as no client library would send it."""
+        path, _, query = url.partition("?")
+        sent: list[Any] = []
+        scope = {
+            "type": "http",
+            "method": method,
+            "path": path,
+            "query_string": query.encode(),
+            "headers": headers,
+            "server": server,
+            "scheme": "http",
+        }
+
+        async def receive() -> Any:
+            return {"type": "http.request", "body": body, "more_body": False}
+
+        async def send(message: Any) -> None:
+            sent.append(message)
+
+        asyncio.run(self.app(scope, receive, send))
+        return int(sent[0]["status"])
 
     def _routes(self) -> list[Route]:
         pages = ["/", "/docs", "/health", "/metrics", "/models", "/openapi.json", "/static/a.css"]

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-from typing import Any
-
 import pytest
 
 from tests.web.guarded import Guarded
@@ -70,26 +67,8 @@ def test_exactly_one_host_is_wanted(hosts: list[bytes]) -> None:
 
 
 def status(site: Guarded, hosts: list[bytes], server: tuple[str, int] | None = None) -> int:
-    """The answer to a request as no client library would send it."""
-    sent: list[Any] = []
-    scope = {
-        "type": "http",
-        "method": "GET",
-        "path": "/models",
-        "query_string": b"",
-        "headers": [(b"host", host) for host in hosts],
-        "server": server or ("127.0.0.1", 8000),
-        "scheme": "http",
-    }
-
-    async def receive() -> Any:
-        return {"type": "http.request", "body": b"", "more_body": False}
-
-    async def send(message: Any) -> None:
-        sent.append(message)
-
-    asyncio.run(site.app(scope, receive, send))
-    return int(sent[0]["status"])
+    headers = [(b"host", host) for host in hosts]
+    return site.status("GET", "/models", headers, server=server or ("127.0.0.1", 8000))
 
 
 def test_the_names_of_the_settings_are_answered_with_any_port_or_their_own() -> None:
