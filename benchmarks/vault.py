@@ -17,6 +17,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -85,9 +86,9 @@ def _latency(folder: Path, count: int) -> dict[str, Any]:
     begins, ends, syncs = [], [], []
     with _vault(folder) as vault, open(folder / "fsync", "ab", buffering=0) as bare:
         for number in range(count):
-            entry, took = _timed(lambda number=number: vault.begin(_begin(number)).result())
+            entry, took = _timed(vault.begin(_begin(number)).result)
             begins.append(took)
-            ends.append(_timed(lambda entry=entry: vault.commit(entry, OUTCOME).result())[1])
+            ends.append(_timed(vault.commit(entry, OUTCOME).result)[1])
             bare.write(b"x" * 1500)
             syncs.append(_timed(lambda: _fdatasync(bare.fileno()))[1])
     return {
@@ -102,7 +103,7 @@ def _pieces(folder: Path) -> dict[str, Any]:
     with _vault(folder) as vault:
         entries = [vault.begin(_begin(number)).result() for number in range(16)]
         took = [
-            _timed(lambda word=word: vault.pieces([(entry, word) for entry in entries]))[1]
+            _timed(partial(vault.pieces, [(entry, word) for entry in entries]))[1]
             for word in WORDS * 50
         ]
         for entry in entries:

@@ -115,17 +115,24 @@ class Journal:
         self._write(b"".join(dump({"void": entry.salt}) + b"\n" for entry in voided))
 
     def forget(self, entries: Iterable[Entry]) -> None:
-        """These are in the log; empties and removes files that nothing needs any more.
-
-        Called with the lock held: a redaction must not find a file half emptied.
-        """
+        """These are in the log; a file that has grown too long gets a successor (lock held)."""
         for entry in entries:
             self._open.pop(entry.salt, None)
-        if not self._open:
-            self._empty()
-        elif self._size >= self._max_bytes:
+        if self._size >= self._max_bytes:
             self._extend(max(self._files) + 1)
         self._remove_before(min((e.number for e in self._open.values()), default=max(self._files)))
+
+    def tidy(self) -> None:
+        """Empties the file if nothing is open (lock held: a redaction may be at work in it).
+
+        Not after each record: the next begin would have to wait for new blocks.
+        """
+        with self._writing:
+            if self._size and not self._open:
+                self._is_torn = True
+                self._size = 0
+                os.ftruncate(self._current, 0)
+                self._is_torn = False
 
     def probe(self, size: int = 4096) -> None:
         """Tries whether the disk takes something. Raises OSError."""
@@ -175,12 +182,6 @@ class Journal:
             self._files[number] = descriptor
             self._size = 0
             self._is_torn = False
-
-    def _empty(self) -> None:
-        with self._writing:
-            if self._size and not self._open:
-                os.ftruncate(self._current, 0)
-                self._size = 0
 
     def _remove_before(self, number: int) -> None:
         for old in [each for each in self._files if each < number]:

@@ -197,7 +197,7 @@ class Writer:
         if (self.problem or self._unwritten) and not self._is_final:
             self._try_again()
         with contextlib.suppress(OSError, LogUnavailable):
-            self._keep_head(now)
+            self._tidy(now)
 
     def _try_again(self) -> None:
         try:
@@ -224,10 +224,11 @@ class Writer:
             self._journal.forget(each.entry for each in there)
         return [each for each in self._unwritten if each not in there]
 
-    def _keep_head(self, now: float) -> None:
+    def _tidy(self, now: float) -> None:
         if self._log.is_checkpointed or self._is_final:
             return
         with self._lock.held():
+            self._journal.tidy()
             self._log.catch_up()
             self._log.write_checkpoint()
             if now - self._cleaned > _CLEAN_UP:

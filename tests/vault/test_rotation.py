@@ -9,7 +9,7 @@ from pathlib import Path
 from minivault.vault import Vault
 from minivault.vault.checkpoint import parse
 from minivault.vault.verify import verify
-from tests.vault.samples import write
+from tests.vault.samples import begin, write
 
 
 def _grow(folder: Path, count: int, **options: int | float) -> None:
@@ -88,9 +88,6 @@ def test_two_processes_see_each_others_rotation(tmp_path: Path) -> None:
 
 
 def test_a_long_journal_is_rotated_and_keeps_what_is_open(tmp_path: Path) -> None:
-    from minivault.vault import journal
-    from tests.vault.samples import begin, outcome
-
     vault = Vault(tmp_path)
     vault.open()
     vault._writer._journal._max_bytes = 2000
@@ -104,8 +101,20 @@ def test_a_long_journal_is_rotated_and_keeps_what_is_open(tmp_path: Path) -> Non
     assert again.open() == 1
     (record,) = again.find("long")
     assert record.response == "".join(f"{number} " for number in range(30))
-    entry = again.begin(begin("more")).result(5)
-    again.commit(entry, outcome("x")).result(5)
-    assert all(not path.stat().st_size for path in tmp_path.glob(f"{journal.PREFIX}*"))
     again.close()
     assert not list(tmp_path.glob("inflight-*"))
+
+
+def test_the_journal_is_emptied_soon_after_the_last_end(tmp_path: Path) -> None:
+    vault = Vault(tmp_path)
+    vault.open()
+    write(vault, "a")
+    (journal,) = tmp_path.glob("inflight-*")
+    assert journal.stat().st_size > 0
+    deadline = time.monotonic() + 30
+    while journal.stat().st_size:
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    write(vault, "b")
+    vault.close()
+    assert verify(tmp_path).records == 2
