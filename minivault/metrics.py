@@ -64,6 +64,9 @@ READINGS = (
     Description("minivault_engine_step_seconds_total", "Time spent in steps."),
     Description("minivault_engine_last_step_seconds", "Time of the last step."),
     Description("minivault_engine_batch_size", "Sequences in the last step."),
+    Description("minivault_engine_prefix_hits_total", "Prompts whose beginning was kept."),
+    Description("minivault_engine_prefix_misses_total", "Prompts that were computed whole."),
+    Description("minivault_engine_prefix_bytes", "Memory of the kept beginnings."),
 )
 # Of the operating system, by prometheus_client; only where there is a /proc.
 PROCESS = (
