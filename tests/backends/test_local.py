@@ -8,7 +8,7 @@ import json
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -289,9 +289,9 @@ def test_closing_the_backend_fails_what_is_open() -> None:
             items = backend.generate(request("Once", max_tokens=400))
             await anext(items)
             await backend.close()
-            with pytest.raises(Unavailable):
-                async for _ in items:
-                    pass
+            async with asyncio.timeout(10):
+                with pytest.raises(Unavailable):
+                    await drained(items)
 
     asyncio.run(run())
 
@@ -334,6 +334,11 @@ def _raise(error: Exception) -> Callable[..., Any]:
         raise error
 
     return fails
+
+
+async def drained(items: AsyncGenerator[Any, None]) -> None:
+    async for _ in items:
+        pass
 
 
 async def idle(backend: Any) -> None:

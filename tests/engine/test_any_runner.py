@@ -6,7 +6,7 @@ import importlib
 import json
 import socket
 from collections.abc import Iterator
-from functools import cache
+from functools import cache, wraps
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -155,6 +155,23 @@ def test_loading_opens_no_connection(
     monkeypatch.setattr(socket, "getaddrinfo", refuse)
     text_generation.cache_clear()
     assert AnyRunner(folders["gpt_neox"]).vocabulary == 8192
+
+
+def test_a_model_whose_cache_gives_something_else_is_computed_anew(
+    folders: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = text_generation(folders["gpt2"], torch.float32, torch.device("cpu")).model
+    forward = model.forward
+
+    @wraps(forward)
+    def forgetful(past_key_values: object = None, **options: Any) -> Any:
+        return forward(**options)
+
+    monkeypatch.setattr(model, "forward", forgetful)
+    said = prefilled(runner := AnyRunner(folders["gpt2"], dtype="float32"), [5, 6, 7])
+    for _ in range(10):
+        step(runner, said)
+    assert said.generated == generated(folders["gpt2"], [5, 6, 7], 10)
 
 
 def test_int8_is_refused(folders: dict[str, Path]) -> None:

@@ -14,9 +14,10 @@ BYTE_LEVEL = SmallTokenizer(vocabularies.byte_level())
 SENTENCE_PIECE = SmallTokenizer(vocabularies.sentence_piece())
 METASPACE = SmallTokenizer(vocabularies.metaspace())
 WORD_PIECES = SmallTokenizer(vocabularies.word_pieces())
+WRAPPED_BYTES = SmallTokenizer(vocabularies.wrapped_bytes())
 TOKEN_BYTES = TokenBytes(vocabularies.byte_level().id_to_token, special={0})
-ALL = [BYTE_LEVEL, SENTENCE_PIECE, METASPACE, WORD_PIECES]
-NAMES = ["byte level", "sentencepiece", "metaspace", "wordpiece"]
+ALL = [BYTE_LEVEL, SENTENCE_PIECE, WRAPPED_BYTES, METASPACE, WORD_PIECES]
+NAMES = ["byte level", "sentencepiece", "wrapped bytes", "metaspace", "wordpiece"]
 
 HARD_TEXT = "the cat 日本語。 é e\u0301 👩‍👩‍👧 🇩🇪 สวัสดี नमस्ते مرحبا\r\n\u2028\x00 \ufffd ok"
 
@@ -70,7 +71,7 @@ def test_the_text_goes_on_where_the_prompt_ends(
     assert tokenizer.decode(prompt) + said == tokenizer.decode([*prompt, *token_ids])
 
 
-@pytest.mark.parametrize("tokenizer", ALL[:2], ids=NAMES[:2])
+@pytest.mark.parametrize("tokenizer", ALL[:3], ids=NAMES[:3])
 def test_hard_text_cut_at_every_token_comes_back(tokenizer: SmallTokenizer) -> None:
     token_ids = tokenizer.encode(HARD_TEXT)
     for end in range(len(token_ids) + 1):
@@ -110,6 +111,13 @@ def test_a_character_cut_at_the_end_is_flushed() -> None:
     assert text.push(byte_token(0xE6)) == ""
     assert text.held == "\ufffd"
     assert text.flush() == "\ufffd"
+
+
+def test_a_special_token_does_not_end_a_run_of_bytes() -> None:
+    run = [SENTENCE_PIECE.ids[token] for token in ("<0x41>", "</s>", "<0xFF>")]
+    assert (
+        "".join(stream(SENTENCE_PIECE.text([]), run)) == SENTENCE_PIECE.decode(run) == "\ufffd" * 2
+    )
 
 
 def test_a_wrong_byte_does_not_touch_the_prompts_characters() -> None:

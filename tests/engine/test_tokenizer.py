@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -41,6 +42,15 @@ def test_a_prompt_has_the_tokens_that_transformers_gives_it(folder: Path, text: 
     assert tokenizer.decode(expected) == AutoTokenizer.from_pretrained(folder).decode(
         expected, skip_special_tokens=True
     )
+
+
+def test_gpt2s_bare_layout_has_the_tokens_that_transformers_gives_it(tmp_path: Path) -> None:
+    from transformers import AutoTokenizer
+
+    folder = shutil.copytree(STORYTELLER, tmp_path / "bare")
+    (folder / "tokenizer_config.json").write_text('{"model_max_length": 512}', encoding="utf-8")
+    expected = AutoTokenizer.from_pretrained(folder)(HARD_TEXTS)["input_ids"]
+    assert [load_tokenizer(folder).encode(text) for text in HARD_TEXTS] == expected
 
 
 def test_the_text_of_a_byte_level_prompt_comes_back() -> None:

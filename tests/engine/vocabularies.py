@@ -32,6 +32,13 @@ def byte_level() -> Backend:
     return tokenizer
 
 
+def wrapped_bytes() -> Backend:
+    """Bytes too, but behind a decoder that does not say so."""
+    tokenizer = byte_level()
+    tokenizer.decoder = decoders.Sequence([decoders.ByteLevel()])
+    return tokenizer
+
+
 def sentence_piece() -> Backend:
     """Like Llama's: ▁ for a space, one in front of every text, bytes for unknown characters."""
     special = ["<unk>", "<s>", "</s>"]
