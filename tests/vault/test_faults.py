@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -216,6 +218,60 @@ def test_a_finished_text_that_cannot_be_written_is_written_later_with_its_outcom
     vault.close()
     found = [(record.id, record.finish_reason, record.response) for record in records(tmp_path)]
     assert found == [("a", "stop", "all of it"), ("c", "length", " there")]
+
+
+def test_the_outcome_of_an_unwritten_record_survives_a_crash(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = os.write
+
+    def only_the_journal(descriptor: int, data: bytes) -> int:
+        if data.startswith(b'{"timestamp"'):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return real(descriptor, data)
+
+    vault = Vault(tmp_path / "logs")
+    vault.open()
+    entry = vault.begin(begin("a")).result(5)
+    vault.pieces([(entry, "half of it")])
+    monkeypatch.setattr(os, "write", only_the_journal)
+    with pytest.raises(LogUnavailable):
+        vault.commit(entry, outcome("all of it", "stop")).result(5)
+    shutil.copytree(tmp_path / "logs", tmp_path / "crashed")
+    monkeypatch.undo()
+    vault.close()
+    for folder in (tmp_path / "crashed", tmp_path / "logs"):
+        again = Vault(folder)
+        again.open()
+        again.close()
+        (record,) = records(folder)
+        assert (record.finish_reason, record.response) == ("stop", "all of it")
+
+
+def test_nothing_is_acknowledged_before_its_fsync(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    vault = Vault(tmp_path)
+    vault.open()
+    real, synced = os.fdatasync, threading.Event()
+
+    def slow(descriptor: int) -> None:
+        assert synced.wait(10)
+        synced.clear()
+        real(descriptor)
+
+    monkeypatch.setattr(os, "fdatasync", slow)
+    begun = vault.begin(begin("a"))
+    with pytest.raises(TimeoutError):
+        begun.result(0.1)
+    synced.set()
+    ended = vault.commit(begun.result(10), outcome("x"))
+    with pytest.raises(TimeoutError):
+        ended.result(0.1)
+    synced.set()
+    ended.result(10)
+    monkeypatch.undo()
+    vault.close()
 
 
 def test_a_removed_journal_is_noticed_before_anything_is_accepted(tmp_path: Path) -> None:
