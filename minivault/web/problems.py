@@ -78,10 +78,14 @@ def _trace(error: BaseException) -> str:
 
 
 def _methods(scope: Scope) -> list[str]:
-    """Every method of an address: it may be several routes, and Starlette looks at the first."""
+    """Every method of an address: it may be several routes, and Starlette looks at the first.
+
+    What is no route of ours is a static file.
+    """
     routes = [route for route in scope["app"].routes if isinstance(route, Route)]
     matching = [route for route in routes if route.matches(scope)[0] is not Match.NONE]
-    return sorted({method for route in matching for method in route.methods or ()})
+    found = {method for route in matching for method in route.methods or ()}
+    return sorted(found or {"GET", "HEAD"})
 
 
 def _errors(error: MiniVaultError) -> list[dict[str, str]] | None:

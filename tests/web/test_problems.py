@@ -11,10 +11,12 @@ from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response, StreamingResponse
-from starlette.routing import Route
+from starlette.routing import Mount, Route
+from starlette.staticfiles import StaticFiles
 from starlette.testclient import TestClient
 
 from minivault import errors
+from minivault.resources import resource
 from minivault.schemas import GenerateRequest
 from minivault.web.middleware.failures import Failures
 from minivault.web.middleware.request_id import RequestId
@@ -123,6 +125,15 @@ def test_a_wrong_method_names_the_methods_of_all_routes_of_the_address() -> None
     assert response.status_code == 405
     assert response.headers["allow"] == "DELETE, GET, HEAD"
     assert "DELETE, GET, HEAD" in response.json()["detail"]
+
+
+def test_a_static_file_is_only_read() -> None:
+    app = Starlette(
+        routes=[Mount("/static", StaticFiles(directory=resource("static")))],
+        exception_handlers=exception_handlers,
+    )
+    response = TestClient(app).post("/static/css/base.css")
+    assert (response.status_code, response.headers["allow"]) == (405, "GET, HEAD")
 
 
 def unexpected() -> Exception:
