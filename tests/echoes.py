@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import AsyncGenerator
+from dataclasses import replace
+from pathlib import Path
 
 from minivault.backends.base import Finish, Piece, Request
 from minivault.backends.echo import EchoBackend
@@ -32,12 +35,13 @@ class Broken(EchoBackend):
 
 
 class Stuck(EchoBackend):
-    """Blocks the event loop, as no backend should, and cannot be ended."""
+    """Blocks the event loop, as no backend should; a file in the working directory says when."""
 
     async def start(self) -> None:
         asyncio.get_running_loop().call_later(0.2, self._block)
 
     def _block(self) -> None:
+        Path("blocked").touch()
         while True:
             pass
 
@@ -48,3 +52,21 @@ class Failing(EchoBackend):
     async def generate(self, request: Request) -> AsyncGenerator[Piece | Finish, None]:
         yield Piece("so far ")
         raise ValueError(f"cannot go on with {request.prompt}")
+
+
+class Deadly(EchoBackend):
+    """Takes the whole process with it after a few words."""
+
+    async def generate(self, request: Request) -> AsyncGenerator[Piece | Finish, None]:
+        for word in ("so", " far", " so", " good"):
+            yield Piece(word)
+            await asyncio.sleep(0.05)
+        os._exit(9)
+
+
+class Fickle(Slow):
+    """Makes no promise to say the same again."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.info = replace(self.info, reproducible=False)

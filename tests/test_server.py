@@ -225,7 +225,8 @@ def test_a_second_signal_ends_at_once_and_the_next_start_recovers(tmp_path: Path
 @pytest.mark.slow
 def test_not_even_a_blocked_event_loop_keeps_the_process_alive(tmp_path: Path) -> None:
     with serving(tmp_path, *STUCK, "--drain", "0") as served:
-        time.sleep(0.5)  # until the loop is blocked
+        while not (tmp_path / "blocked").exists():
+            time.sleep(0.01)
         assert served.stop(timeout=8) == -signal.SIGALRM
 
 
