@@ -67,7 +67,7 @@ ABOUT = """\
 Text from a locally cached language model, streamed as it is made, and a record of all of it.
 
 `Accept` chooses the form of a generation: `text/event-stream`, `application/json`, or plain text
-where neither is named. Errors are `application/problem+json` (RFC 9457). Every answer carries an
+where neither is named. Errors are `application/problem+json` (RFC 9457). Answers carry an
 `X-Request-Id`; a well-formed one that came with the request is taken over.
 """
 
