@@ -146,38 +146,6 @@ def _backend(folder: Path) -> Backend:
     return backend
 
 
-@cached_property
-    def _some_word(self) -> list[int]:
-        """Something for a token to follow, so that its leading space is not dropped."""
-        return list(self._backend.encode("a", add_special_tokens=False).ids)
-
-    def _is_silent(self, token_id: int) -> bool:
-        """Special tokens make no text, nor do ids beyond the vocabulary (models are padded)."""
-        return token_id in self._special or self._backend.id_to_token(token_id) is None
-
-    def _harmless(self, content: str) -> str:
-        for name in self._names:
-            content = content.replace(name, name[0] + _ZERO_WIDTH_SPACE + name[1:])
-        return content
-
-
-def load_tokenizer(folder: Path) -> Tokenizer:
-    """Reads the tokenizer of a model folder; a GPT-2's without importing transformers.
-
-    Raises ModelUnusable.
-    """
-    try:
-        if _is_plain(folder):
-            backend = Backend.from_file(str(folder / "tokenizer.json"))
-        else:
-            backend = getattr(transformers_tokenizer(folder), "backend_tokenizer", None)
-    except Exception as error:  # both libraries raise bare exceptions of any kind
-        raise ModelUnusable(f"cannot read the tokenizer in {folder}: {error}") from error
-    if backend is None:
-        raise ModelUnusable(f"{folder}: its tokenizer has only a slow form, which is not supported")
-    return Tokenizer(folder, backend)
-
-
 @cache
 def transformers_tokenizer(folder: Path) -> Any:
     """The tokenizer of a folder as transformers reads it, once; imports transformers."""
