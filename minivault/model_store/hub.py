@@ -57,7 +57,7 @@ class Listing:
 
 def ask(name: str, revision: str | None, *, seconds: float) -> Listing:
     """The files of a model. Raises DownloadFailed, also if no answer came within `seconds`."""
-    endpoint = os.environ.get("HF_ENDPOINT", constants.ENDPOINT).rstrip("/")
+    endpoint = (os.environ.get("HF_ENDPOINT") or constants.ENDPOINT).rstrip("/")
     # Otherwise the client asks the hub for a list of agents first, and tells it what is installed.
     constants.HF_HUB_DISABLE_TELEMETRY = True
     try:
@@ -71,6 +71,8 @@ def ask(name: str, revision: str | None, *, seconds: float) -> Listing:
         raise DownloadFailed(f"{name} is not downloaded: HF_HUB_OFFLINE is set") from error
     except HFValidationError as error:
         raise DownloadFailed(f"{name}: no repository of the hub can be called so") from error
+    except httpx2.InvalidURL as error:
+        raise DownloadFailed(f"{name}: HF_ENDPOINT is no address: {endpoint}") from error
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         reason = f"{_host(endpoint)} does not answer as a hub does"
         raise DownloadFailed(f"{name}: {reason} (a login page, a proxy?)") from error
@@ -151,10 +153,9 @@ def _refused_status(error: HfHubHTTPError, name: str) -> str:
     if status in (401, 404):
         return f"{host} has no model {hub_id(name)}, or it is private (then set HF_TOKEN)"
     if status == 429:
-        wait = error.response.headers.get("Retry-After")
-        return (
-            f"{name}: too many requests to {host}; try again {f'in {wait} s' if wait else 'later'}"
-        )
+        wait = error.response.headers.get("Retry-After", "")
+        when = f"in {wait} s" if wait.isdigit() else "later"
+        return f"{name}: too many requests to {host}; try again {when}"
     return f"{name}: {host} answered {status}; try again later"
 
 

@@ -12,6 +12,8 @@ from tests.model_store.checkpoints import DISTILGPT2, LAYOUTS, TINY, save_gpt2
 
 PROMPT = "The little rabbit"
 
+pytestmark = pytest.mark.slow  # they bring transformers
+
 
 def load(folder: Path) -> tuple[Any, Any]:
     """Untyped on purpose: half of transformers' functions have no types."""
@@ -52,7 +54,6 @@ def test_the_tokenizer_is_filled_up_and_ends_with_the_end(tmp_path: Path) -> Non
     assert tokenizer.decode(tokenizer(PROMPT)["input_ids"]) == PROMPT
 
 
-@pytest.mark.slow
 def test_distilgpt2s_own_shape_has_82_million_parameters(tmp_path: Path) -> None:
     folder = save_gpt2(tmp_path / "models" / "distilgpt2", shape=DISTILGPT2)
     model, tokenizer = load(folder)

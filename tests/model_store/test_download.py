@@ -202,6 +202,7 @@ def test_more_bytes_than_announced_are_refused(hub: Hub, store: ModelStore) -> N
         (401, {"X-Error-Message": "Invalid username or password."}, "has no model .* set HF_TOKEN"),
         (403, {"X-Error-Code": "GatedRepo"}, "accept its terms on .* and set HF_TOKEN"),
         (404, {"X-Error-Code": "RepoNotFound"}, "has no model distilbert/distilgpt2"),
+        (429, {"Retry-After": "Wed, 21 Oct 2026 07:28:00 GMT"}, "; try again later"),
         (429, {"Retry-After": "17"}, "too many requests to .*; try again in 17 s"),
         (500, {}, "answered 500; try again later"),
         (503, {}, "answered 503; try again later"),
@@ -259,6 +260,15 @@ def test_a_hub_that_is_not_there_is_named(
         port = free.getsockname()[1]
     monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{port}")
     with pytest.raises(DownloadFailed, match=f"cannot connect to 127.0.0.1:{port}"):
+        store.pull("distilgpt2")
+
+
+@pytest.mark.parametrize("endpoint", ["garbage", "ftp://127.0.0.1", "http://[", "http://"])
+def test_an_endpoint_that_is_no_address_is_named(
+    endpoint: str, store: ModelStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_ENDPOINT", endpoint)
+    with pytest.raises(DownloadFailed, match=r"HF_ENDPOINT is no address|cannot connect|broke"):
         store.pull("distilgpt2")
 
 
