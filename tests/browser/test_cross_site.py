@@ -238,3 +238,20 @@ def test_logging_in_works_where_browsers_send_no_fetch_metadata(
         assert cookie["sameSite"] == "Strict"
         assert page.evaluate("document.cookie") == ""
         page.close()
+
+
+def test_who_is_logged_in_may_come_by_a_link_from_another_site(
+    fooled: Browser, tmp_path: Path, evil_port: int
+) -> None:
+    """A SameSite=Strict cookie does not come with the link, but with the reload that answers it."""
+    with live_server(tmp_path, api_key=["the-key"]) as running:
+        page = fooled.new_page()
+        page.goto(f"{running.url}/login")
+        page.get_by_label("Key").fill("the-key")
+        page.get_by_role("button", name="Log in").click()
+        expect(page.locator("#prompt")).to_be_visible()
+        page.goto(f"http://{EVIL}:{evil_port}/index.html?target={running.url}")
+        page.evaluate("() => { location.href = target + '/'; }")
+        expect(page.locator("#prompt")).to_be_visible()
+        expect(page).to_have_url(f"{running.url}/")
+        page.close()
