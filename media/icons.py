@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import subprocess
 from pathlib import Path
 
 from playwright.sync_api import Page, sync_playwright
@@ -27,11 +28,21 @@ def main() -> None:
 def _draw(page: Page, svg: str, size: int, padding: int = 0) -> bytes:
     """The picture as PNG; with padding, its background fills the edge (a maskable icon)."""
     back = BACKGROUND if padding else "transparent"
-    style = f"<style>body{{margin:0;padding:{padding}px;background:{back}}}svg{{display:block}}</style>"
+    style = (
+        f"<style>body{{margin:0;padding:{padding}px;background:{back}}}svg{{display:block}}</style>"
+    )
     page.set_viewport_size({"width": size, "height": size})
     inner = size - 2 * padding
     page.set_content(style + svg.replace("<svg ", f'<svg width="{inner}" height="{inner}" '))
-    return page.screenshot(omit_background=not padding)
+    return _shrunk(page.screenshot(omit_background=not padding))
+
+
+def _shrunk(png: bytes) -> bytes:
+    """The same picture with a palette: it has three colours and the shades between them."""
+    palette = "split[a][b];[a]palettegen=max_colors=12:reserve_transparent=1[p];[b][p]paletteuse"
+    command = ["ffmpeg", "-v", "error", "-f", "png_pipe", "-i", "-"]
+    command += ["-vf", f"{palette}=dither=none", "-f", "image2pipe", "-c:v", "png", "-"]
+    return subprocess.run(command, input=png, capture_output=True, check=True).stdout
 
 
 def _ico(png: bytes, size: int) -> bytes:

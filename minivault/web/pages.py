@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import json
-
 from starlette.requests import Request
 from starlette.responses import FileResponse, Response
 from starlette.routing import Route
 from starlette.templating import Jinja2Templates
 
 from minivault.resources import resource
-from minivault.schemas import GenerateRequest
+from minivault.schemas import Parameters
 from minivault.web.icons import ICONS
 
 FILES = {
@@ -21,7 +19,9 @@ FILES = {
 
 def page_routes(templates: Jinja2Templates) -> list[Route]:
     """`GET /`, the favicon and the web app manifest."""
-    schema = json.dumps(GenerateRequest.model_json_schema())
+    schema = Parameters.model_json_schema()["properties"]
+    for parameter in schema.values():
+        del parameter["title"]  # the page has its own words
     modules = page_modules("chat")
 
     async def chat(request: Request) -> Response:

@@ -14,7 +14,9 @@ class Says:
     """Says these pieces, whatever is asked, with a pause between two."""
 
     def __init__(self, pieces: Sequence[str], *, delay: float = 0.0) -> None:
-        self.info = ModelInfo(name="says", context_length=100_000, reproducible=True, sha256="1" * 64)
+        self.info = ModelInfo(
+            name="says", context_length=100_000, reproducible=True, sha256="1" * 64
+        )
         self.pieces = list(pieces)
         self.delay = delay
 
@@ -58,3 +60,10 @@ class Fails(EchoBackend):
     async def generate(self, request: Request) -> AsyncGenerator[Piece | Finish, None]:
         yield Piece("so far so good")
         raise RuntimeError("a wire is loose")
+
+
+class Loads(EchoBackend):
+    """Takes long enough to load that somebody sees it."""
+
+    async def start(self) -> None:
+        await asyncio.sleep(6)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import pytest
 from playwright.sync_api import (
@@ -98,5 +97,3 @@ def slow_chat(page: Page, slow: LiveServer) -> ChatPage:
     chat = ChatPage(page, slow.url).open()
     chat.parameter("max_tokens").fill("3000")
     return chat
-
-

@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 import json
-import socket
-from collections.abc import Callable
+import signal
 from pathlib import Path
 from typing import Literal
 
 import pytest
-from playwright.sync_api import BrowserContext, expect
+from playwright.sync_api import Page, expect
 
 from minivault.backends.echo import EchoBackend
 from tests.browser.backends import Fails
 from tests.browser.chat_page import ChatPage
 from tests.faults.cutproxy import CutProxy
 from tests.live import LiveServer, live_server
+from tests.processes import serving
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
-PROMPT = "the fox and the crow went to the sea"
+PROMPT = "one fox met two crows near the sea"
+SLOW = ("--backend", "tests.echoes:Slow")
 
 
 def responses(server: LiveServer) -> list[str]:
@@ -31,7 +32,7 @@ def test_a_stream_that_is_cut_three_times_is_whole(
     chat: ChatPage, tmp_path: Path, mode: Literal["fin", "rst"]
 ) -> None:
     with (
-        live_server(tmp_path, EchoBackend(delay=0.01)) as server,
+        live_server(tmp_path, EchoBackend(delay=0.01), allowed_host=["127.0.0.1"]) as server,
         CutProxy(server.port, after_bytes=1500, times=3, mode=mode, path="/generate") as proxy,
     ):
         page = ChatPage(chat.page, f"http://127.0.0.1:{proxy.port}").open()
@@ -42,7 +43,11 @@ def test_a_stream_that_is_cut_three_times_is_whole(
 
 def test_a_long_prompt_goes_by_post_and_resumes_by_its_id(chat: ChatPage, tmp_path: Path) -> None:
     with (
-        live_server(tmp_path, EchoBackend(delay=0.01, context_length=10_000)) as server,
+        live_server(
+            tmp_path,
+            EchoBackend(delay=0.01, context_length=10_000),
+            allowed_host=["127.0.0.1"],
+        ) as server,
         CutProxy(server.port, after_bytes=1500, times=2, path="/generate") as proxy,
     ):
         page = ChatPage(chat.page, f"http://127.0.0.1:{proxy.port}").open()
@@ -93,19 +98,24 @@ def test_an_answer_goes_on_while_another_conversation_is_shown(
     assert slow_chat.said() == responses(slow)[-1]
 
 
-def test_a_restarted_server_goes_on_with_the_answer(chat: ChatPage, tmp_path: Path) -> None:
-    with live_server(tmp_path, EchoBackend(delay=0.02)) as server:
-        port = server.port
-        page = ChatPage(chat.page, server.url).open()
-        page.parameter("max_tokens").fill("200")
+@pytest.mark.parametrize("how", [signal.SIGTERM], ids=["term"])
+def test_a_restarted_server_goes_on_with_the_answer(
+    chat: ChatPage, tmp_path: Path, how: signal.Signals
+) -> None:
+    with serving(tmp_path, *SLOW, "--drain", "0") as first:
+        port = str(first.port)
+        page = ChatPage(chat.page, first.url.rstrip("/")).open()
+        page.parameter("max_tokens").fill("400")
         page.send(PROMPT)
         page.wait_for_text(100)
-    expect(page.last.locator(".facts")).to_contain_text("connection lost")
-    with live_server(tmp_path, EchoBackend(delay=0.005), port=port) as server:
+        first.stop(how)
+        expect(page.last.locator(".facts")).to_contain_text("connection lost")
+    with serving(tmp_path, *SLOW, "--port", port):
         page.wait()
-        whole = responses(server)[-1]
-        assert page.said() == whole
-        assert len(whole.split()) == 200
+        words = PROMPT.split()
+        said = page.said().split()
+        start = words.index(said[0])
+        assert said == [words[(start + step) % len(words)] for step in range(400)]
 
 
 def test_a_prompt_waits_for_a_server_that_is_away(chat: ChatPage, tmp_path: Path) -> None:
@@ -174,12 +184,16 @@ def test_a_model_that_fails_is_explained_and_what_it_said_is_kept(
 
 
 def test_an_answer_of_another_server_is_gone_in_words(chat: ChatPage, tmp_path: Path) -> None:
-    with live_server(tmp_path / "one", EchoBackend(delay=0.02)) as server:
-        port = server.port
-        page = ChatPage(chat.page, server.url).open()
+    one, two = tmp_path / "one", tmp_path / "two"
+    one.mkdir()
+    two.mkdir()
+    with serving(one, *SLOW) as first:
+        port = str(first.port)
+        page = ChatPage(chat.page, first.url.rstrip("/")).open()
         page.send(PROMPT)
         page.wait_for_text(30)
-    with live_server(tmp_path / "two", port=port):
+        first.stop(signal.SIGKILL)
+    with serving(two, *SLOW, "--port", port):
         page.wait("gone")
         expect(page.last.get_by_role("alert")).to_contain_text("no longer be followed")
         page.act("Run again")
@@ -187,21 +201,12 @@ def test_an_answer_of_another_server_is_gone_in_words(chat: ChatPage, tmp_path: 
         page.wait()
 
 
-def test_a_loading_model_is_told_and_waited_for(
-    new_context: Callable[..., BrowserContext], tmp_path: Path
-) -> None:
-    class Loads(EchoBackend):
-        async def start(self) -> None:
-            import asyncio
-
-            await asyncio.sleep(3)
-
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
-    with live_server(tmp_path, Loads(), port=port, wait=False) as server:
-        page = ChatPage(new_context().new_page(), server.url)
-        page.page.goto(server.url)
-        expect(page.page.locator("#model")).to_have_attribute("data-status", "loading")
-        page.send(PROMPT)
-        expect(page.last.locator(".facts")).to_contain_text("waiting")
-        page.wait()
+def test_a_loading_model_is_told_and_waited_for(page: Page, tmp_path: Path) -> None:
+    backend = ("--backend", "tests.browser.backends:Loads")
+    with serving(tmp_path, *backend, ready=False) as server:
+        chat = ChatPage(page, server.url.rstrip("/"))
+        page.goto(server.url)
+        expect(page.locator("#model")).to_have_attribute("data-status", "loading")
+        chat.send(PROMPT)
+        expect(chat.last.locator(".facts")).to_contain_text("waiting")
+        chat.wait()

@@ -5,7 +5,6 @@ import { makeField } from "./fields.js";
 import { PRESETS, presetOf, presetValues } from "./presets.js";
 
 const STORED = "minivault.parameters";
-const NOT_PARAMETERS = ["prompt", "messages", "key"];
 
 /** Fires "change" when a value has changed, "tokens" when the probability view goes on or off. */
 export class Controls extends EventTarget {
@@ -20,8 +19,7 @@ export class Controls extends EventTarget {
     this.form = find("#parameters");
     this.contextBox = find("#context");
     const schema = JSON.parse(this.form.dataset.schema);
-    for (const [name, each] of Object.entries(schema.properties))
-      if (!NOT_PARAMETERS.includes(name)) this.#add(name, each);
+    for (const [name, each] of Object.entries(schema)) this.#add(name, each);
     this.#addPresets();
     this.contextBox.onchange = () => this.#changed();
     this.#restore();

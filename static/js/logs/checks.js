@@ -1,10 +1,11 @@
 /** Verifying the chain and replaying a record, with their progress. */
 
-import { Refused, work } from "../shared/api.js";
+import { Refused } from "../shared/api.js";
 import { element, find } from "../shared/dom.js";
 import { explainProblem } from "../shared/explain.js";
 import { ago, count, counted, moment, size } from "../shared/format.js";
 import { diff } from "./diff.js";
+import { work } from "./work.js";
 
 /** Shows what the last verification found, by whoever asked for it, and starts another. */
 export function showChain(/** @type {any} */ verified) {

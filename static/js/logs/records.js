@@ -7,6 +7,7 @@ import { visibleParts } from "./visible.js";
 
 /** Larger texts are cut on display; the download has all of them. */
 const MOST_CHARACTERS = 200_000;
+const LONG = 600;
 
 /** @returns {Node[]} the cells of a row, from a summary */
 export function rowCells(/** @type {any} */ row) {
@@ -49,7 +50,7 @@ export function detail({ seq, hash, line, record }, does) {
 function section(/** @type {string} */ title, /** @type {string | undefined} */ content) {
   const body = content === undefined
     ? element("p", { class: "hint" }, "Not stored, or redacted.")
-    : text("p", "body", content.slice(0, MOST_CHARACTERS));
+    : text("p", "body", content.slice(0, MOST_CHARACTERS), LONG);
   const cut = (content?.length ?? 0) > MOST_CHARACTERS;
   const note = cut && element("p", { class: "hint" }, `The first ${count(MOST_CHARACTERS)} characters; the download has all.`);
   return element("section", {}, element("h3", {}, title), body, note);
@@ -78,12 +79,19 @@ function fields(/** @type {Record<string, any>} */ values) {
 function valueNode(/** @type {any} */ value) {
   if (value !== null && typeof value === "object" && !Array.isArray(value) && Object.keys(value).length) return fields(value);
   const written = typeof value === "string" ? value : JSON.stringify(value);
-  return text("span", "value", written.slice(0, MOST_CHARACTERS));
+  return text("span", "value", written.slice(0, MOST_CHARACTERS), LONG);
 }
 
-/** Text in which nothing hides. */
-export function text(/** @type {string} */ name, /** @type {string} */ kind, /** @type {string | null} */ content) {
+/**
+ * Text in which nothing hides.
+ * @param {string} name of the element
+ * @param {string} kind its class
+ * @param {string | null} content
+ * @param {number} [long] longer texts scroll, and so must be reachable by the keyboard
+ */
+function text(name, kind, content, long = Infinity) {
   const parts = visibleParts(content ?? "—").map((part) =>
     part.hidden ? element("span", { class: "hidden-character", title: "a character that cannot be seen" }, part.text) : part.text);
-  return element(name, { class: kind, dir: "auto" }, ...parts);
+  const scrolls = (content?.length ?? 0) > long;
+  return element(name, { class: kind, dir: "auto", tabindex: scrolls && "0" }, ...parts);
 }

@@ -1,0 +1,253 @@
+"""What makes the page good for everybody: accessible, narrow and wide, quick, small, safe."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import BrowserContext, Page, expect
+
+from minivault.resources import resource
+from tests.browser.backends import Says
+from tests.browser.chat_page import ChatPage
+from tests.live import LiveServer, live_server
+
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
+
+AXE = Path(__file__).parent / "vendor" / "axe-core" / "axe.min.js"
+RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
+BUDGET = 120_000  # bytes of everything a page loads, unpacked
+HOSTILE = [
+    "<img src=x onerror=alert(1)>",
+    "</span></div><script>document.title='taken'</script>",
+    "javascript:alert(1) ",
+    "\u202egnp.exe\u2066 ",
+    "<svg onload=alert(1)>{{7*7}}${7*7}",
+    "\x00\x1b[31m\ufeff\U000e0041",
+]
+SIZES = {"narrow": (360, 740), "tablet": (820, 1100), "wide": (1440, 900), "ultra": (3440, 1440)}
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
+    with live_server(tmp_path_factory.mktemp("quality")) as server:
+        yield server
+
+
+def assert_accessible(page: Page) -> None:
+    page.wait_for_timeout(200)  # transitions of colours
+    page.evaluate(AXE.read_text(encoding="utf-8"))
+    found = page.evaluate(
+        "tags => axe.run({runOnly: {type: 'tag', values: tags}})"
+        ".then(r => r.violations.map(v => [v.id, v.help, v.nodes.map(n => n.html.slice(0, 200))]))",
+        RULES,
+    )
+    assert found == []
+
+
+def assert_fits(page: Page) -> None:
+    """Nothing sticks out to the side."""
+    overflow = page.evaluate("document.documentElement.scrollWidth - innerWidth")
+    assert overflow <= 0
+    outside = page.evaluate(
+        "[...document.querySelectorAll('button, a, input, textarea, h1, .block')]"
+        ".filter(e => e.checkVisibility() && !e.closest('.unseen, .skip'))"
+        ".filter(e => e.getBoundingClientRect().right > innerWidth + 1)"
+        ".map(e => e.outerHTML.slice(0, 120))"
+    )
+    assert outside == []
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("size", ["narrow", "wide"])
+def test_axe_finds_nothing_on_the_chat_page(
+    new_context: Callable[..., BrowserContext], server: LiveServer, size: str, scheme: str
+) -> None:
+    width, height = SIZES[size]
+    viewport = {"width": width, "height": height}
+    page = new_context(viewport=viewport, color_scheme=scheme).new_page()
+    chat = ChatPage(page, server.url).open()
+    assert_accessible(page)
+    if size == "narrow":
+        page.get_by_role("button", name="Controls").click()
+        assert_accessible(page)
+    chat.page.get_by_label("Show probabilities").check()
+    if size == "narrow":
+        page.keyboard.press("Escape")
+    chat.ask("some words and some more words")
+    chat.act("Regenerate")
+    expect(chat.last.locator(".alternatives")).to_contain_text("2 of 2")
+    chat.wait()
+    chat.last.locator(".token").nth(3).hover()
+    assert_accessible(page)
+    page.keyboard.press("Control+/")
+    assert_accessible(page)
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("size", ["narrow", "wide"])
+def test_axe_finds_nothing_in_the_log_viewer(
+    new_context: Callable[..., BrowserContext], server: LiveServer, size: str, scheme: str
+) -> None:
+    width, height = SIZES[size]
+    viewport = {"width": width, "height": height}
+    page = new_context(viewport=viewport, color_scheme=scheme).new_page()
+    ChatPage(page, server.url).open().ask("a line for the log")
+    page.goto(f"{server.url}/logs")
+    page.locator(".record").first.click()
+    page.get_by_role("button", name="Replay").click()
+    expect(page.locator(".replay")).to_contain_text("byte for byte")
+    assert_accessible(page)
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_nothing_sticks_out_at_any_width(
+    new_context: Callable[..., BrowserContext], tmp_path: Path, size: str
+) -> None:
+    width, height = SIZES[size]
+    words = [
+        "unbroken" * 60,
+        " https://example.org/" + "a" * 300,
+        " 漢字" * 80,
+        "\n" + "שלום " * 60,
+    ]
+    with live_server(tmp_path, Says(words)) as server:
+        page = new_context(viewport={"width": width, "height": height}).new_page()
+        chat = ChatPage(page, server.url).open()
+        assert_fits(page)
+        chat.ask("W" * 200)
+        assert_fits(page)
+        page.goto(f"{server.url}/logs#1")
+        expect(page.get_by_role("heading", name="Line 1")).to_be_visible()
+        assert_fits(page)
+
+
+def test_right_to_left_text_is_written_from_the_right(chat: ChatPage, tmp_path: Path) -> None:
+    with live_server(tmp_path, Says(["שלום עולם", "\nplain words"])) as server:
+        page = ChatPage(chat.page, server.url).open()
+        page.ask("היה היה פעם")
+        edge = "getComputedStyle(document.querySelector('.block')).unicodeBidi"
+        assert page.page.evaluate(edge) == "plaintext"
+        right = page.page.evaluate(
+            "(() => { const r = document.createRange(); r.selectNodeContents("
+            "document.querySelector('.prompt')); const b = r.getBoundingClientRect();"
+            "const box = document.querySelector('.block').getBoundingClientRect();"
+            "return box.right - b.right; })()"
+        )
+        assert right < 5
+
+
+def test_hostile_output_stays_text(chat: ChatPage, tmp_path: Path) -> None:
+    with live_server(tmp_path, Says(HOSTILE)) as server:
+        page = ChatPage(chat.page, server.url).open()
+        alerts: list[str] = []
+        page.page.on("dialog", lambda dialog: (alerts.append(dialog.message), dialog.dismiss()))
+        assert page.ask("<script>alert(1)</script>") == "".join(HOSTILE)
+        assert "taken" not in page.page.title()
+        assert page.page.locator(".text img, .text script, .text svg").count() == 0
+        assert page.violations() == []
+        page.page.goto(f"{server.url}/logs#1")
+        expect(page.page.get_by_role("heading", name="Line 1")).to_be_visible()
+        expect(page.page.locator("#detail .response, #detail .body").last).to_contain_text("<img")
+        expect(page.page.locator("#detail .hidden-character").first).to_be_visible()
+        assert page.page.locator("#list img, #detail img, #detail script").count() == 0
+        assert page.violations() == []
+        assert alerts == []
+
+
+def test_reduced_motion_stills_the_caret(
+    new_context: Callable[..., BrowserContext], slow: LiveServer
+) -> None:
+    page = new_context(reduced_motion="reduce").new_page()
+    chat = ChatPage(page, slow.url).open()
+    chat.send("some words")
+    chat.wait_for_text(5)
+    name = "getComputedStyle(document.querySelector('.said'), '::after').animationName"
+    assert page.evaluate(name) == "none"
+    page.keyboard.press("Escape")
+
+
+def test_everything_can_be_reached_by_the_keyboard(chat: ChatPage) -> None:
+    chat.ask("some words")
+    chat.page.locator("body").evaluate("() => document.activeElement.blur()")
+    reached = set()
+    for _ in range(60):
+        chat.page.keyboard.press("Tab")
+        name = chat.page.evaluate(
+            "(document.activeElement.getAttribute('aria-label') || document.activeElement.id"
+            " || document.activeElement.textContent).trim()"
+        )
+        reached.add(name)
+    wanted = {"Conversations", "new", "Search conversations", "Conversation", "Copy", "Continue"}
+    wanted |= {"Retry", "Regenerate", "Edit", "Prompt", "send", "Controls", "balanced", "Theme"}
+    missing = {each for each in wanted if not any(each in name for name in reached)}
+    assert missing == set()
+
+
+def test_the_theme_is_kept(chat: ChatPage) -> None:
+    ground = "getComputedStyle(document.body.parentElement).backgroundColor"
+    button = chat.page.locator("#theme")
+    button.click()
+    light = chat.page.evaluate(ground)
+    button.click()
+    dark = chat.page.evaluate(ground)
+    assert light != dark
+    chat.page.reload()
+    assert chat.page.evaluate(ground) == dark
+
+
+def test_it_can_be_installed(chat: ChatPage) -> None:
+    manifest = chat.page.evaluate(
+        "fetch(document.querySelector('link[rel=manifest]').href).then(r => r.json())"
+    )
+    assert manifest["display"] == "standalone"
+    for each in manifest["icons"]:
+        size = chat.page.evaluate(
+            "src => new Promise((ok, no) => { const i = new Image(); i.onload = () => ok(i.width);"
+            "i.onerror = no; i.src = src; })",
+            each["src"],
+        )
+        assert size > 0
+    assert chat.page.evaluate("fetch('favicon.ico').then(r => r.status)") == 200
+
+
+@pytest.mark.parametrize("path", ["/", "/logs"])
+def test_a_page_is_small_with_everything_it_loads(
+    page: Page, server: LiveServer, path: str
+) -> None:
+    page.goto(f"{server.url}{path}", wait_until="networkidle")
+    loaded = page.evaluate(
+        "['navigation', 'resource'].flatMap(kind => performance.getEntriesByType(kind))"
+        ".map(entry => entry.decodedBodySize)"
+    )
+    assert len(loaded) > 10
+    assert sum(loaded) < BUDGET
+
+
+def test_no_markup_is_parsed_and_nothing_is_inline() -> None:
+    forbidden = re.compile(
+        r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\b|new Function|DOMParser"
+    )
+    for path in resource("static").joinpath("js").rglob("*.js"):
+        assert not forbidden.search(path.read_text(encoding="utf-8")), path
+    for path in resource("templates").glob("*.html"):
+        text = path.read_text(encoding="utf-8")
+        assert not re.search(r"<style|\sstyle=|\son\w+=|<script(?![^>]*\ssrc=)", text), path
+
+
+def test_modules_import_in_one_direction() -> None:
+    folder = resource("static/js")
+    for path in folder.rglob("*.js"):
+        for name in re.findall(r'from "([^"]+)"', path.read_text(encoding="utf-8")):
+            target = (path.parent / name).resolve().relative_to(folder.resolve())
+            if path.parent.name == "shared":
+                assert target.parts[0] == "shared", path
+            else:
+                assert target.parts[0] in ("shared", path.parent.name), path
+
+
+def test_files_are_short() -> None:
+    for path in resource("static").joinpath("js").rglob("*.js"):
+        assert len(path.read_text(encoding="utf-8").splitlines()) <= 300, path
