@@ -17,6 +17,7 @@ from minivault.engine import kv_cache, prefix_cache
 from minivault.engine.engine import Engine
 from minivault.engine.runners import rows
 from minivault.engine.runners.gpt2 import Gpt2Runner
+from minivault.engine.runners.linear import Linear
 from minivault.engine.sequence import Output, SamplingParams, Sequence, State
 from tests.engine.gpt2_models import STORYTELLER, load, make_sequence, random_prompt, save_gpt2
 
@@ -234,7 +235,7 @@ def test_the_check_at_load_sees_a_product_that_depends_on_its_batch() -> None:
     assert rows.chosen_rows([(mixing, 48)], float32, cache) == (rows.ALONE, True)
 
 
-def drifting() -> rows.Linear:
+def drifting() -> Linear:
     """A product that never says the same twice."""
     calls = [0]
 

@@ -165,7 +165,7 @@ def _gelu(y: Tensor, approximation: str) -> Tensor:
     """
     width = y.shape[1]
     padded = functional.pad(y, (0, -width % _VECTOR)) if width % _VECTOR else y
-    blocks = padded.split(max(1, _UNCUT // padded.shape[1]))
+    blocks = torch.split(padded, max(1, _UNCUT // padded.shape[1]))
     found = [functional.gelu(block, approximate=approximation) for block in blocks]
     whole = found[0] if len(found) == 1 else torch.cat(found)
     return whole[:, :width].contiguous() if width % _VECTOR else whole
