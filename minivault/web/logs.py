@@ -24,8 +24,7 @@ from minivault.vault.record import Record
 from minivault.vault.replay import Replay, Verdict, replay
 from minivault.vault.search import Query, search
 from minivault.vault.verify import verify
-from minivault.web import progress
-from minivault.web.icons import ICONS
+from minivault.web import icons, progress
 from minivault.web.log_history import history
 from minivault.web.log_query import read_query, summary
 from minivault.web.pages import page_modules
@@ -91,7 +90,7 @@ def log_routes(templates: Jinja2Templates) -> list[Route]:
     choices = {"reasons": list(FinishReason), "clients": list(Client)}
 
     async def page(request: Request) -> Response:
-        context = {"here": "logs", "modules": modules, "icons": ICONS, **choices}
+        context = {"here": "logs", "modules": modules, "icons": icons.LOGS, **choices}
         return templates.TemplateResponse(request, "logs.html", context)
 
     return [

@@ -9,7 +9,7 @@ from starlette.templating import Jinja2Templates
 
 from minivault.resources import resource
 from minivault.schemas import Parameters
-from minivault.web.icons import ICONS
+from minivault.web import icons
 
 FILES = {
     "/favicon.ico": ("icons/favicon.ico", "image/x-icon"),
@@ -25,7 +25,7 @@ def page_routes(templates: Jinja2Templates) -> list[Route]:
     modules = page_modules("chat")
 
     async def chat(request: Request) -> Response:
-        context = {"here": "chat", "schema": schema, "modules": modules, "icons": ICONS}
+        context = {"here": "chat", "schema": schema, "modules": modules, "icons": icons.CHAT}
         return templates.TemplateResponse(request, "chat.html", context)
 
     routes = [Route("/", chat, methods=["GET"], name="chat")]

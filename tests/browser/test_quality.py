@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import BrowserContext, Page, expect
+from playwright.sync_api import BrowserContext, Dialog, Page, expect
 
 from minivault.resources import resource
 from tests.browser.backends import Says
@@ -143,7 +143,12 @@ def test_hostile_output_stays_text(chat: ChatPage, tmp_path: Path) -> None:
     with live_server(tmp_path, Says(HOSTILE)) as server:
         page = ChatPage(chat.page, server.url).open()
         alerts: list[str] = []
-        page.page.on("dialog", lambda dialog: (alerts.append(dialog.message), dialog.dismiss()))
+
+        def dismiss(dialog: Dialog) -> None:
+            alerts.append(dialog.message)
+            dialog.dismiss()
+
+        page.page.on("dialog", dismiss)
         assert page.ask("<script>alert(1)</script>") == "".join(HOSTILE)
         assert "taken" not in page.page.title()
         assert page.page.locator(".text img, .text script, .text svg").count() == 0
