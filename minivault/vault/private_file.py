@@ -83,7 +83,6 @@ class Folder:
         flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_EXCL
         descriptor = os.open(name, flags | _SAFE, 0o600, dir_fd=self.fd)
         try:
-            os.fchmod(descriptor, 0o600)  # whatever the umask says
             self.sync()
         except OSError:
             os.close(descriptor)

@@ -248,6 +248,29 @@ def test_the_outcome_of_an_unwritten_record_survives_a_crash(
         assert (record.finish_reason, record.response) == ("stop", "all of it")
 
 
+def test_a_torn_step_takes_nothing_of_the_next_one_with_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disk = Disk(monkeypatch, "write", short(0.5))
+    cutting = Disk(monkeypatch, "ftruncate", raises(errno.EIO))
+    vault = Vault(tmp_path / "logs")
+    vault.open()
+    one, two = (vault.begin(begin(id)).result(5) for id in ("one", "two"))
+    disk.calls, disk.fail_at, cutting.calls, cutting.fail_at = 0, 1, 0, 1
+    with pytest.raises(LogUnavailable):
+        vault.pieces([(one, "lost"), (two, "lost")])
+    vault.pieces([(two, "said")])
+    shutil.copytree(tmp_path / "logs", tmp_path / "crashed")
+    for entry in (one, two):
+        vault.commit(entry, outcome("x"))
+    vault.close()
+    again = Vault(tmp_path / "crashed")
+    assert again.open() == 2
+    again.close()
+    said = {record.id: record.response for record in records(tmp_path / "crashed")}
+    assert said == {"one": "", "two": "said"}
+
+
 def test_nothing_is_acknowledged_before_its_fsync(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
