@@ -55,14 +55,15 @@ def listen(settings: Settings) -> socket.socket:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         _refuse_open_address(str(address[0]), settings)
         return socket.create_server(address[:2], family=family, backlog=2048)
-    except OSError as error:
+    except (OSError, UnicodeError) as error:
         raise CannotStart(f"cannot listen on {host}, port {port}: {_reason(error)}") from error
 
 
-def _reason(error: OSError) -> str:
+def _reason(error: OSError | UnicodeError) -> str:
     """The system's words, without what Python adds to them."""
-    known = error.errno if not isinstance(error, socket.gaierror) else None
-    return (os.strerror(known) if known else str(error.strerror)).lower()
+    if isinstance(error, UnicodeError | socket.gaierror):
+        return "no such address"
+    return os.strerror(error.errno or 0).lower()
 
 
 class Server(uvicorn.Server):

@@ -191,6 +191,16 @@ def test_a_wrong_variable_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
         read_settings({})
 
 
+def test_a_misspelt_variable_is_told(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("minivault.server.serve", lambda settings, workers: None)
+    monkeypatch.setenv("MINIVAULT_APIKEY", "CANARY")
+    monkeypatch.setenv("MINIVAULT_PORT", "8001")
+    assert cli.main(["serve"]) == 0
+    assert capsys.readouterr().err == "warning: MINIVAULT_APIKEY is not a setting of MiniVault\n"
+
+
 def test_an_unreadable_env_file_is_one_line(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
