@@ -263,8 +263,12 @@ def _adopt(folder: Folder, names: list[str]) -> Orphan | None:
 
 
 def _interrupted(fields: dict[str, Any]) -> dict[str, Any]:
-    """A begin's record as long as nothing else is known; its first event is `start`."""
+    """A begin's record as long as nothing else is known.
+
+    Its events are `start` and an end that nobody was told: a reader that has every piece still
+    lacks that one, so the text goes on for it.
+    """
     response = None if "withheld" in fields else ""
     unknown = {"prompt_tokens": None, "completion_tokens": None}
-    ended = {"finish_reason": "interrupted", "usage": unknown, "timings": {}, "events": 1}
+    ended = {"finish_reason": "interrupted", "usage": unknown, "timings": {}, "events": 2}
     return {**fields, "response": response, **ended}

@@ -56,7 +56,7 @@ def test_what_was_open_when_the_process_died_becomes_interrupted_exactly_once(
         ("left", "interrupted"),
     ]
     assert records[1]["response"] == " upon a\u2028time"
-    assert records[1]["events"] == 3
+    assert records[1]["events"] == 4
     assert not [path for path in folder.iterdir() if path.name.startswith("inflight-")]
 
 
