@@ -57,7 +57,7 @@ def tail(
     seen = reader.last_seq()
     while follow:
         time.sleep(0.25)
-        new = list(reader.forwards(seen)) if reader.last_seq() > seen else []
+        new = reader.following(seen)
         _print(new, as_json=as_json)
         seen += len(new)
 

@@ -25,7 +25,7 @@ from minivault.vault.record import Record
 from minivault.vault.replay import Origin, Replay, Verdict, obstacle, replay
 
 #: What of a record's engine can be set again.
-_CHOICES = ("dtype", "threads")
+_CHOICES = ("dtype", "threads", "device")
 
 
 class BackendNarrator:

@@ -8,12 +8,16 @@ import fcntl
 import os
 import stat
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 from minivault.errors import CannotStart
 
 _SAFE = os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY
+
+
+_LOCK_WAIT = 10.0  # seconds
 
 
 class NotPrivate(OSError):
@@ -128,7 +132,12 @@ class Lock:
 
     @contextlib.contextmanager
     def held(self) -> Iterator[None]:
-        fcntl.flock(self._fd, fcntl.LOCK_EX)
+        """Raises TimeoutError rather than wait for ever for a process that was stopped."""
+        deadline = time.monotonic() + _LOCK_WAIT
+        while not try_lock(self._fd):
+            if time.monotonic() > deadline:
+                raise TimeoutError(errno.ETIMEDOUT, "another process holds the log's lock")
+            time.sleep(0.001)
         try:
             yield
         finally:

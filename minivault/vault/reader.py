@@ -48,12 +48,12 @@ class Reader:
 
     def get(self, seq: int) -> Record:
         """The record at one place. Raises NotFound."""
-        for segment in reversed(self.segments()):
-            if segment.first <= seq:
-                line = _line_at(segment, seq)
+        for files in self._settling():
+            older = [segment for segment in files if segment.first <= seq]
+            with contextlib.suppress(FileNotFoundError):
+                line = _line_at(older[-1], seq) if older else None
                 if line is not None:
                     return Record.parse(line)
-                break
         raise NotFound(f"there is no record {seq}")
 
     def backwards(self, before: int | None = None) -> Iterator[Record]:
@@ -76,19 +76,34 @@ class Reader:
             if following is None or following.first > after + 1:
                 yield from _lines_from(segment, after + 1)
 
+    def following(self, seq: int) -> list[bytes]:
+        """The lines right after record `seq`; after a rotation in between the rest comes later."""
+        found: list[bytes] = []
+        with contextlib.suppress(FileNotFoundError):
+            for line in self.forwards(seq):
+                if place(line)[0] != seq + len(found) + 1:
+                    break
+                found.append(line)
+        return found
+
     def find(self, id: str) -> list[Record]:
         """The records of one generation, newest first; compressed files are not searched."""
         needle = b'"id":"%s"' % id.encode("ascii", "replace")
         found: list[Record] = []
+        for files in self._settling():
+            with contextlib.suppress(FileNotFoundError):
+                found = [each for segment in reversed(files) for each in _search(segment, needle)]
+        return [record for record in found if record.id == id]
+
+    def _settling(self) -> Iterator[list[Segment]]:
+        """The log's files, and again if they were rotated while somebody looked through them."""
+        before: list[Segment] = []
         for _ in range(_TRIES):
             files = self.segments()
-            with contextlib.suppress(FileNotFoundError):
-                found = [
-                    record for segment in reversed(files) for record in _search(segment, needle)
-                ]
-                if self.segments() == files:  # else one was rotated meanwhile, and may be left out
-                    break
-        return [record for record in found if record.id == id]
+            if files == before:
+                return
+            before = files
+            yield files
 
 
 def _search(segment: Segment, needle: bytes) -> Iterator[Record]:

@@ -15,9 +15,10 @@ from typing import Any
 
 import pytest
 
-from minivault.errors import LogUnavailable
-from minivault.vault import Vault
+from minivault.errors import CannotStart, LogUnavailable
+from minivault.vault import Vault, private_file
 from minivault.vault import writer as writer_module
+from minivault.vault.private_file import Folder, Lock
 from minivault.vault.verify import verify
 from tests.vault.load import (
     Acknowledged,
@@ -269,6 +270,24 @@ def test_a_torn_step_takes_nothing_of_the_next_one_with_it(
     again.close()
     said = {record.id: record.response for record in records(tmp_path / "crashed")}
     assert said == {"one": "", "two": "said"}
+
+
+def test_a_stopped_process_that_holds_the_lock_hangs_nobody(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(private_file, "_LOCK_WAIT", 0.05)
+    vault = Vault(tmp_path)
+    vault.open()
+    entry = vault.begin(begin("a")).result(5)
+    other = Lock(Folder(tmp_path))
+    with other.held():
+        with pytest.raises(LogUnavailable, match="another process holds"):
+            vault.commit(entry, outcome("x", "stop")).result(5)
+        with pytest.raises(CannotStart, match="another process holds"):
+            Vault(tmp_path).open()
+    _until_well(vault)
+    vault.close()
+    assert [record.finish_reason for record in records(tmp_path)] == ["stop"]
 
 
 def test_nothing_is_acknowledged_before_its_fsync(
