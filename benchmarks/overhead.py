@@ -26,6 +26,7 @@ from minivault.bench.machine import describe, sentence
 from minivault.bench.models import SHAPES, make_random_model
 from minivault.bench.process import ServerProcess, run_module, server
 from minivault.bench.report import markdown
+from minivault.bench.suite import DTYPES
 from minivault.bench.workload import Workload
 from minivault.engine.processor import available_cores
 from minivault.engine.tokenizer import load_tokenizer
@@ -136,7 +137,7 @@ def measure(asked: argparse.Namespace) -> dict[str, Any]:
     if not asked.echo_only:
         with tempfile.TemporaryDirectory() as place:
             folder = make_random_model(Path(place), SHAPES[asked.shape])
-            result["engine"] = [engine(load, folder, dtype) for dtype in asked.dtype or ["float32"]]
+            result["engine"] = [engine(load, folder, dtype) for dtype in asked.dtype or DTYPES]
     return result
 
 
@@ -195,7 +196,7 @@ def main(arguments: list[str] | None = None) -> None:
     add("--clients", type=int, default=16)
     add("--pieces", type=int, default=1000, help="pieces of each echoed text")
     add("--rounds", type=int, default=3)
-    add("--dtype", action="append", choices=["float32", "bfloat16", "int8"])
+    add("--dtype", action="append", choices=DTYPES)
     add("--shape", default="distilgpt2", choices=list(SHAPES))
     add("--threads", type=int, default=available_cores())
     add("--echo-only", action="store_true", help="leave the engine out")

@@ -1,7 +1,8 @@
-"""Measures everything anew and writes it into RESULTS.md: `python -m benchmarks.results [NAME …]`.
+"""Measures everything anew and writes it into RESULTS.md.
 
-Each section of the page is what one command prints, between two markers; a section alone can be
-taken anew by its name. A command that fails leaves its section as it was.
+`python -m benchmarks.results [NAME …] [-- OPTION …]`: each section of the page is what one command
+prints, between two markers; a section alone can be taken anew by its name, with other options too.
+A command that fails leaves its section as it was.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rich.console import Console
@@ -27,32 +28,24 @@ class Section:
     @property
     def shown(self) -> str:
         """The command as a reader types it."""
-        return " ".join(("python -m", *self.arguments[:-1]))
+        return " ".join(("python -m", *self.arguments))
+
+    def told(self, options: list[str]) -> Section:
+        """The same with more options."""
+        return replace(self, arguments=(*self.arguments, *options))
 
     def measure(self) -> str:
         """Runs the command. Raises CalledProcessError."""
-        command = [sys.executable, "-m", *self.arguments]
+        command = [sys.executable, "-m", *self.arguments, "--markdown"]
         done = subprocess.run(command, cwd=PAGE.parents[1], stdout=subprocess.PIPE, check=True)
         return done.stdout.decode("utf-8").strip()
 
 
 SECTIONS = (
-    Section("bench", ("minivault", "bench", "--shape", "distilgpt2", "--markdown")),
-    Section("peers", ("benchmarks.peers", "--markdown")),
-    Section(
-        "overhead",
-        (
-            "benchmarks.overhead",
-            "--dtype",
-            "float32",
-            "--dtype",
-            "bfloat16",
-            "--dtype",
-            "int8",
-            "--markdown",
-        ),
-    ),
-    Section("start", ("benchmarks.start", "--markdown")),
+    Section("bench", ("minivault", "bench", "--shape", "distilgpt2")),
+    Section("peers", ("benchmarks.peers",)),
+    Section("overhead", ("benchmarks.overhead",)),
+    Section("start", ("benchmarks.start",)),
 )
 
 
@@ -85,12 +78,17 @@ def refresh(sections: list[Section]) -> int:
     return failed
 
 
-def main(names: list[str]) -> int:
+def main(arguments: list[str]) -> int:
+    names, options = arguments, []
+    if "--" in arguments:
+        place = arguments.index("--")
+        names, options = arguments[:place], arguments[place + 1 :]
     known = {section.name: section for section in SECTIONS}
     if unknown := set(names) - set(known):
         print(f"error: no section {unknown.pop()}; there are: {', '.join(known)}", file=sys.stderr)
         return 2
-    return int(refresh([known[name] for name in names or known]) > 0)
+    chosen = [known[name] for name in names or known]
+    return int(refresh([each.told(options) for each in chosen]) > 0)
 
 
 if __name__ == "__main__":

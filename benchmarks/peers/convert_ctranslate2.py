@@ -23,7 +23,10 @@ def convert(folder: Path, output: Path, width: str, prompt_ids: list[int]) -> No
 def _name_special_words(file: Path, word: str) -> None:
     """It wants a begin and an end; our model has none, and all texts are of full length."""
     config = json.loads(file.read_text(encoding="utf-8"))
-    file.write_text(json.dumps({name: value or word for name, value in config.items()}))
+    missing = {
+        name: word for name, value in config.items() if name.endswith("_token") and not value
+    }
+    file.write_text(json.dumps(config | missing), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ PACKAGES = {
 
 #: Only the library: neither its tools nor its picture reader are measured.
 _BUILD = {
-    "CMAKE_ARGS": "-DLLAVA_BUILD=OFF -DLLAMA_BUILD_COMMON=OFF -DLLAMA_BUILD_TOOLS=OFF",
+    "CMAKE_ARGS": "-DLLAVA_BUILD=OFF -DLLAMA_BUILD_TOOLS=OFF",
     "CMAKE_BUILD_PARALLEL_LEVEL": str(os.cpu_count() or 1),
 }
 

@@ -33,7 +33,7 @@ def test_the_loop_carries_pieces_and_every_layer_has_its_share(
 @pytest.mark.slow
 def test_the_engine_is_measured_bare_and_served(capsys: pytest.CaptureFixture[str]) -> None:
     small = ["--shape", "tiny", "--clients", "2", "--pieces", "20", "--rounds", "1"]
-    overhead.main([*small, "--json"])
+    overhead.main([*small, "--dtype", "float32", "--json"])
     [row] = json.loads(capsys.readouterr().out)["engine"]
     assert row["bare_tokens_per_second"] > 0
     assert row["served_tokens_per_second"] > 0
