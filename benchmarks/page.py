@@ -80,10 +80,11 @@ def measure() -> dict[str, Any]:
 
 def loading(browser: Browser, url: str) -> dict[str, Any]:
     """First paint, as the median of loads with an empty and with a filled cache; bytes loaded."""
-    cold = [_first_paint(browser.new_page(), url) for _ in range(LOADS)]
     page = browser.new_page()
-    warm = [_first_paint(page, url) for _ in range(LOADS)][1:]
+    _first_paint(page, url)
     size = page.evaluate(_SIZE)
+    warm = [_first_paint(page, url) for _ in range(LOADS)]
+    cold = [_first_paint(browser.new_page(), url) for _ in range(LOADS)]
     return {
         "first paint, nothing cached": median(cold),
         "first paint, cached": median(warm),

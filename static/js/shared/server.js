@@ -58,6 +58,7 @@ export class Server extends EventTarget {
   #show() {
     const { status, notice, detail } = this.state;
     const chip = find("#model");
+    chip.hidden = false;
     chip.dataset.status = status;
     find(".name", chip).textContent = this.model || "MiniVault";
     find(".state", chip).textContent = WORDS[status] ?? status;
