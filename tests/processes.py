@@ -103,10 +103,13 @@ class Served:
 
 
 @contextmanager
-def serving(folder: Path, *options: str, ready: bool = True, **env: str) -> Iterator[Served]:
+def serving(
+    folder: Path, *options: str, ready: bool = True, patience: float = 120, **env: str
+) -> Iterator[Served]:
     """A server with the echo backend, unless the options say otherwise; killed at the end.
 
-    Its working directory is `folder`, so its log is in `folder/logs`.
+    Its working directory is `folder`, so its log is in `folder/logs`. After `patience` seconds it is
+    killed in any case.
     """
     arguments = list(options)
     if "--backend" not in arguments and "--model" not in arguments:
@@ -121,7 +124,7 @@ def serving(folder: Path, *options: str, ready: bool = True, **env: str) -> Iter
             stderr=errors,
             text=True,
         )
-    too_long = threading.Timer(120, process.kill)
+    too_long = threading.Timer(patience, process.kill)
     too_long.start()
     try:
         served = Served(process, folder, [])
