@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import threading
 import time
@@ -33,6 +34,10 @@ class LiveServer:
     @property
     def log(self) -> Path:
         return self.service.settings.logs_dir / "log.jsonl"
+
+    def records(self) -> list[dict[str, Any]]:
+        lines = self.log.read_text(encoding="ascii").splitlines()
+        return [json.loads(line) for line in lines]
 
     def stop(self) -> None:
         self.server.should_exit = True
