@@ -91,6 +91,20 @@ def error_data(error: MiniVaultError) -> dict[str, str]:
     return {"type": kind, "message": error.detail}
 
 
+def start_event(generation: Generation, model: str) -> Event:
+    """The first event."""
+    request = generation.request
+    assert request is not None
+    data = {
+        "id": generation.id,
+        "model": model,
+        "seed": request.seed,
+        "prompt_tokens": generation.prompt_tokens,
+        "params": request.params.model_dump(mode="json"),
+    }
+    return Event("start", data)
+
+
 def terminal_event(
     generation: Generation,
     error: MiniVaultError | None,

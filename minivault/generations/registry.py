@@ -9,11 +9,11 @@ from typing import Any
 
 from minivault.backends.base import Backend
 from minivault.errors import Draining, FieldError, KeyConflict, Loading, NotFound, QueueFull
+from minivault.generations.accepting import Accepting
 from minivault.generations.audit import Audit
-from minivault.generations.generation import Event, Follower, Generation, State
+from minivault.generations.generation import Follower, Generation, State
 from minivault.generations.generation_id import GenerationIds, engine_hash
-from minivault.generations.prompt import draw_seed, resolve
-from minivault.generations.record import begin_of
+from minivault.generations.prompt import draw_seed
 from minivault.generations.running import Running
 from minivault.generations.shelf import Shelf
 from minivault.generations.waiting import WaitingLine
@@ -55,7 +55,7 @@ class Registry:
         self._grace = grace
         self._line = WaitingLine()
         self._running = Running(self)
-        self._accepting: dict[Generation, asyncio.Task[None]] = {}
+        self._accepting = Accepting(self)
         self._timers: dict[Generation, asyncio.TimerHandle] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
         self._idle = asyncio.Event()
@@ -91,7 +91,8 @@ class Registry:
         seed = draw_seed() if asked.seed is None else asked.seed
         id = self.ids.make(seed, self.ids.request_hash(asked), engine_hash(backend.info))
         generation = Generation(id, asked, caller, client, audit)
-        return await self.launch(generation, self._resolve(generation, seed), lives_on=lives_on)
+        resolved = self._accepting.resolve(generation, seed)
+        return await self.launch(generation, resolved, lives_on=lives_on)
 
     async def launch(
         self,
@@ -107,7 +108,7 @@ class Registry:
         """
         self.shelf.put(generation)
         self._idle.clear()
-        self._accepting[generation] = self._spawn(self._accept(generation, resolved))
+        self._accepting.start(generation, resolved)
         return await self.attach(generation, after, lives_on=lives_on)
 
     async def attach(self, generation: Generation, after: int = -1, *, lives_on: bool) -> Follower:
@@ -116,10 +117,8 @@ class Registry:
         follower.on_close = self._unfollowed
         generation.lives_on |= lives_on
         self._cancel_timer(generation)
-        task = self._accepting.get(generation)
         try:
-            if task:
-                await asyncio.shield(task)
+            await self._accepting.over(generation)
         except BaseException:
             follower.close()
             raise
@@ -186,7 +185,7 @@ class Registry:
         owned = {generation.entry for generation in self.shelf.open()}
         for entry in [entry for entry in audit.open if entry not in owned]:
             logger.error("a begun record was left open; it is committed as an error")
-            self._spawn(audit.abandon(entry))
+            self.spawn(audit.abandon(entry))
 
     def statistics(self) -> dict[str, float]:
         """Gauges: running, waiting, followers, kept."""
@@ -209,7 +208,7 @@ class Registry:
         elif generation.state is State.WAITING:
             self._line.remove(generation)
             generation.state = State.ENDING
-            self._spawn(self._running.finish(generation, reason))
+            self.spawn(self._running.finish(generation, reason))
 
     def queue(self, generation: Generation) -> None:
         """Puts an accepted generation in the line."""
@@ -217,6 +216,14 @@ class Registry:
         self._line.add(generation)
         self._drop_unheard()
         self.schedule()
+
+    def refused(self, generation: Generation) -> None:
+        """A request could not be accepted: nothing of it stays."""
+        generation.state = State.ENDED
+        self.shelf.drop(generation)
+        generation.wake()
+        if not self.shelf.open():
+            self._idle.set()
 
     def schedule(self) -> None:
         """Starts whatever has a place; a listened-to one takes the place of an unheard one."""
@@ -239,42 +246,10 @@ class Registry:
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Runs work of ours that no client's leaving may cancel."""
-        return self._spawn(work)
-
-    async def _resolve(self, generation: Generation, seed: int) -> None:
-        assert generation.asked is not None
-        assert self.backend is not None
-        generation.request, generation.prompt_tokens = await asyncio.to_thread(
-            resolve, generation.asked, seed, self.backend
-        )
-
-    async def _accept(self, generation: Generation, resolved: Coroutine[Any, Any, None]) -> None:
-        try:
-            await resolved
-            assert self.backend is not None
-            begin = begin_of(generation, self.backend.info)
-            generation.entry = await generation.audit.begin(begin)
-        except BaseException:
-            self._refuse(generation)
-            raise
-        finally:
-            self._accepting.pop(generation, None)
-        self.metrics.accepted(generation.client)
-        generation.append(Event("start", start_data(generation, self.backend.info.name)))
-        self._place(generation)
-
-    def _place(self, generation: Generation) -> None:
-        ending, generation.ending = generation.ending, None
-        self.queue(generation)
-        if ending or not (generation.heard or generation.lives_on):
-            self.end(generation, ending or FinishReason.DISCONNECTED)
-
-    def _refuse(self, generation: Generation) -> None:
-        generation.state = State.ENDED
-        self.shelf.drop(generation)
-        generation.wake()
-        if not self.shelf.open():
-            self._idle.set()
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._done)
+        return task
 
     # ---- rules ----------------------------------------------------------------------------------
 
@@ -316,25 +291,7 @@ class Registry:
         if timer:
             timer.cancel()
 
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        task = asyncio.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._done)
-        return task
-
     def _done(self, task: asyncio.Task[Any]) -> None:
         self._tasks.discard(task)
         if not task.cancelled():
             task.exception()  # whoever waits for it is told; nobody else needs to be
-
-
-def start_data(generation: Generation, model: str) -> dict[str, Any]:
-    """The data of the first event."""
-    assert generation.request is not None
-    return {
-        "id": generation.id,
-        "model": model,
-        "seed": generation.request.seed,
-        "prompt_tokens": generation.prompt_tokens,
-        "params": generation.request.params.model_dump(mode="json"),
-    }
