@@ -53,7 +53,7 @@ def test_a_reader_that_never_closes_is_stopped_by_204_and_starts_nothing_again(
 def test_a_stop_by_somebody_else_is_told_and_final(tmp_path: Path) -> None:
     with (
         live_server(tmp_path, EchoBackend(delay=0.02)) as server,
-        event_source(server.port, prompt="a b c", max_tokens=1000) as reader,
+        event_source(server.port, prompt="a b c", max_tokens=2000) as reader,
         httpx.Client(base_url=server.url) as client,
     ):
         registry = server.service.registry

@@ -22,7 +22,7 @@ from tests.processes import Served, serving
 pytestmark = [pytest.mark.slow, pytest.mark.browser]
 
 SLOW = ("--backend", "tests.echoes:Slow")
-ASKED: dict[str, Any] = {"prompt": "the quick brown 🤖 fox\njumps", "max_tokens": 60, "seed": 7}
+ASKED: dict[str, Any] = {"prompt": "the quick brown 🤖 fox\njumps", "max_tokens": 150, "seed": 7}
 # onmessage and a listener for the last events, nothing else: as anybody would write it.
 READER = """(url) => {
   const seen = { text: '', ids: [], opens: 0, errors: 0, end: null, data: null };
@@ -226,7 +226,7 @@ def test_the_storyteller_goes_on_after_a_kill(
                 seen = reader.finished()
                 records = second.records()
     finally:
-        ASKED["max_tokens"] = 60
+        ASKED["max_tokens"] = 150
     assert (seen.end, seen.is_seamless) == ("done", True)
     assert records[-1]["response"] == seen.text
     assert records[0]["finish_reason"] == "interrupted"
