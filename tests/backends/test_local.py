@@ -55,6 +55,7 @@ def generated(folder: Path, prompt: str, **options: Any) -> tuple[str, int]:
     return whole.removeprefix(tokenizer.decode(tokens)), len(new)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("penalty", [1.0, 1.1])
 @pytest.mark.parametrize("family", ["storyteller", "gpt2", "gpt_neox", "llama"])
 def test_greedy_text_is_what_transformers_says(
@@ -75,6 +76,7 @@ def test_greedy_text_is_what_transformers_says(
         assert (said.text, said.tokens) == (text, tokens)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", ["gpt2", "llama"])
 def test_a_text_cut_at_any_token_is_flushed_as_decoding_at_once_would(
     models: dict[str, Path], family: str
@@ -92,6 +94,7 @@ def test_a_text_cut_at_any_token_is_flushed_as_decoding_at_once_would(
     asyncio.run(run())
 
 
+@pytest.mark.slow
 def test_there_is_one_piece_for_every_token(models: dict[str, Path]) -> None:
     async def run() -> Said:
         async with local(models["llama"]) as backend:
@@ -111,7 +114,7 @@ def test_the_text_ends_at_an_end_token(tmp_path: Path) -> None:
 
     async def run(folder: Path) -> Said:
         async with local(folder) as backend:
-            return await say(backend, request("The little rabbit", max_tokens=200, **GREEDY))
+            return await say(backend, request("The little rabbit", **GREEDY | {"max_tokens": 60}))
 
     short, long = asyncio.run(run(folder)), asyncio.run(run(STORYTELLER))
     assert short.finish == Finish(FinishReason.STOP, short.tokens)
@@ -122,15 +125,17 @@ def test_a_stop_string_is_neither_said_nor_followed() -> None:
     async def run() -> None:
         async with local(STORYTELLER) as backend:
             whole = await say(backend, request("The little rabbit", **GREEDY))
-            for begin in range(0, len(whole.text) - 4, 3):
-                stop = whole.text[begin : begin + 4]
-                said = await say(backend, request("The little rabbit", stop=(stop,), **GREEDY))
-                assert said.text == whole.text[: whole.text.index(stop)]
-                assert said.finish == Finish(FinishReason.STOP, said.tokens)
+            stops = [whole.text[begin : begin + 4] for begin in range(0, len(whole.text) - 4, 3)]
+            asked = [request("The little rabbit", stop=(stop,), **GREEDY) for stop in stops]
+            said = await asyncio.gather(*(say(backend, each) for each in asked))
+            for stop, each in zip(stops, said, strict=True):
+                assert each.text == whole.text[: whole.text.index(stop)]
+                assert each.finish == Finish(FinishReason.STOP, each.tokens)
 
     asyncio.run(run())
 
 
+@pytest.mark.slow
 def test_the_same_seed_says_the_same_alone_and_among_others(models: dict[str, Path]) -> None:
     async def run(folder: Path) -> None:
         async with local(folder) as backend:
@@ -147,6 +152,7 @@ def test_the_same_seed_says_the_same_alone_and_among_others(models: dict[str, Pa
         asyncio.run(run(models[family]))
 
 
+@pytest.mark.slow
 def test_requests_take_turns_token_by_token(models: dict[str, Path]) -> None:
     async def run() -> list[str]:
         order: list[str] = []
@@ -191,6 +197,7 @@ def test_closing_costs_at_most_the_steps_under_way() -> None:
     assert drawn <= 2
 
 
+@pytest.mark.slow
 def test_an_error_of_the_model_is_raised_to_its_request(
     models: dict[str, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -223,6 +230,7 @@ def test_a_prompt_that_does_not_fit_is_refused_with_both_numbers() -> None:
     asyncio.run(run())
 
 
+@pytest.mark.slow
 def test_a_request_that_memory_could_never_hold_is_refused(models: dict[str, Path]) -> None:
     async def run() -> None:
         async with local(models["gpt_neox"], kv_memory=100 * 1024) as backend:
@@ -233,6 +241,7 @@ def test_a_request_that_memory_could_never_hold_is_refused(models: dict[str, Pat
     asyncio.run(run())
 
 
+@pytest.mark.slow
 def test_log_probabilities_come_with_their_token(models: dict[str, Path]) -> None:
     async def run() -> Said:
         async with local(models["llama"]) as backend:
@@ -315,6 +324,7 @@ def test_importing_it_loads_no_torch() -> None:
     subprocess.run([sys.executable, "-c", program], check=True, timeout=60)
 
 
+@pytest.mark.slow
 def test_serving_gpt2_never_imports_transformers() -> None:
     program = (
         "import asyncio, sys\nfrom pathlib import Path\n"

@@ -21,6 +21,8 @@ from minivault.engine.tokenizer import load_tokenizer
 from minivault.errors import ModelUnusable
 from tests.engine.small_models import STORYTELLER, save_model
 
+pytestmark = pytest.mark.slow
+
 FAMILIES = ["gpt2", "gpt_neox", "llama", "mamba", "rwkv"]
 PROMPTS = ["the cat", "a", "日本語 é e\u0301 👩‍👩‍👧", "the cat  sat. " * 6]
 
