@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-COLUMNS = 32
+COLUMNS = 16
 """Attention covers so many positions more at a time, so that its shape seldom changes."""
 
 _FEWEST_PRODUCTS = 400  # below this torch multiplies by another kernel, with other bits

@@ -110,6 +110,24 @@ class Gpt2Runner:
         logits = [self._decode(part) for part in parts]
         return logits[0] if len(logits) == 1 else torch.cat(logits)
 
+    @torch.inference_mode()
+    def losses(self, tokens: Sequence[int]) -> Tensor:
+        """-log p of every token but the first, given those before it: float64 (len - 1,).
+
+        For measuring quality; `tokens` fit in the context.
+        """
+        self._use_threads()
+        slot = Slot(self._cache.take())
+        found = []
+        while slot.length < len(tokens) - 1:
+            begin = slot.length
+            x = self._extend(slot, tuple(tokens[:-1]))
+            wanted = torch.tensor(tokens[begin + 1 : slot.length + 1], device=self._device)
+            spread = self._model.logits(x)[: len(wanted)].double().log_softmax(-1)
+            found.append(-spread.gather(1, wanted[:, None])[:, 0])
+        self._cache.give_back(slot.index)
+        return torch.cat(found)
+
     def release(self, sequence: seq.Sequence) -> None:
         slot: Slot | None = sequence.cache
         sequence.cache = None
@@ -135,17 +153,21 @@ class Gpt2Runner:
                 slot.length = end
         return slot
 
-    def _extend(self, slot: Slot, prompt: tuple[int, ...]) -> None:
-        """Computes keys and values up to the next multiple of a chunk, or to the prompt's end."""
+    def _extend(self, slot: Slot, prompt: tuple[int, ...]) -> Tensor:
+        """Computes keys and values up to the next multiple of a chunk, or to the prompt's end.
+
+        Returns what the layers made of these rows, and of those that fill them up.
+        """
         begin = slot.length
         end = min(begin + CHUNK, len(prompt))
         tokens = self._padded(prompt[begin:end])
         positions = self._padded(range(begin, end))
         part = _Part(self._cache, slot.index, begin, end, self._scales)
-        self._model.run(self._model.embed(tokens, positions), part)
+        x = self._model.run(self._model.embed(tokens, positions), part)
         slot.length = end
         if end % CHUNK == 0:
             self._prefixes.keep(prompt[:end], self._cache.part(slot.index, begin, end))
+        return x
 
     def _decode(self, sequences: Sequence[seq.Sequence]) -> Tensor:
         """One batch. Rows go by slot, so that neighbours in memory are attended together."""

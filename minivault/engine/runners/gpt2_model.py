@@ -35,7 +35,7 @@ class Gpt2Model:
         self._layers = [Layer(shape, take, f"h.{index}.", kind) for index in range(shape.layers)]
         self._norm = Norm(take, "ln_f", shape.epsilon)
         name = "wte.weight" if shape.tied else "lm_head.weight"
-        self._head = make_linear(kind, take(name))
+        self._head = Head(kind, take(name), narrow=kind == "int8" or dtype != torch.float32)
 
     def embed(self, tokens: Tensor, positions: Tensor) -> Tensor:
         """(rows,) token ids at their positions to (rows, width)."""
@@ -49,7 +49,7 @@ class Gpt2Model:
 
     def logits(self, x: Tensor) -> Tensor:
         """(rows, width) to float32 (rows, vocabulary)."""
-        return self._head(self._norm(x)).float()
+        return self._head(self._norm(x))
 
     @property
     def products(self) -> list[tuple[Linear, int]]:
@@ -61,7 +61,7 @@ class Gpt2Model:
             (layer.merge, width),
             (layer.widen, width),
             (layer.narrow, inner),
-            (self._head, width),
+            (self._head.product, width),
         ]
 
 
@@ -85,6 +85,26 @@ class Layer:
         mixed = attention(index, self.project(self._before_attention(x)))
         x = self.merge(mixed, x)
         return self.narrow(self.widen(self._before_network(x)), x)
+
+
+class Head:
+    """(rows, width) to float32 logits.
+
+    GPT-2's logits share a large offset: around -100, bfloat16 knows only halves. So narrow weights
+    are taken from their mean, and the mean is one more output, which is added in float32.
+    """
+
+    def __init__(self, kind: Kind, weight: Tensor, *, narrow: bool) -> None:
+        self._outputs = len(weight)
+        if narrow:
+            mean = weight.float().mean(0, keepdim=True)
+            weight = torch.cat([weight - mean, mean]).to(weight.dtype)
+        self._narrow = narrow
+        self.product = make_linear(kind, weight)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        y = self.product(x)
+        return y[:, : self._outputs] + y[:, self._outputs :].float() if self._narrow else y
 
 
 class Norm:
