@@ -203,3 +203,17 @@ def test_the_number_of_threads_holds_in_every_thread_that_calls(tmp_path: Path) 
     thread.start()
     thread.join()
     assert seen == [1]
+
+
+def test_bfloat16_keeps_apart_logits_that_share_a_large_offset(tmp_path: Path) -> None:
+    """As GPT-2's do; around -100 a bfloat16 knows only halves."""
+    weights = random_weights(SMALL)
+    weights["ln_f.bias"] = torch.ones(48)
+    weights["wte.weight"] -= 2
+    save_files(tmp_path, SMALL, weights)
+    prompt = random_prompt(9, 30)
+    exact = logits_after(load(tmp_path, dtype="float32"), prompt)
+    assert float(exact.mean()) < -80
+    narrow = logits_after(load(tmp_path, dtype="bfloat16"), prompt)
+    assert float((narrow.log_softmax(-1) - exact.log_softmax(-1)).std()) < 0.1
+    assert len(set(narrow.tolist())) > 180
