@@ -16,8 +16,9 @@ from typing import Any
 
 from minivault.errors import MiniVaultError
 
+_PATIENCE = 120.0  # seconds for a model to load
 _OPEN = re.compile(r"^open +http://[^/]+:(\d+)/")
-_READY = re.compile(r"^ready ")
+_READY = re.compile(r"^ready\b")
 
 
 class MeasurementFailed(MiniVaultError):
@@ -87,12 +88,17 @@ def server(command: list[str]) -> Iterator[ServerProcess]:
 def _await_ready(process: subprocess.Popen[str]) -> int:
     assert process.stdout is not None
     said, port = [], 0
-    for line in process.stdout:
-        said.append(line.strip())
-        if found := _OPEN.match(line):
-            port = int(found[1])
-        if _READY.match(line):
-            return port
+    giving_up = threading.Timer(_PATIENCE, process.kill)
+    giving_up.start()
+    try:
+        for line in process.stdout:
+            said.append(line.strip())
+            if found := _OPEN.match(line):
+                port = int(found[1])
+            if _READY.match(line):
+                return port
+    finally:
+        giving_up.cancel()
     raise MeasurementFailed(f"the server did not start: {said[-1] if said else 'it said nothing'}")
 
 
