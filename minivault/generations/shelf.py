@@ -32,6 +32,7 @@ class Shelf:
     @property
     def kept(self) -> int:
         """How many ended generations are kept."""
+        self._tidy()
         return len(self._kept)
 
     def open(self) -> list[Generation]:
