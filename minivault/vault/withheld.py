@@ -52,8 +52,3 @@ class Withholder:
                 if fields[name] is not None:
                     withheld[name] = self.tally(salt, name, fields[name]).fields()
         return kept | {"withheld": withheld}
-
-    def matches(self, fields: Mapping[str, Any], name: str, text: str) -> bool:
-        """Whether `text` is what the record `fields` was made of."""
-        kept = fields.get("withheld", {}).get(name, {}).get("hmac", "")
-        return hmac.compare_digest(kept, self.tally(fields["salt"], name, text).fields()["hmac"])
