@@ -380,3 +380,15 @@ def test_the_same_key_goes_on_with_one_that_was_left(tmp_path: Path) -> None:
             assert [r["finish_reason"] for r in here.records()] == ["disconnected", "length"]
 
     asyncio.run(scenario())
+
+
+def test_one_that_was_left_is_gone_if_the_backend_cannot_repeat_itself(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        backend = Reins(reproducible=False)
+        async with house(tmp_path, backend, grace=0.0) as here:
+            id = await ended_as(here, backend, "disconnected")
+            backend.go()
+            assert isinstance(await come_back(here, id, 1), Gone)
+            assert backend.runs == 1
+
+    asyncio.run(scenario())
