@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from types import FrameType
 from typing import Any
@@ -110,11 +111,34 @@ def _drain_on_signal(service: Service) -> Iterator[None]:
                 signal.signal(number, handler)
 
 
+def refuse_workers(count: str) -> None:
+    """Raises CannotStart if more than one process is to serve a port."""
+    if count != "1":
+        raise CannotStart(
+            f"{count} workers cannot share one port: streams live in the memory of one process. "
+            "To scale, start several servers on ports of their own with the same --secret-file "
+            "and put a proxy before them"
+        )
+
+
+def asked_workers(arguments: Sequence[str], environment: Mapping[str, str]) -> str:
+    """How many processes uvicorn was told to start; each of them sees the first one's arguments."""
+    if "--reload" in arguments:
+        return "1"  # then uvicorn starts one, whatever else it was told
+    asked = environment.get("WEB_CONCURRENCY") or "1"
+    for argument, following in zip(arguments, [*arguments[1:], ""], strict=False):
+        name, equals, value = argument.partition("=")
+        if name == "--workers":
+            asked = value if equals else following
+    return asked
+
+
 def __getattr__(name: str) -> Starlette:
     """`app` is made when it is asked for, so that importing this module reads no environment."""
     if name != "app":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     try:
+        refuse_workers(asked_workers(sys.argv[1:], os.environ))
         application = create_app(Settings())
     except (CannotStart, ChainBroken) as error:
         print(f"error: {error}", file=sys.stderr)

@@ -14,7 +14,7 @@ from types import FrameType
 import uvicorn
 
 from minivault import __version__
-from minivault.app import create_app
+from minivault.app import create_app, refuse_workers
 from minivault.console_log import LOG_CONFIG
 from minivault.errors import CannotStart
 from minivault.protocol import DeadlineProtocol
@@ -34,7 +34,7 @@ _SPARE_FILES = 64
 
 def serve(settings: Settings, *, workers: int | None = None) -> None:
     """Serves until a signal comes. Main thread only. Raises CannotStart."""
-    _refuse_workers(workers)
+    refuse_workers(str(workers or os.environ.get("WEB_CONCURRENCY", "1")))
     listener = listen(settings)
     service = Service(settings)
     service.prepare()
@@ -144,16 +144,6 @@ def _connection_limit() -> int:
         if soft == resource.RLIM_INFINITY
         else min(soft - _SPARE_FILES, _MAX_CONNECTIONS)
     )
-
-
-def _refuse_workers(workers: int | None) -> None:
-    count = str(workers or os.environ.get("WEB_CONCURRENCY", "1"))
-    if count != "1":
-        raise CannotStart(
-            f"{count} workers cannot share one port: streams live in the memory of one process. "
-            "To scale, start several servers on ports of their own with the same --secret-file "
-            "and put a proxy before them"
-        )
 
 
 def _refuse_open_address(address: str, settings: Settings) -> None:
