@@ -109,5 +109,6 @@ async def started(backend: Backend) -> Backend:
             raise
         except Exception as error:
             logger.debug("the backend could not start", exc_info=True)
-            raise CannotStart(f"the backend could not start: {error}") from error
+            reason = str(error) or type(error).__name__
+            raise CannotStart(f"the backend could not start: {reason}") from error
     return backend

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from enum import StrEnum
 from typing import Annotated, Any, Literal
 
@@ -17,6 +18,24 @@ _MESSAGES = {
     "extra_forbidden": "is no field of a request; /docs lists them",
     "finite_number": "must be a number, and neither infinite nor NaN",
     "string_unicode": "holds half a surrogate pair, which is no text",
+}
+
+#: What would be right in a field of a request; a test holds the numbers against the fields below.
+_RIGHT = {
+    "prompt": "must be a text of at least 1 character",
+    "messages": "must be a list of 1 to 1000 messages, each with a role and a content",
+    "messages.role": "must be system, user or assistant",
+    "messages.content": "must be a text of at most 1000000 characters",
+    "max_tokens": "must be a whole number, at least 1 and at most the model's context",
+    "max_new_tokens": "must be a whole number, at least 1 and at most the model's context",
+    "temperature": "must be a number from 0 to 2; 0 always takes the likeliest token",
+    "top_k": "must be a whole number from 0 to 1000; 0 is off",
+    "top_p": "must be a number above 0 and up to 1",
+    "repetition_penalty": "must be a number from 1 to 2; 1 is off",
+    "stop": "must be up to 8 strings of 1 to 1000 characters",
+    "seed": f"must be a whole number from 0 to {MAX_SEED}",
+    "top_logprobs": "must be a whole number from 0 to 20; 0 is off",
+    "key": "must be 8 to 64 characters of A-Z, a-z, 0-9, _ and -",
 }
 
 StopString = Annotated[str, Field(min_length=1, max_length=1000)]
@@ -225,12 +244,18 @@ def parse_parameters(data: dict[str, Any]) -> GenerateRequest:
     return _validated(data, strict=True)
 
 
-def field_errors(error: ValidationError) -> list[FieldError]:
-    """The errors of pydantic without the input, which may be a prompt."""
+def field_errors(
+    error: ValidationError, right: Mapping[str, str] | None = None
+) -> list[FieldError]:
+    """The errors of pydantic without the input, which may be a prompt.
+
+    `right` says in plain words what would be right in a field, where pydantic's own are no help.
+    """
     found = []
     for item in error.errors(include_input=False, include_url=False, include_context=False):
         names = [str(part) for part in item["loc"]]
-        message = _MESSAGES.get(item["type"]) or item["msg"].removeprefix("Value error, ")
+        known = (right or {}).get(".".join(name for name in names if not name.isdigit()))
+        message = _MESSAGES.get(item["type"]) or known or item["msg"].removeprefix("Value error, ")
         found.append(FieldError(_printable(".".join(names) or "request"), message))
     return found
 
@@ -243,7 +268,7 @@ def _validated(data: dict[str, Any], *, strict: bool) -> GenerateRequest:
     try:
         return GenerateRequest.model_validate(data, strict=strict)
     except ValidationError as error:
-        raise InvalidRequest(field_errors(error)) from None
+        raise InvalidRequest(field_errors(error, _RIGHT)) from None
 
 
 def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -168,7 +168,7 @@ def test_lists_come_by_comma_in_a_variable_and_by_repetition_on_the_line(
         (["serve", "--no-such-option"], "No such option"),
         (["serve", "8000"], "unexpected extra argument"),
         (["no-such-command"], "No such command"),
-        (["generate", *ECHO, "Hi", "--top-p", "0"], "top_p: Input should be greater than 0"),
+        (["generate", *ECHO, "Hi", "--top-p", "0"], "top_p: must be a number above 0"),
         (["generate", *ECHO, "Hi", "--stop", ""], "stop"),
         (["generate", *ECHO, ""], "prompt"),
         (["generate", *ECHO, "Hi", "--max-tokens", "99999"], "max_tokens: must be from 1 to 4096"),

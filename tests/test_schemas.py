@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from contextlib import suppress
 from typing import Any
 
@@ -254,3 +255,24 @@ def test_an_unknown_name_is_sent_back_short_and_in_ascii() -> None:
     with pytest.raises(InvalidRequest) as error:
         parse_query([("prompt", "Hello"), ("é" * 100, "1")])
     assert fields_of(error)[0] == "\\xe9" * 64
+
+
+@pytest.mark.parametrize("name", GenerateRequest.model_fields)
+def test_what_would_be_right_is_said_with_the_limits_of_the_field(name: str) -> None:
+    with pytest.raises(InvalidRequest) as error:
+        parse_body(json.dumps({"prompt": "Hello", name: {}}).encode())
+    [found] = [each for each in error.value.errors if each.field == name]
+    assert found.message.startswith("must be ")
+    numbers = set(re.findall(r"\d+", found.message))
+    assert limits(GenerateRequest.model_json_schema()["properties"][name]) <= numbers
+
+
+def limits(schema: dict[str, Any]) -> set[str]:
+    """Every bound that stands in a field's schema."""
+    bounds = {
+        f"{value:g}" if value < 1e6 else str(int(value))
+        for key, value in schema.items()
+        if re.search(r"(?i)minimum|maximum|minlength|maxlength|minitems|maxitems", key)
+    }
+    inner = [*schema.get("anyOf", []), *filter(None, [schema.get("items")])]
+    return bounds.union(*map(limits, inner))
