@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import struct
-import subprocess
 from pathlib import Path
 
 from playwright.sync_api import Page, sync_playwright
 
 from media.browser import launch
+from media.palette import with_palette
 
 FOLDER = Path(__file__).parent.parent / "static" / "icons"
 BACKGROUND = "#1d6b59"
@@ -34,15 +34,7 @@ def _draw(page: Page, svg: str, size: int, padding: int = 0) -> bytes:
     page.set_viewport_size({"width": size, "height": size})
     inner = size - 2 * padding
     page.set_content(style + svg.replace("<svg ", f'<svg width="{inner}" height="{inner}" '))
-    return _shrunk(page.screenshot(omit_background=not padding))
-
-
-def _shrunk(png: bytes) -> bytes:
-    """The same picture with a palette: it has three colours and the shades between them."""
-    palette = "split[a][b];[a]palettegen=max_colors=12:reserve_transparent=1[p];[b][p]paletteuse"
-    command = ["ffmpeg", "-v", "error", "-f", "png_pipe", "-i", "-"]
-    command += ["-vf", f"{palette}=dither=none", "-f", "image2pipe", "-c:v", "png", "-"]
-    return subprocess.run(command, input=png, capture_output=True, check=True).stdout
+    return with_palette(page.screenshot(omit_background=not padding), colours=12)
 
 
 def _ico(png: bytes, size: int) -> bytes:

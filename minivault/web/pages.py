@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from starlette.requests import Request
 from starlette.responses import FileResponse, Response
 from starlette.routing import Route
@@ -20,12 +22,16 @@ FILES = {
 def page_routes(templates: Jinja2Templates) -> list[Route]:
     """`GET /`, the favicon and the web app manifest."""
     schema = Parameters.model_json_schema()["properties"]
-    for parameter in schema.values():
-        del parameter["title"]  # the page has its own words
+    parameters = [(name, _without_title(each)) for name, each in schema.items()]
     modules = page_modules("chat")
 
     async def chat(request: Request) -> Response:
-        context = {"here": "chat", "schema": schema, "modules": modules, "icons": icons.CHAT}
+        context = {
+            "here": "chat",
+            "schema": list(schema.items()),
+            "modules": modules,
+            "icons": icons.CHAT,
+        }
         return templates.TemplateResponse(request, "chat.html", context)
 
     routes = [Route("/", chat, methods=["GET"], name="chat")]
@@ -40,6 +46,11 @@ def page_modules(page: str) -> list[str]:
     folder = resource("static/js")
     found = [*folder.glob("shared/*.js"), *folder.glob(f"{page}/*.js")]
     return sorted(path.relative_to(folder).as_posix() for path in found)
+
+
+def _without_title(schema: dict[str, Any]) -> dict[str, Any]:
+    """The page has its own words for a parameter's name."""
+    return {key: value for key, value in schema.items() if key != "title"}
 
 
 async def _file(request: Request) -> Response:

@@ -18,8 +18,7 @@ export class Controls extends EventTarget {
     super();
     this.form = find("#parameters");
     this.contextBox = find("#context");
-    const schema = JSON.parse(this.form.dataset.schema);
-    for (const [name, each] of Object.entries(schema)) this.#add(name, each);
+    for (const [name, schema] of JSON.parse(this.form.dataset.parameters)) this.#add(name, schema);
     this.#addPresets();
     this.contextBox.onchange = () => this.#changed();
     this.#restore();
