@@ -26,13 +26,8 @@ def page_routes(templates: Jinja2Templates) -> list[Route]:
     modules = page_modules("chat")
 
     async def chat(request: Request) -> Response:
-        context = {
-            "here": "chat",
-            "schema": list(schema.items()),
-            "modules": modules,
-            "icons": icons.CHAT,
-        }
-        return templates.TemplateResponse(request, "chat.html", context)
+        context = {"here": "chat", "parameters": parameters, "modules": modules}
+        return templates.TemplateResponse(request, "chat.html", context | {"icons": icons.CHAT})
 
     routes = [Route("/", chat, methods=["GET"], name="chat")]
     return routes + [Route(path, _file, methods=["GET"]) for path in FILES]
