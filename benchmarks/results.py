@@ -41,9 +41,14 @@ class Section:
         return done.stdout.decode("utf-8").strip()
 
 
+def _only(*names: str) -> tuple[str, ...]:
+    return tuple(word for name in names for word in ("--only", name))
+
+
 SECTIONS = (
     Section("bench", ("minivault", "bench", "--shape", "distilgpt2")),
-    Section("peers", ("benchmarks.peers",)),
+    Section("peers", ("benchmarks.peers", *_only("generate", "ctranslate", "llama", "minivault"))),
+    Section("servers", ("benchmarks.peers", *_only("over http", "serve"), "--batches", "1,16")),
     Section("overhead", ("benchmarks.overhead",)),
     Section("start", ("benchmarks.start",)),
 )
