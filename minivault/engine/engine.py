@@ -111,7 +111,7 @@ class Engine:
         self._thread.start()
 
     def close(self) -> None:
-        """Stops after the step under way, waits for the thread, releases all sequences.
+        """Stops after the step under way, which gets a minute, and releases all sequences.
 
         Sequences that were not through get no further output. May be called more than once.
         """
@@ -119,7 +119,9 @@ class Engine:
             self._closing = True
             self._changed.notify()
         if self._thread is not None:
-            self._thread.join()
+            self._thread.join(HANGS_AFTER)
+            if self._thread.is_alive():
+                return
         self._release(list(self._scheduler))
 
     def problem(self) -> str | None:
@@ -159,7 +161,7 @@ class Engine:
         for sequence in self._scheduler.prefilling:
             if left <= 0:
                 break
-            left -= len(sequence.prompt) - 1
+            left -= min(len(sequence.prompt) - 1, PREFILL_TOKENS)
             failed = self._prefill_part(sequence)
             outputs += self._ended([failed]) if failed else []
         return outputs

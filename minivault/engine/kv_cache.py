@@ -7,6 +7,7 @@ when they are written, and go back to the system when the slot is freed.
 from __future__ import annotations
 
 import mmap
+import sys
 from bisect import insort
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -70,9 +71,10 @@ class KvCache:
         self.wipe(slot)
 
     def wipe(self, slot: int) -> None:
-        """Frees the memory behind a slot, where the system can."""
-        if self._memory is not None:
-            _drop_pages(self._memory, self._slots[:, :, slot])
+        """Zeroes a slot; where the system can, by giving its memory back."""
+        for piece in self._slots[:, :, slot].flatten(0, 1):  # one run of bytes in each half
+            if self._memory is None or not _dropped(self._memory, piece):
+                piece.zero_()
 
     def part(self, slot: int, begin: int, end: int) -> Tensor:
         """A view of one sequence's positions: (layers, 2, heads, end - begin, width)."""
@@ -189,18 +191,13 @@ def _reserve(shape: CacheShape, device: torch.device) -> tuple[mmap.mmap | None,
     return memory, torch.frombuffer(memory, dtype=torch.float32)
 
 
-def _drop_pages(memory: mmap.mmap, slot: Tensor) -> None:
-    """Gives a slot's whole pages back to the system; they read as zeros afterwards."""
-    if not hasattr(mmap, "MADV_DONTNEED"):
-        return
-    base = slot.untyped_storage().data_ptr()
-    size = slot[0, 0].numel() * 4
-    for lane in slot.flatten(0, 1):
-        begin = lane.data_ptr() - base
-        first = -(-begin // mmap.PAGESIZE) * mmap.PAGESIZE
-        whole = (begin + size - first) // mmap.PAGESIZE * mmap.PAGESIZE
-        if whole > 0:
-            memory.madvise(mmap.MADV_DONTNEED, first, whole)
+def _dropped(memory: mmap.mmap, piece: Tensor) -> bool:
+    """Gives a run of whole pages back to the system: they read as zeros. Only Linux promises it."""
+    begin, size = piece.storage_offset() * 4, piece.numel() * 4
+    if sys.platform != "linux" or begin % mmap.PAGESIZE or size % mmap.PAGESIZE:
+        return False
+    memory.madvise(mmap.MADV_DONTNEED, begin, size)
+    return True
 
 
 def _starts(shape: CacheShape, device: torch.device) -> Tensor:

@@ -235,6 +235,15 @@ def test_the_check_at_load_sees_a_product_that_depends_on_its_batch() -> None:
     assert rows.chosen_rows([(mixing, 48)], float32, cache) == (rows.ALONE, True)
 
 
+def test_an_engine_that_cannot_keep_the_promise_says_so(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    folder = save_gpt2(tmp_path)
+    assert load(folder).reproducible
+    monkeypatch.setattr(rows.sampler, "keeps_bits", lambda: False)
+    assert not load(folder).reproducible
+
+
 def drifting() -> Linear:
     """A product that never says the same twice."""
     calls = [0]

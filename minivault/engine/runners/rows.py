@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from minivault.engine import kv_cache
+from minivault.engine import kv_cache, sampler
 from minivault.engine.kv_cache import KvCache
 from minivault.engine.runners.linear import Linear
 
@@ -42,11 +42,13 @@ def chosen_rows(
 ) -> tuple[Rows, bool]:
     """The fastest way that keeps the bits on this machine, and whether even the slowest does.
 
-    `products`: with their numbers of inputs, which are of `dtype`.
+    `products`: with their numbers of inputs, which are of `dtype`. No batch helps where draws
+    depend on memory.
     """
+    drawn = sampler.keeps_bits()
     for rows in (BATCHED, FIXED, ALONE):
         if keeps_bits(rows, products, dtype, cache):
-            return rows, True
+            return rows, drawn
     return ALONE, False
 
 
