@@ -1,0 +1,138 @@
+"""The log as JSON: pages of records, one record, history, verification, replay, download."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.live import LiveServer, live_server
+
+RECORDS = 12
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
+    with live_server(tmp_path_factory.mktemp("logs")) as server:
+        for number in range(RECORDS):
+            accept = "application/json" if number % 2 else "text/plain"
+            body = {"prompt": f"letter {number}", "max_tokens": 4, "seed": number}
+            answer = httpx.post(f"{server.url}/generate", json=body, headers={"Accept": accept})
+            assert answer.status_code == 200
+        yield server
+
+
+@pytest.fixture(scope="module")
+def client(server: LiveServer) -> Iterator[httpx.Client]:
+    with httpx.Client(base_url=server.url) as client:
+        yield client
+
+
+def seqs(answer: httpx.Response) -> list[int]:
+    assert answer.status_code == 200
+    return [each["seq"] for each in answer.json()["records"]]
+
+
+def test_pages_go_from_the_newest_to_the_first(client: httpx.Client) -> None:
+    found: list[int] = []
+    before: int | None = None
+    while True:
+        query = {"limit": 5} | ({"before": before} if before else {})
+        page = client.get("/logs/records", params=query)
+        found += seqs(page)
+        before = page.json()["before"]
+        if before is None:
+            break
+    assert found == list(range(RECORDS, 0, -1))
+    assert (page.json()["first"], page.json()["last"]) == (1, RECORDS)
+
+
+@pytest.mark.parametrize(
+    "query,expected",
+    [
+        ({"q": "LETTER 3"}, [4]),
+        ({"client": "json"}, [12, 10, 8, 6, 4, 2]),
+        ({"finish_reason": "error"}, []),
+        ({"model": "echo", "limit": 2}, [12, 11]),
+        ({"since": "2000"}, list(range(12, 0, -1))),
+        ({"until": "2000"}, []),
+    ],
+)
+def test_filters_choose(client: httpx.Client, query: dict[str, Any], expected: list[int]) -> None:
+    assert seqs(client.get("/logs/records", params=query)) == expected
+
+
+@pytest.mark.parametrize(
+    "query,field",
+    [
+        ("limit=0", "limit"),
+        ("limit=201", "limit"),
+        ("limit=x", "limit"),
+        ("before=0", "before"),
+        ("finish_reason=tired", "finish_reason"),
+        ("since=yesterday", "since"),
+        ("color=red", "color"),
+        ("limit=1&limit=2", "limit"),
+    ],
+)
+def test_a_wrong_query_is_refused_by_name(client: httpx.Client, query: str, field: str) -> None:
+    answer = client.get(f"/logs/records?{query}")
+    assert answer.status_code == 422
+    assert [each["field"] for each in answer.json()["errors"]] == [field]
+
+
+def test_a_record_is_the_line_as_it_stands(client: httpx.Client, server: LiveServer) -> None:
+    line = server.log.read_text().splitlines()[6]
+    found = client.get("/logs/records/7").json()
+    assert found["line"] == line
+    assert found["record"] == json.loads(line)
+    assert found["hash"] == hashlib.sha256(line.encode()).hexdigest()
+
+
+@pytest.mark.parametrize("seq", ["0", "99", "-1", "one", "9" * 40])
+def test_what_is_not_there_is_not_found(client: httpx.Client, seq: str) -> None:
+    assert client.get(f"/logs/records/{seq}").status_code == 404
+    assert client.post(f"/logs/records/{seq}/replay").status_code == 404
+
+
+def test_verification_finds_the_log_whole_and_is_remembered(client: httpx.Client) -> None:
+    found = client.get("/logs/verify").json()
+    assert found["ok"] is True
+    assert found["last"] >= RECORDS
+    assert client.get("/logs/history").json()["verified"] == found
+
+
+def test_verification_reports_line_by_line_where_asked(client: httpx.Client) -> None:
+    answer = client.get("/logs/verify", headers={"Accept": "application/x-ndjson"})
+    assert answer.headers["content-type"].startswith("application/x-ndjson")
+    assert json.loads(answer.text.splitlines()[-1])["result"]["ok"] is True
+
+
+def test_history_counts_every_request(client: httpx.Client, server: LiveServer) -> None:
+    lines = [json.loads(line) for line in server.log.read_text().splitlines()]
+    buckets = client.get("/logs/history").json()["buckets"]
+    assert sum(each["requests"] for each in buckets) == len(lines)
+    assert sum(each["tokens"] for each in buckets) == 4 * len(lines)
+
+
+def test_the_download_is_the_log_and_a_filter_holds_for_it(
+    client: httpx.Client, server: LiveServer
+) -> None:
+    assert client.get("/logs/download").content == server.log.read_bytes()
+    some = client.get("/logs/download", params={"q": "letter 3"}).text.splitlines()
+    assert [json.loads(line)["seq"] for line in some] == [4]
+
+
+def test_a_replay_says_whether_it_is_the_same(client: httpx.Client) -> None:
+    found = client.post("/logs/records/5/replay").json()
+    assert found["verdict"] == "same"
+    assert found["text"] == found["recorded"]
+
+
+def test_another_sites_page_learns_nothing(client: httpx.Client) -> None:
+    for path in ("/logs/records", "/logs/verify", "/logs/download"):
+        assert client.get(path, headers={"Sec-Fetch-Site": "cross-site"}).status_code == 403

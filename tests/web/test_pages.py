@@ -1,0 +1,78 @@
+"""The pages as they are served: complete, with the policy, and everything they name is there."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from html import unescape
+
+import httpx
+import pytest
+
+from minivault.schemas import Parameters
+from minivault.web.policies import PAGE_POLICY
+from tests.live import LiveServer, live_server
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
+    with live_server(tmp_path_factory.mktemp("pages")) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def client(server: LiveServer) -> Iterator[httpx.Client]:
+    with httpx.Client(base_url=server.url) as client:
+        yield client
+
+
+@pytest.mark.parametrize("path", ["/", "/logs"])
+def test_a_page_comes_with_its_policy_and_is_not_kept(client: httpx.Client, path: str) -> None:
+    answer = client.get(path)
+    assert answer.status_code == 200
+    assert answer.headers["content-type"] == "text/html; charset=utf-8"
+    assert answer.headers["content-security-policy"] == PAGE_POLICY
+    assert answer.headers["cache-control"] == "no-store"
+
+
+@pytest.mark.parametrize("path", ["/", "/logs"])
+def test_everything_a_page_names_is_there(client: httpx.Client, path: str) -> None:
+    names = re.findall(r'(?:src|href)="(static/[^"]+|manifest[^"]+)"', client.get(path).text)
+    assert len(names) > 10
+    for name in names:
+        answer = client.get(f"/{name}")
+        assert answer.status_code == 200, name
+        assert answer.headers["cache-control"] == "no-cache"
+        assert answer.headers["x-content-type-options"] == "nosniff"
+
+
+@pytest.mark.parametrize("path", ["/", "/logs"])
+def test_every_module_that_is_imported_is_named_beforehand(client: httpx.Client, path: str) -> None:
+    named = set(re.findall(r'href="(static/js/[^"]+)"', client.get(path).text))
+    for name in named:
+        for target in re.findall(r'from "([^"]+)"', client.get(f"/{name}").text):
+            absolute = str(httpx.URL(f"http://x/{name}").join(target).path).lstrip("/")
+            assert absolute in named
+
+
+def test_the_controls_are_made_from_the_schema(client: httpx.Client) -> None:
+    found = re.search(r"data-parameters='([^']+)'", client.get("/").text)
+    assert found
+    parameters = dict(json.loads(unescape(found[1])))
+    assert list(parameters) == list(Parameters.model_fields)
+    assert parameters["temperature"]["maximum"] == 2
+
+
+def test_a_file_that_has_not_changed_is_not_sent_again(client: httpx.Client) -> None:
+    etag = client.get("/static/css/base.css").headers["etag"]
+    again = client.get("/static/css/base.css", headers={"If-None-Match": etag})
+    assert again.status_code == 304
+
+
+def test_the_favicon_and_the_manifest_have_their_types(client: httpx.Client) -> None:
+    assert client.get("/favicon.ico").headers["content-type"] == "image/x-icon"
+    manifest = client.get("/manifest.webmanifest")
+    assert manifest.headers["content-type"] == "application/manifest+json"
+    for icon in manifest.json()["icons"]:
+        assert client.get(f"/{icon['src']}").status_code == 200
