@@ -193,7 +193,7 @@ def _reserve(shape: CacheShape, device: torch.device) -> tuple[mmap.mmap | None,
 
 def _dropped(memory: mmap.mmap, piece: Tensor) -> bool:
     """Gives a run of whole pages back to the system: they read as zeros. Only Linux promises it."""
-    begin, size = piece.storage_offset() * 4, piece.numel() * 4
+    begin, size = int(piece.storage_offset()) * 4, piece.numel() * 4
     if sys.platform != "linux" or begin % mmap.PAGESIZE or size % mmap.PAGESIZE:
         return False
     memory.madvise(mmap.MADV_DONTNEED, begin, size)

@@ -13,7 +13,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from minivault.engine import kv_cache, prefix_cache
+from minivault.engine import kv_cache, prefix_cache, sampler
 from minivault.engine.engine import Engine
 from minivault.engine.runners import rows
 from minivault.engine.runners.gpt2 import Gpt2Runner
@@ -240,7 +240,7 @@ def test_an_engine_that_cannot_keep_the_promise_says_so(
 ) -> None:
     folder = save_gpt2(tmp_path)
     assert load(folder).reproducible
-    monkeypatch.setattr(rows.sampler, "keeps_bits", lambda: False)
+    monkeypatch.setattr(sampler, "keeps_bits", lambda: False)
     assert not load(folder).reproducible
 
 
