@@ -8,6 +8,7 @@ A command that fails leaves its section as it was.
 from __future__ import annotations
 
 import re
+import shlex
 import subprocess
 import sys
 from dataclasses import dataclass, replace
@@ -28,7 +29,7 @@ class Section:
     @property
     def shown(self) -> str:
         """The command as a reader types it."""
-        return " ".join(("python -m", *self.arguments))
+        return shlex.join(("python", "-m", *self.arguments))
 
     def told(self, options: list[str]) -> Section:
         """The same with more options."""
