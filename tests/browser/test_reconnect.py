@@ -98,7 +98,7 @@ def test_an_answer_goes_on_while_another_conversation_is_shown(
     assert slow_chat.said() == responses(slow)[-1]
 
 
-@pytest.mark.parametrize("how", [signal.SIGTERM], ids=["term"])
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL], ids=["term", "kill"])
 def test_a_restarted_server_goes_on_with_the_answer(
     chat: ChatPage, tmp_path: Path, how: signal.Signals
 ) -> None:

@@ -67,10 +67,11 @@ export class Chat extends EventTarget {
     return this.#begin({ ...alike(exchange), params: { ...this.controls.values(), seed: undefined } });
   }
 
-  /** Exactly the same request again: the same text comes out. */
+  /** Exactly the same request again: the same text comes out, with probabilities if they are shown. */
   retry(/** @type {Exchange} */ exchange) {
     const seed = exchange.start?.seed ?? exchange.params.seed;
-    return this.#begin({ ...alike(exchange), params: { ...exchange.params, seed } });
+    const { top_logprobs } = this.controls.values();
+    return this.#begin({ ...alike(exchange), params: { ...exchange.params, seed, top_logprobs } });
   }
 
   /** Another prompt in the place of this one; the earlier answers stay as alternatives. */
