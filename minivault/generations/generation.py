@@ -83,7 +83,7 @@ class Generation:
     logprobs: list[dict[str, Any]] = field(default_factory=list)
     _unsaid_logprobs: list[dict[str, Any]] = field(default_factory=list)
     _made: int = 0  # tokens of this run; less than `tokens` while it is made again
-    _again: int = 0  # the next event that is made again; 0 in a first run
+    _again: int = 0  # the next event that is made again; 0 if none is left
 
     def __repr__(self) -> str:
         return f"<Generation {self.id[:8]}… {self.state.value}>"  # never the prompt
@@ -170,7 +170,7 @@ class Generation:
     @property
     def repeating(self) -> bool:
         """While it is made again, up to what was said before it gave its place away."""
-        return 0 < self._again < len(self.events)
+        return self._again > 0
 
     def _repeats(self, text: str) -> bool:
         if not self.repeating:
@@ -178,6 +178,8 @@ class Generation:
         if self.events[self._again].text != text:
             raise Irreproducible("the text came out differently when it was made again")
         self._again += 1
+        if self._again == len(self.events):
+            self._again = 0  # caught up: whatever comes now is new
         self._unsaid_logprobs.clear()
         return True
 

@@ -253,6 +253,27 @@ def test_one_without_a_listener_gives_its_place_away_and_comes_back_to_the_same_
     asyncio.run(scenario())
 
 
+def test_one_that_is_made_again_goes_on_word_by_word(tmp_path: Path) -> None:
+    """Slow enough that each new word is said before the next one is made."""
+
+    async def scenario() -> None:
+        backend = Reins(allowed=2)
+        async with asyncio.timeout(10), house(tmp_path, backend, max_running=1) as here:
+            unheard = await here.start("left alone")
+            await until(unheard, 2)
+            unheard.close()
+            live = await here.start("wants a place", max_tokens=2)
+            await rest_of(live)
+            back = await here.registry.attach(unheard.generation, 2, lives_on=True)
+            for number in (3, 4, 5):
+                backend.go(1)
+                assert [n for n, _ in await until(back, number)] == [number]
+            assert names_of(await rest_of(back)) == ["done"]
+            assert len(here.records()[1]["response"].split()) == 5
+
+    asyncio.run(scenario())
+
+
 def test_one_that_is_made_again_and_differs_fails(tmp_path: Path) -> None:
     async def scenario() -> None:
         backend = Reins(allowed=2)
