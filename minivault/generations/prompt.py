@@ -21,7 +21,8 @@ def resolve(asked: GenerateRequest, seed: int, backend: Backend) -> tuple[Reques
     Any thread; takes as long as the tokenizer needs. Raises InvalidRequest.
     """
     context = backend.info.context_length
-    _check_max_tokens(asked.max_tokens, context)
+    if "max_tokens" in asked.model_fields_set:  # the default fits every context
+        _check_max_tokens(asked.max_tokens, context)
     prompt = _prompt(asked, backend)
     count = getattr(backend, "count_tokens", None)
     tokens: int | None = count(prompt) if count else None
