@@ -58,7 +58,7 @@ async def _stream(service: Service, request: GenerateRequest, *, as_json: bool) 
             if not as_json:
                 print("".join(event.text for _, event in batch), end="", flush=True)
         if as_json:
-            print(json.dumps(_answer_data(follower, service)))
+            print(json.dumps(_answer_data(follower)))
         elif sys.stdout.isatty():
             print()
     finally:
@@ -91,11 +91,11 @@ class _Stop:
         self._task = self._task or asyncio.create_task(self._registry.stop(self._id))
 
 
-def _answer_data(follower: Follower, service: Service) -> dict[str, Any]:
+def _answer_data(follower: Follower) -> dict[str, Any]:
     """The same object that the API answers with."""
     from minivault.web.text import answer_data  # brings starlette, which plain text does without
 
-    return answer_data(follower, service.info.name)
+    return answer_data(follower)
 
 
 def _stand_in(service: Service) -> str:

@@ -85,7 +85,7 @@ class Registry:
         """
         known = self.named(asked, caller)
         if known is not None:
-            return await self.attach(known, lives_on=True)
+            return await self.attach(known, lives_on=lives_on)
         backend = self.open_backend()
         self.check_room()
         seed = draw_seed() if asked.seed is None else asked.seed

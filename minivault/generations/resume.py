@@ -73,7 +73,7 @@ async def start(
         if known.leaving:
             await known.over()
         if known.unfinished:
-            back = Return(known.id, -1, asked, client, caller)
+            back = Return(known.id, -1, asked, client, caller, lives_on)
             answer = await resume(registry, back, audit)
             if isinstance(answer, Resumed):
                 return answer.follower

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import re
+
 from minivault.schemas import Client
+
+_QUOTED = re.compile(r'"(?:\\.|[^"\\])*"')
 
 _FORMS = {
     "text/event-stream": Client.SSE,
@@ -23,7 +27,7 @@ def preferred(accept: str) -> Client:
 
 def _qualities(accept: str) -> dict[str, float]:
     found: dict[str, float] = {}
-    for item in accept.split(","):
+    for item in _QUOTED.sub("", accept).split(","):
         name, *parameters = (part.strip().lower() for part in item.split(";"))
         found[name] = max(found.get(name, 0.0), _quality(parameters))
     return found

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from urllib.parse import parse_qsl
+
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from minivault.errors import FieldError, InvalidRequest, NotFound, Unavailable
+from minivault.errors import FieldError, InvalidRequest, MalformedRequest, NotFound, Unavailable
 from minivault.generations import Audit, Follower, Gone, Nothing, resume
 from minivault.generations.generation_id import parse_event_id
 from minivault.generations.record import gone_event
@@ -28,7 +30,7 @@ async def start(request: Request) -> Response:
         return await _resume(request, last, await _asked(request, required=False))
     asked = await _asked(request)
     assert asked is not None
-    client = preferred(request.headers.get("accept", ""))
+    client = _client(request)
     follower = await resume.start(
         _service(request).registry,
         asked,
@@ -37,7 +39,7 @@ async def start(request: Request) -> Response:
         caller=_caller(request),
         lives_on=_lives_on(request, client, asked),
     )
-    return _answer(request, follower, client)
+    return _answer(follower, client)
 
 
 async def follow(request: Request) -> Response:
@@ -79,7 +81,7 @@ async def _resume(request: Request, last: str, asked: GenerateRequest | None) ->
 async def _resume_at(
     request: Request, id: str, after: int, asked: GenerateRequest | None
 ) -> Response:
-    client = preferred(request.headers.get("accept", ""))
+    client = _client(request)
     back = resume.Return(
         id, after, asked, client, _caller(request), _lives_on(request, client, asked)
     )
@@ -93,21 +95,20 @@ async def _resume_at(
         return _gone(request, id)
     if isinstance(answer, Nothing):
         return Response(status_code=204)
-    return _answer(request, answer.follower, client)
+    return _answer(answer.follower, client)
 
 
 def _gone(request: Request, id: str) -> Response:
     event = gone_event()
-    if preferred(request.headers.get("accept", "")) is not Client.SSE:
+    if _client(request) is not Client.SSE:
         raise NotFound(event.data["detail"])
-    return sse.once(id, event)
+    return sse.once(id if parse_event_id(f"{id}.gone") else "unknown", event)
 
 
-def _answer(request: Request, follower: Follower, client: Client) -> Response:
+def _answer(follower: Follower, client: Client) -> Response:
     if client is Client.SSE:
         return sse.stream(follower)
-    model = _service(request).info.name
-    return JsonAnswer(follower, model) if client is Client.JSON else TextStream(follower, model)
+    return JsonAnswer(follower) if client is Client.JSON else TextStream(follower)
 
 
 async def _asked(request: Request, *, required: bool = True) -> GenerateRequest | None:
@@ -115,9 +116,22 @@ async def _asked(request: Request, *, required: bool = True) -> GenerateRequest 
     if request.method == "POST":
         body = await request.body()
         return parse_body(body) if body or required else None
-    pairs = [(name, value) for name, value in request.query_params.multi_items()]
-    pairs = [(name, value) for name, value in pairs if name != LAST_EVENT_ID]
+    pairs = [(name, value) for name, value in _query(request) if name != LAST_EVENT_ID]
     return parse_query(pairs) if pairs or required else None
+
+
+def _query(request: Request) -> list[tuple[str, str]]:
+    """The parameters as they were sent: Starlette would put U+FFFD for what is no UTF-8."""
+    query = request.scope["query_string"].decode("latin-1")
+    try:
+        return parse_qsl(query, keep_blank_values=True, errors="strict")
+    except UnicodeDecodeError as error:
+        raise MalformedRequest("the query must be UTF-8, percent-encoded") from error
+
+
+def _client(request: Request) -> Client:
+    """What the client wants; a header in several lines is one list (RFC 9110, 5.3)."""
+    return preferred(", ".join(request.headers.getlist("accept")))
 
 
 def _last_event_id(request: Request) -> str | None:

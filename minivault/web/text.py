@@ -21,8 +21,8 @@ class TextStream(Response):
 
     media_type = "text/plain"
 
-    def __init__(self, follower: Follower, model: str) -> None:
-        super().__init__(headers=_HEADERS | _names(follower, model))
+    def __init__(self, follower: Follower) -> None:
+        super().__init__(headers=_HEADERS | _names(follower))
         del self.headers["content-length"]
         self._follower = follower
 
@@ -47,10 +47,9 @@ class TextStream(Response):
 class JsonAnswer(Response):
     """One object once the generation has ended."""
 
-    def __init__(self, follower: Follower, model: str) -> None:
+    def __init__(self, follower: Follower) -> None:
         super().__init__()
         self._follower = follower
-        self._model = model
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
@@ -67,20 +66,20 @@ class JsonAnswer(Response):
         generation = self._follower.generation
         assert generation.finish_reason is not None
         status = _STATUS.get(generation.finish_reason, 200)
-        headers = _HEADERS | _names(self._follower, self._model)
+        headers = _HEADERS | _names(self._follower)
         if status == 503:
             headers["Retry-After"] = "2"
-        return JSONResponse(answer_data(self._follower, self._model), status, headers)
+        return JSONResponse(answer_data(self._follower), status, headers)
 
 
-def answer_data(follower: Follower, model: str) -> dict[str, Any]:
+def answer_data(follower: Follower) -> dict[str, Any]:
     """The JSON answer of an ended generation."""
     generation = follower.generation
     assert generation.request is not None
     end = generation.events[-1].data
     answer = {
         "id": generation.id,
-        "model": model,
+        "model": generation.events[0].data["model"],
         "text": generation.text,
         "finish_reason": generation.finish_reason,
         "usage": end.get("usage"),
@@ -96,13 +95,12 @@ def answer_data(follower: Follower, model: str) -> dict[str, Any]:
     return answer
 
 
-def _names(follower: Follower, model: str) -> dict[str, str]:
-    request = follower.generation.request
-    assert request is not None
+def _names(follower: Follower) -> dict[str, str]:
+    start = follower.generation.events[0].data
     return {
-        "MiniVault-Id": follower.generation.id,
-        "MiniVault-Seed": str(request.seed),
-        "MiniVault-Model": model,
+        "MiniVault-Id": start["id"],
+        "MiniVault-Seed": str(start["seed"]),
+        "MiniVault-Model": start["model"],
     }
 
 
