@@ -177,6 +177,7 @@ def write_whole(descriptor: int, data: bytes, size: int) -> None:
     try:
         written = os.write(descriptor, data)
         if written != len(data):
+            os.write(descriptor, data[written:])  # it says why, if it can: a quota, a limit
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     except OSError:
         # If this fails as well, whoever takes the lock next finds the torn tail and cuts it.
