@@ -7,6 +7,8 @@ const WIDTH = 640;
 const HEIGHT = 96;
 const BASE = HEIGHT - 2;
 const GAP = 0.25;
+/** A few bars are not made wider than this part of the picture. */
+const WIDEST = 1 / 30;
 
 /** From the bottom of a bar to its top. */
 export const REASONS = ["stop", "length", "cancelled", "disconnected", "interrupted", "error"];
@@ -31,7 +33,7 @@ export function drawHistory({ buckets }) {
 
 function picture(/** @type {Bucket[]} */ buckets, /** @type {string} */ caption) {
   const most = Math.max(1, ...buckets.map((each) => each.requests));
-  const step = WIDTH / Math.max(1, buckets.length);
+  const step = WIDTH * Math.min(WIDEST, 1 / Math.max(1, buckets.length));
   const attributes = { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: "img", "aria-label": caption, preserveAspectRatio: "none" };
   return drawing("svg", attributes, ...buckets.flatMap((each, i) => bar(each, i * step, step, most)), line(buckets, step));
 }
