@@ -72,7 +72,7 @@ export class Conversation {
     return above + (/\s$/.test(above) ? "" : "\n\n") + exchange.prompt;
   }
 
-  /** What a completion model was given for an exchange and what it said, as one text. */
+  /** What a completion model was given for an exchange and what it said. @returns {string} */
   textThrough(/** @type {string | null} */ id) {
     const exchange = this.exchanges.get(id ?? "");
     return exchange ? this.sent(exchange) + exchange.text : "";

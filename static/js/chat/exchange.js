@@ -30,20 +30,25 @@ export class ExchangeView {
     this.node = find("#exchange").content.firstElementChild.cloneNode(true);
     this.node.id = `exchange-${exchange.id}`;
     this.node.dataset.kind = exchange.kind;
-    this.writeText();
+    this.text = this.#written();
     this.follow(chat.runs.get(exchange.id));
     this.refresh();
   }
 
   /** Puts the whole text up again, plain or by token. */
   writeText() {
+    this.text = this.#written();
+  }
+
+  #written() {
     const { exchange } = this;
     const place = element("div", { class: "text" });
     find(".text, .editor", this.node).replaceWith(place);
     const byToken = this.chat.controls.showsTokens && exchange.pieces;
-    this.text = new (byToken ? TokenText : PlainText)(place, exchange.prompt);
-    for (const piece of byToken ? exchange.pieces : [exchange]) this.text.append(piece);
-    this.text.flush();
+    const text = new (byToken ? TokenText : PlainText)(place, exchange.prompt);
+    for (const piece of byToken ? byToken : [exchange]) text.append(piece);
+    text.flush();
+    return text;
   }
 
   /** Shows an answer that is being written. */

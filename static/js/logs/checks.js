@@ -7,13 +7,13 @@ import { ago, count, counted, moment, size } from "../shared/format.js";
 import { diff } from "./diff.js";
 import { work } from "./work.js";
 
-/** Shows what the last verification found, by whoever asked for it, and starts another. */
+/** Shows what the last verification found, by whoever asked for it. */
 export function showChain(/** @type {any} */ verified) {
-  if (verified) tellChain(verified);
-  find("#verify").onclick = () => verifyChain();
+  if (verified && !find("#verify").disabled) tellChain(verified);
 }
 
-async function verifyChain() {
+/** Walks the chain and says how far it is, then what was found. */
+export async function verifyChain() {
   const [pressed, bar] = [find("#verify"), find("#chain-progress")];
   pressed.disabled = true;
   bar.hidden = false;

@@ -6,7 +6,7 @@ import { explainProblem } from "../shared/explain.js";
 import { count, counted } from "../shared/format.js";
 import { Server } from "../shared/server.js";
 import { drawHistory } from "./chart.js";
-import { replay, showChain } from "./checks.js";
+import { replay, showChain, verifyChain } from "./checks.js";
 import { List } from "./list.js";
 import { detail, rowCells } from "./records.js";
 import { Matches, WholeLog } from "./source.js";
@@ -107,6 +107,7 @@ addEventListener("keydown", (e) => {
   if (e.key === "Escape" && !panel.hidden) find("[aria-label=Close]", panel).click();
 });
 
+find("#verify").onclick = verifyChain;
 new Server().poll();
 try {
   await search();
