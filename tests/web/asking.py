@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 import httpx
 
 from tests.event_stream import Received, parse
 from tests.live import LiveServer
+
+T = TypeVar("T")
 
 SSE, JSON, TEXT = "text/event-stream", "application/json", "text/plain"
 ACCEPTS = {"sse": SSE, "json": JSON, "text": TEXT}
@@ -88,3 +91,26 @@ def events(response: httpx.Response) -> list[Received]:
     assert response.status_code == 200, response.text
     assert response.headers["content-type"] == "text/event-stream; charset=utf-8"
     return parse(response.content)
+
+
+def in_loop(server: LiveServer, work: Callable[[], T]) -> T:
+    """Does something where all of the server's state lives: in its event loop."""
+
+    async def do() -> T:
+        return work()
+
+    return asyncio.run_coroutine_threadsafe(do(), _loop(server)).result(20)
+
+
+def counts(server: LiveServer) -> dict[str, float]:
+    """How many generations run and wait, and how many follow them."""
+    return in_loop(server, server.service.registry.statistics)
+
+
+def told_to_end(server: LiveServer) -> None:
+    """What `minivault serve` does on its first signal."""
+    asyncio.run_coroutine_threadsafe(server.service.drained(), _loop(server)).result(20)
+
+
+def _loop(server: LiveServer) -> asyncio.AbstractEventLoop:
+    return server.service._tasks[0].get_loop()

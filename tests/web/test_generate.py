@@ -23,9 +23,11 @@ from tests.web.asking import (
     TEXT,
     ask,
     connection,
+    counts,
     events,
     fields,
     generate,
+    in_loop,
     problem,
     to_end,
     until,
@@ -43,8 +45,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
 
 def idle(server: LiveServer) -> None:
     """Returns when nothing runs or waits, and every record is on disk."""
-    counts = server.service.registry.statistics
-    wait_for(lambda: not counts()["running"] + counts()["waiting"])
+    wait_for(lambda: not counts(server)["running"] + counts(server)["waiting"])
 
 
 def line_count(server: LiveServer) -> int:
@@ -538,9 +539,9 @@ def test_who_lives_on_without_a_listener_and_who_stops(
         path = "/generate" if method == "POST" else f"/generate?{httpx.QueryParams(body)}"
         with connection(server, method, path, accept, body if method == "POST" else None):
             wait_for(lambda: reins.live == 1)
-            wait_for(lambda: server.service.registry.statistics()["followers"] == 1)
-            [generation] = list(server.service.registry.shelf)
-        wait_for(lambda: server.service.registry.statistics()["followers"] == 0)
+            wait_for(lambda: counts(server)["followers"] == 1)
+            [generation] = in_loop(server, lambda: list(server.service.registry.shelf))
+        wait_for(lambda: counts(server)["followers"] == 0)
         if stays:
             assert not generation.ended
             assert reins.live == 1
@@ -557,13 +558,12 @@ def test_attaching_in_another_form_does_not_make_it_live_on(tmp_path: Path) -> N
     reins = Reins(allowed=1)
     body = {"prompt": "Hello", "max_tokens": 4, "key": "plain-twice"}
     with live_server(tmp_path, reins) as server:
-        registry = server.service.registry
         with connection(server, "POST", "/generate", TEXT, body) as opened:
             until(opened, " ")
             with connection(server, "POST", "/generate", TEXT, body):
-                wait_for(lambda: registry.statistics()["followers"] == 2)
-        wait_for(lambda: not registry.statistics()["running"], seconds=5)
-        wait_for(lambda: server.service.registry.shelf.open() == [], seconds=5)
+                wait_for(lambda: counts(server)["followers"] == 2)
+        wait_for(lambda: not counts(server)["running"], seconds=5)
+        wait_for(lambda: in_loop(server, server.service.registry.shelf.open) == [], seconds=5)
 
 
 # ---- not now ------------------------------------------------------------------------------------
@@ -586,9 +586,9 @@ def test_while_full_new_ones_get_503_and_who_comes_back_an_empty_stream(tmp_path
                 refused = ask(server, "POST", "/generate", accept, json=body)
                 assert "waiting" in problem(refused, 503)["detail"]
                 assert int(refused.headers["retry-after"]) > 0
-            forget = shelf.by_id(before["id"])
+            forget = in_loop(server, lambda: shelf.by_id(before["id"]))
             assert forget
-            call_soon(server, lambda: shelf.drop(forget))
+            in_loop(server, lambda: shelf.drop(forget))
             headers = {"Last-Event-ID": f"{before['id']}.0"}
             back = ask(server, "GET", "/generate", SSE, headers=headers)
             # All that the log has is continued, so it needs a place.
@@ -599,16 +599,6 @@ def test_while_full_new_ones_get_503_and_who_comes_back_an_empty_stream(tmp_path
             reins.go()
             to_end(running)
             to_end(waiting)
-
-
-def call_soon(server: LiveServer, work: Any) -> None:
-    """Runs something in the server's event loop, and returns when it is done."""
-    loop = server.service._tasks[0].get_loop()
-
-    async def run() -> None:
-        work()
-
-    asyncio.run_coroutine_threadsafe(run(), loop).result(10)
 
 
 def test_while_draining_what_runs_can_be_followed_and_nothing_new_begins(tmp_path: Path) -> None:
@@ -630,7 +620,7 @@ def test_while_draining_what_runs_can_be_followed_and_nothing_new_begins(tmp_pat
                 answer = json.loads(to_end(second).partition(b"\r\n\r\n")[2])
                 to_end(third)
         assert answer["model"] == "reins"
-        assert server.service.registry.statistics()["followers"] == 0
+        assert counts(server)["followers"] == 0
 
 
 @pytest.mark.parametrize("client", Client)

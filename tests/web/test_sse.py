@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import random
 import re
@@ -19,7 +18,17 @@ from minivault.web import sse
 from tests.event_stream import EventStreamParser, Received, parse, text_of
 from tests.generations.backends import Reins
 from tests.live import LiveServer, live_server
-from tests.web.asking import JSON, SSE, ask, connection, events, generate, to_end, until
+from tests.web.asking import (
+    JSON,
+    SSE,
+    ask,
+    connection,
+    events,
+    generate,
+    to_end,
+    told_to_end,
+    until,
+)
 
 ID = "a" * 64
 #: Whatever a careless server would let end a line, a field or an event.
@@ -203,12 +212,6 @@ def test_a_server_that_shuts_down_says_so_without_an_id(tmp_path: Path, reproduc
     assert last.name == "stopped"
     assert last.json == {"finish_reason": "interrupted", "resumable": reproducible}
     assert (b"id:" in frame) == (not reproducible)
-
-
-def told_to_end(server: LiveServer) -> None:
-    """What `minivault serve` does on its first signal."""
-    loop = server.service._tasks[0].get_loop()
-    asyncio.run_coroutine_threadsafe(server.service.drained(), loop).result(10)
 
 
 def test_pings_come_while_nothing_else_does(
