@@ -108,8 +108,8 @@ def serving(
 ) -> Iterator[Served]:
     """A server with the echo backend, unless the options say otherwise; killed at the end.
 
-    Its working directory is `folder`, so its log is in `folder/logs`. After `patience` seconds it is
-    killed in any case.
+    Its working directory is `folder`, so its log is in `folder/logs`. It lives for at most
+    `patience` seconds.
     """
     arguments = list(options)
     if "--backend" not in arguments and "--model" not in arguments:
