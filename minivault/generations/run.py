@@ -11,17 +11,10 @@ from minivault.schemas import FinishReason
 from minivault.stop_strings import StopStrings
 
 
-async def run(backend: Backend, request: Request) -> AsyncGenerator[Piece | Finish, None]:
+def run(backend: Backend, request: Request) -> AsyncGenerator[Piece | Finish, None]:
     """Pieces, and one Finish at the end. Closing it closes the backend's generator."""
     source = _normalized(backend, request)
-    if not backend.info.applies_limits:
-        source = _limited(source, request)
-    async with aclosing(source):
-        async for item in source:
-            yield item
-            if isinstance(item, Finish):
-                return
-    yield Finish(FinishReason.STOP)
+    return source if backend.info.applies_limits else _limited(source, request)
 
 
 async def _normalized(backend: Backend, request: Request) -> AsyncGenerator[Piece | Finish, None]:
@@ -30,9 +23,13 @@ async def _normalized(backend: Backend, request: Request) -> AsyncGenerator[Piec
         async for item in source:
             if isinstance(item, str):
                 item = Piece(item)
-            if isinstance(item, Piece) and not item.text.isascii():
+            if isinstance(item, Finish):
+                yield item
+                return
+            if not item.text.isascii():
                 item = replace(item, text=_without_surrogates(item.text))
             yield item
+    yield Finish(FinishReason.STOP)
 
 
 async def _limited(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator, Iterable
+from json.encoder import encode_basestring_ascii
 
 from sse_starlette import EventSourceResponse
 from sse_starlette.sse import AppStatus
@@ -30,8 +31,15 @@ def encode(generation: str, n: int, event: Event) -> bytes:
         lines.append(f"id: {generation}.{n}")
     if event.name:
         lines.append(f"event: {event.name}")
-    lines.append(f"data: {json.dumps(event.data, separators=(',', ':'))}\n\n")
+    lines.append(f"data: {_json(event)}\n\n")
     return "\n".join(lines).encode("ascii")
+
+
+def _json(event: Event) -> str:
+    if event.name is None and len(event.data) == 1:
+        # As json.dumps would, some twenty times as fast: that one makes an encoder a call.
+        return f'{{"text":{encode_basestring_ascii(event.text)}}}'
+    return json.dumps(event.data, separators=(",", ":"))
 
 
 def stream(follower: Follower) -> Response:
