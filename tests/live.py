@@ -45,10 +45,16 @@ class LiveServer:
 
 @contextmanager
 def live_server(
-    folder: Path, backend: Backend | None = None, *, port: int = 0, **options: Any
+    folder: Path,
+    backend: Backend | None = None,
+    *,
+    port: int = 0,
+    ready: bool = True,
+    **options: Any,
 ) -> Iterator[LiveServer]:
     """Serves the echo backend, or another one; logs and models lie below `folder`.
 
+    `ready`: whether to wait until the model is there, or cannot be.
     At the end the server is shut down and waited for: every record is written then.
     """
     values: dict[str, Any] = {"logs_dir": folder / "logs", "models_dir": folder / "models"}
@@ -62,7 +68,7 @@ def live_server(
     thread.start()
     live = LiveServer(service, server, listener.getsockname()[1])
     try:
-        wait_for(lambda: server.started and service.stage.status != "loading")
+        wait_for(lambda: server.started and not (ready and service.stage.status == "loading"))
         yield live
     finally:
         live.stop()
