@@ -1,0 +1,305 @@
+"""The life of a service, in the order it is meant in and in others."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import stat
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from minivault.backends.base import Finish, Piece, Request
+from minivault.backends.echo import EchoBackend
+from minivault.errors import CannotStart, Draining, Loading, ModelUnusable
+from minivault.generations import Follower
+from minivault.schemas import Client, parse_parameters
+from minivault.service import Service
+from minivault.settings import Settings
+from tests.generations.backends import Reins
+from tests.vault.samples import begin
+
+
+class Watched(EchoBackend):
+    """Notes when it is started and closed, and can be held or fail."""
+
+    def __init__(self, *, error: Exception | None = None, held: bool = False) -> None:
+        super().__init__()
+        self.calls: list[str] = []
+        self._error = error
+        self._held = held
+
+    async def start(self) -> None:
+        self.calls.append("start")
+        if self._held:
+            await asyncio.Event().wait()
+        if self._error:
+            raise self._error
+
+    async def close(self) -> None:
+        self.calls.append("close")
+
+
+Scenario = Callable[[Service], Awaitable[None]]
+
+
+def run(folder: Path, backend: Any, scenario: Scenario, **options: Any) -> Service:
+    """Runs a scenario with a service; what is open at its end is the scenario's."""
+    values: dict[str, Any] = {"logs_dir": folder / "logs", "models_dir": folder / "models"}
+    service = Service(Settings(**(values | {"drain": 0.0} | options)), backend)
+
+    async def limited() -> None:
+        async with asyncio.timeout(20):
+            await scenario(service)
+
+    asyncio.run(limited())
+    return service
+
+
+async def begun(service: Service, **fields: Any) -> Follower:
+    asked = parse_parameters({"prompt": "one two", "max_tokens": 3} | fields)
+    return await service.registry.start(asked, client=Client.JSON, audit=service.audit())
+
+
+def records(folder: Path) -> list[dict[str, Any]]:
+    lines = (folder / "logs" / "log.jsonl").read_text(encoding="ascii").splitlines()
+    return [json.loads(line) for line in lines]
+
+
+def test_the_whole_life(tmp_path: Path) -> None:
+    backend = Watched()
+
+    async def scenario(service: Service) -> None:
+        assert service.model == "echo"
+        service.prepare()
+        assert service.problem()
+        await service.start()
+        assert service.stage.status == "loading"
+        await service.ready()
+        assert service.problem() is None
+        assert service.info.name == "echo"
+        follower = await begun(service)
+        await follower.generation.over()
+        await service.drained()
+        assert service.problem() == "the server is shutting down"
+        await service.close()
+
+    run(tmp_path, backend, scenario)
+    assert backend.calls == ["start", "close"]
+    assert [record["finish_reason"] for record in records(tmp_path)] == ["length"]
+
+
+def test_start_prepares_and_preparing_twice_is_once(tmp_path: Path) -> None:
+    async def scenario(service: Service) -> None:
+        service.prepare()
+        vault = service.vault
+        service.prepare()
+        await service.start()
+        await service.ready()
+        assert service.vault is vault
+        await service.close()
+
+    run(tmp_path, Watched(), scenario)
+
+
+@pytest.mark.parametrize(
+    "steps", ["close", "drain close", "drained", "prepare close", "prepare drain close"]
+)
+def test_a_service_that_never_served_can_be_ended(tmp_path: Path, steps: str) -> None:
+    backend = Watched()
+
+    async def scenario(service: Service) -> None:
+        for step in steps.split():
+            if step == "drained":
+                service.prepare()
+            ended = getattr(service, step)()
+            if ended is not None:
+                await ended
+        await service.close()
+
+    run(tmp_path, backend, scenario)
+    assert "start" not in backend.calls
+
+
+def test_closing_twice_is_closing(tmp_path: Path) -> None:
+    async def scenario(service: Service) -> None:
+        await service.start()
+        await service.ready()
+        await service.close()
+        await service.close()
+
+    run(tmp_path, Reins(), scenario)
+
+
+def test_a_signal_before_the_start_is_not_forgotten(tmp_path: Path) -> None:
+    async def scenario(service: Service) -> None:
+        service.drain()
+        await service.start()
+        await service.ready()
+        with pytest.raises(Draining):
+            await begun(service)
+        await service.close()
+
+    run(tmp_path, EchoBackend(), scenario)
+
+
+def test_before_the_model_is_there_nothing_begins(tmp_path: Path) -> None:
+    backend = Watched(held=True)
+
+    async def scenario(service: Service) -> None:
+        await service.start()
+        with pytest.raises(Loading):
+            await begun(service)
+        with pytest.raises(Loading):
+            _ = service.info
+        await service.close()
+
+    service = run(tmp_path, backend, scenario)
+    assert service.stage.status == "loading"
+    assert not (tmp_path / "logs" / "log.jsonl").exists() or not records(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "error", [ModelUnusable("it is half"), ValueError("it is half"), OSError()]
+)
+def test_a_load_that_fails_is_raised_and_told(tmp_path: Path, error: Exception) -> None:
+    async def scenario(service: Service) -> None:
+        await service.start()
+        with pytest.raises(CannotStart, match="it is half|OSError"):
+            await service.ready()
+        assert service.stage.status == "failed"
+        assert service.problem() == service.stage.detail != ""
+        with pytest.raises(Loading):
+            await begun(service)
+        await service.close()
+
+    run(tmp_path, Watched(error=error), scenario)
+
+
+def test_a_load_that_fails_unheard_leaves_no_complaint(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def scenario(service: Service) -> None:
+        await service.start()
+        while service.stage.status == "loading":
+            await asyncio.sleep(0)
+        await service.close()
+
+    run(tmp_path, Watched(error=ModelUnusable("half")), scenario)
+    assert "never retrieved" not in caplog.text
+
+
+def test_what_runs_may_end_within_the_drain_time(tmp_path: Path) -> None:
+    reins = Reins(allowed=1)
+
+    async def scenario(service: Service) -> None:
+        await service.start()
+        await service.ready()
+        follower = await begun(service)
+        draining = asyncio.create_task(service.drained())
+        await asyncio.sleep(0)
+        reins.go()
+        await draining
+        assert follower.generation.ended
+        await service.close()
+
+    run(tmp_path, reins, scenario, drain=10.0)
+    assert records(tmp_path)[0]["finish_reason"] == "length"
+
+
+def test_what_does_not_end_in_time_is_interrupted_with_what_was_said(tmp_path: Path) -> None:
+    reins = Reins(allowed=2)
+
+    async def scenario(service: Service) -> None:
+        await service.start()
+        await service.ready()
+        follower = await begun(service)
+        while len(follower.generation.events) < 3:
+            await asyncio.sleep(0)
+        await service.drained()
+        await service.close()
+
+    run(tmp_path, reins, scenario, drain=0.05)
+    [record] = records(tmp_path)
+    assert record["finish_reason"] == "interrupted"
+    assert len(record["response"].split()) == 2
+    assert reins.live == 0
+
+
+def test_closing_alone_interrupts_and_records_all_the_same(tmp_path: Path) -> None:
+    async def scenario(service: Service) -> None:
+        await service.start()
+        await service.ready()
+        for number in range(5):
+            await begun(service, seed=number)
+        await service.close()
+
+    run(tmp_path, Reins(), scenario, max_running=2)
+    assert [each["finish_reason"] for each in records(tmp_path)] == ["interrupted"] * 5
+
+
+def test_what_an_earlier_process_left_open_is_recovered_once(tmp_path: Path) -> None:
+    async def die(service: Service) -> None:
+        service.prepare()
+        await service.audit().begin(begin("a" * 64))
+        service.vault.close()
+
+    async def live(service: Service) -> None:
+        service.prepare()
+        await service.close()
+
+    for scenario in (die, live, live):
+        run(tmp_path, EchoBackend(), scenario)
+    assert [each["finish_reason"] for each in records(tmp_path)] == ["interrupted"]
+
+
+def test_the_secret_is_made_once_and_private(tmp_path: Path) -> None:
+    async def scenario(service: Service) -> None:
+        service.prepare()
+        await service.close()
+
+    first = run(tmp_path, EchoBackend(), scenario)
+    second = run(tmp_path, EchoBackend(), scenario)
+    assert first.secret == second.secret
+    assert len(first.secret) >= 32
+    assert stat.S_IMODE((tmp_path / "logs" / "secret").stat().st_mode) == 0o600
+
+
+def test_a_log_folder_that_cannot_be_is_said_before_anything(tmp_path: Path) -> None:
+    (tmp_path / "logs").write_text("a file")
+
+    async def scenario(service: Service) -> None:
+        with pytest.raises(CannotStart, match=str(tmp_path / "logs")):
+            service.prepare()
+        await service.close()
+
+    run(tmp_path, EchoBackend(), scenario)
+
+
+class Counting(EchoBackend):
+    """Has gauges of its own."""
+
+    def statistics(self) -> dict[str, float]:
+        return {"steps": 7}
+
+    async def generate(self, request: Request) -> AsyncGenerator[Piece | Finish, None]:
+        yield Piece(request.prompt)
+
+
+def test_all_gauges_are_in_one_place(tmp_path: Path) -> None:
+    async def scenario(service: Service) -> None:
+        await service.start()
+        assert "engine_steps" not in service.statistics()
+        await service.ready()
+        follower = await begun(service)
+        await follower.generation.over()
+        found = service.statistics()
+        assert found["engine_steps"] == 7
+        assert found["num_kept"] == 1
+        assert found["num_followers"] == 1
+        assert found["vault_seq"] == 1
+        await service.close()
+
+    run(tmp_path, Counting(), scenario)
