@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterator
 from pathlib import Path
 
 import pytest
+from huggingface_hub import close_session
 
 from minivault.backends.base import ModelInfo, Request
 from minivault.backends.echo import EchoBackend
@@ -14,6 +15,8 @@ from minivault.errors import CannotStart, ModelUnusable
 from minivault.loading import ModelLoading, started
 from minivault.settings import Settings
 from minivault.stage import Stage
+from tests.model_store.hub import Hub
+from tests.model_store.repository import distilgpt2
 
 
 class Raising(EchoBackend):
@@ -104,3 +107,55 @@ def test_without_a_hub_the_storyteller_stands_in_and_it_is_said(tmp_path: Path) 
     assert stage.wanted == "distilgpt2"
     assert stage.notice
     assert "distilgpt2" in stage.notice
+
+
+# ---- with a hub ---------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
+    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1,localhost")
+    with Hub() as hub:
+        monkeypatch.setenv("HF_ENDPOINT", hub.endpoint)
+        yield hub
+        close_session()
+
+
+def downloaded(folder: Path, *, closing: bool = False) -> Stage:
+    """The stage after the download that goes on while the storyteller serves."""
+    chosen, stage = loading(folder)
+    chosen.choose()
+    stage.status = "ready"
+    if closing:
+        chosen.close()
+    asyncio.run(chosen.download())
+    assert stage.progress is None
+    assert stage.status == "ready"
+    return stage
+
+
+def test_a_download_that_is_whole_says_that_the_next_start_serves_it(
+    hub: Hub, tmp_path: Path
+) -> None:
+    hub.add("distilbert/distilgpt2", distilgpt2())
+    assert downloaded(tmp_path).notice == "distilgpt2 is downloaded; the next start serves it"
+    chosen, stage = loading(tmp_path)
+    chosen.choose()
+    assert (chosen.summary, stage.notice) == ("distilgpt2", None)
+
+
+def test_a_download_that_fails_leaves_the_storyteller_and_says_why(
+    hub: Hub, tmp_path: Path
+) -> None:
+    notice = downloaded(tmp_path).notice
+    assert notice
+    assert notice.startswith("distilgpt2 is not here, so the storyteller serves: ")
+    assert "has no model" in notice
+
+
+def test_a_server_that_ends_ends_its_download(hub: Hub, tmp_path: Path) -> None:
+    hub.add("distilbert/distilgpt2", distilgpt2())
+    notice = downloaded(tmp_path, closing=True).notice
+    assert "the next start goes on with it" in (notice or "")
+    assert not (tmp_path / "models" / "distilgpt2").exists()
