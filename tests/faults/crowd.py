@@ -98,7 +98,8 @@ def read_answer(received: bytes) -> Answer:
     if headers.get("transfer-encoding") == "chunked":
         body, whole = _dechunked(rest)
     else:
-        body, whole = rest, len(rest) >= int(headers.get("content-length", 0))
+        length = int(headers.get("content-length", len(rest)))
+        body, whole = rest[:length], len(rest) >= length
     return Answer(int(first.split()[1]), headers, body, whole)
 
 
