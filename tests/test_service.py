@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import stat
+import threading
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ import pytest
 
 from minivault.backends.base import Finish, Piece, Request
 from minivault.backends.echo import EchoBackend
-from minivault.errors import CannotStart, Draining, Loading, ModelUnusable
+from minivault.errors import CannotStart, Draining, InvalidRequest, Loading, ModelUnusable, NotFound
 from minivault.generations import Follower
 from minivault.schemas import Client, parse_parameters
 from minivault.service import Service
@@ -303,3 +304,37 @@ def test_all_gauges_are_in_one_place(tmp_path: Path) -> None:
         await service.close()
 
     run(tmp_path, Counting(), scenario)
+
+
+class Undecided(EchoBackend):
+    """Counts a prompt as long as a test holds it, and then too many tokens."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.decided = threading.Event()
+
+    def count_tokens(self, prompt: str) -> int:
+        self.decided.wait(10)
+        return 10**6
+
+
+def test_to_stop_one_that_is_then_not_accepted_is_to_stop_nothing(tmp_path: Path) -> None:
+    backend = Undecided()
+
+    async def scenario(service: Service) -> None:
+        await service.start()
+        await service.ready()
+        starting = asyncio.create_task(begun(service))
+        while not (accepting := service.registry.shelf.open()):
+            await asyncio.sleep(0)
+        stopping = asyncio.create_task(service.registry.stop(accepting[0].id))
+        await asyncio.sleep(0)
+        backend.decided.set()
+        with pytest.raises(InvalidRequest):
+            await starting
+        with pytest.raises(NotFound):
+            await stopping
+        await service.close()
+
+    run(tmp_path, backend, scenario)
+    assert not (tmp_path / "logs" / "log.jsonl").exists() or not records(tmp_path)

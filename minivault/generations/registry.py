@@ -132,6 +132,8 @@ class Registry:
             raise NotFound("no generation with this id is running or kept here")
         self.end(generation, FinishReason.CANCELLED)
         await generation.over()
+        if generation.finish_reason is None:
+            raise NotFound("this generation was not accepted, so there is nothing to stop")
         return generation
 
     def named(self, asked: GenerateRequest, caller: str) -> Generation | None:

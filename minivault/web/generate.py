@@ -31,15 +31,7 @@ async def start(request: Request) -> Response:
     asked = await _asked(request)
     assert asked is not None
     client = _client(request)
-    follower = await resume.start(
-        _service(request).registry,
-        asked,
-        client=client,
-        audit=_audit(request),
-        caller=_caller(request),
-        lives_on=_lives_on(request, client, asked),
-    )
-    return _answer(follower, client)
+    return _answer(await _begin(request, asked, client), client)
 
 
 async def follow(request: Request) -> Response:
@@ -68,10 +60,26 @@ async def stop(request: Request) -> Response:
     )
 
 
+async def _begin(request: Request, asked: GenerateRequest, client: Client) -> Follower:
+    service = _service(request)
+    try:
+        return await resume.start(
+            service.registry,
+            asked,
+            client=client,
+            audit=_audit(request),
+            caller=_caller(request),
+            lives_on=_lives_on(request, client, asked),
+        )
+    except Unavailable as refusal:
+        service.metrics.refused(refusal.reason)
+        raise
+
+
 async def _resume(request: Request, last: str, asked: GenerateRequest | None) -> Response:
     event_id = parse_event_id(last)
     if event_id is None:
-        known_gone = last.endswith("gone")
+        known_gone = last.endswith(".gone")
         return Response(status_code=204) if known_gone else _gone(request, "unknown")
     if event_id.n is None:
         return Response(status_code=204)

@@ -419,7 +419,18 @@ def test_by_another_address_than_its_own_it_is_refused(server: LiveServer) -> No
     assert fields(answer) == ["Last-Event-ID"]
 
 
-UNREADABLE = ["x", "x.1", "a" * 64 + ".1", "a" * 64, ".", "1", "a" * 64 + ".-1", "é.1", "null"]
+UNREADABLE = [
+    "x",
+    "x.1",
+    "a" * 64 + ".1",
+    "a" * 64,
+    ".",
+    "1",
+    "a" * 64 + ".-1",
+    "é.1",
+    "null",
+    "bygone",
+]
 
 
 @pytest.mark.parametrize("last", UNREADABLE)
@@ -508,6 +519,24 @@ def test_a_key_attaches_across_forms_and_methods_while_it_runs(tmp_path: Path) -
         )
         assert reins.runs == 1
         assert [each["response"] for each in server.records()] == [answer["text"]]
+
+
+def test_the_same_name_of_two_callers_names_two_requests(tmp_path: Path) -> None:
+    with live_server(tmp_path, api_key=["first-caller-key", "second-caller-key"]) as server:
+        answers = [
+            ask(
+                server,
+                "POST",
+                "/generate",
+                JSON,
+                json={"prompt": f"of the {caller}", "max_tokens": 2, "key": "the-same-name"},
+                headers={"Authorization": f"Bearer {caller}-caller-key"},
+            )
+            for caller in ("first", "second", "first")
+        ]
+        assert [each.status_code for each in answers] == [200] * 3
+        ids = [each.json()["id"] for each in answers]
+        assert ids[0] == ids[2] != ids[1]
 
 
 # ---- when the client goes -----------------------------------------------------------------------
