@@ -14,6 +14,7 @@ import typer
 
 from minivault.cli_options import options, read_settings, takes
 from minivault.errors import CannotStart, ChainBroken, FieldError, InvalidRequest, NotFound
+from minivault.schemas import FinishReason
 from minivault.settings import Settings
 from minivault.vault.checkpoint import BadCheckpoint
 from minivault.vault.reader import Reader
@@ -83,16 +84,17 @@ def search(
     logs_dir: LogsDir = LOGS,
     since: Annotated[str | None, typer.Option(help="As 2026-11-23 or 2026-11-23T10:30.")] = None,
     until: Annotated[str | None, typer.Option(help="The same, included.")] = None,
-    finish_reason: Annotated[str | None, typer.Option(help="As length or error.")] = None,
+    finish_reason: Annotated[FinishReason | None, typer.Option(help="How it ended.")] = None,
     model: Annotated[str | None, typer.Option(help="The model's name.")] = None,
     limit: Annotated[int, typer.Option(min=1, help="How many at most.")] = 50,
     as_json: AsJson = False,
 ) -> None:
     """Find records, newest first."""
+    from minivault.cli_logs_view import read_time
     from minivault.vault import search as searching
 
     reader = _reader(logs_dir)
-    query = Query(text, since, until, finish_reason, model)
+    query = Query(text, read_time("since", since), read_time("until", until), finish_reason, model)
     with _progress("searching", _size(reader), quiet=as_json) as progress:
         page = searching.search(reader, query, limit=limit, progress=progress)
     _print((dump(record.fields) for record in page.records), as_json=as_json)

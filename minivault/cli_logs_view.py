@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
+from datetime import datetime
 from pathlib import Path
 from typing import IO
 
@@ -18,7 +19,7 @@ from rich.progress import Progress as Bar
 from rich.table import Table
 from rich.text import Text
 
-from minivault.errors import FieldError, InvalidRequest
+from minivault.errors import CannotStart, FieldError, InvalidRequest
 from minivault.schemas import Receipt
 from minivault.vault.chain import Progress
 from minivault.vault.record import Record
@@ -46,6 +47,7 @@ COLUMNS = {
 }
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+_SOME_TIME = "2000-01-01T00:00:00.000Z"
 _REASON_STYLES = {"stop": "green", "length": "green", "error": "red"}
 
 
@@ -88,7 +90,8 @@ def print_summary(summary: Summary) -> None:
     for name, value in data.items():
         if isinstance(value, dict):
             value = ", ".join(f"{key} {count}" for key, count in value.items())
-        table.add_row(Text(name.replace("_", " "), style="bold"), printable(str(value)))
+        shown = "none" if value is None else printable(str(value))
+        table.add_row(Text(name.replace("_", " "), style="bold"), shown)
     console.print(table)
 
 
@@ -113,17 +116,30 @@ def print_verification(found: Verification, *, as_json: bool) -> None:
 
 def read_receipt(text: str) -> Receipt:
     """A receipt as JSON, as seq:hash, or in a file. Raises InvalidRequest."""
-    if not text.lstrip().startswith("{") and Path(text).is_file():
-        text = Path(text).read_text(encoding="utf-8")
-    seq, _, digest = text.strip().partition(":")
     try:
+        if not text.lstrip().startswith("{") and Path(text).is_file():
+            text = Path(text).read_text(encoding="utf-8")
+        seq, _, digest = text.strip().partition(":")
         if seq.isascii() and seq.isdigit():
             return Receipt(seq=int(seq), hash=digest)
         data = json.loads(text)
         return Receipt.model_validate(data.get("receipt", data))
-    except (ValueError, AttributeError, ValidationError):
+    except (ValueError, AttributeError, ValidationError, OSError):
         message = 'is {"seq":17,"hash":"…"}, or 17:…, or a file that holds it'
         raise InvalidRequest([FieldError("receipt", message)]) from None
+
+
+def read_time(name: str, text: str | None) -> str | None:
+    """The beginning of a timestamp as the log has it. Raises InvalidRequest."""
+    if text is None:
+        return None
+    text = text.replace(" ", "T")
+    try:
+        datetime.strptime(text + _SOME_TIME[max(4, len(text)) :], "%Y-%m-%dT%H:%M:%S.%fZ")
+    except ValueError:
+        message = "is a time in UTC, as 2026-11-23 or 2026-11-23T10:30"
+        raise InvalidRequest([FieldError(name, message)]) from None
+    return text
 
 
 def write_jsonl(lines: Iterable[bytes], file: IO[str], progress: Progress | None = None) -> None:
@@ -147,10 +163,13 @@ def write_csv(lines: Iterable[bytes], file: IO[str], progress: Progress | None =
 
 @contextmanager
 def private_file(path: Path) -> Iterator[IO[str]]:
-    """A file for what may hold prompts: readable for its owner alone."""
-    path.touch(mode=0o600, exist_ok=True)
-    with open(path, "w", encoding="utf-8", newline="") as file:
-        yield file
+    """A file for what may hold prompts: readable for its owner alone. Raises CannotStart."""
+    try:
+        path.touch(mode=0o600, exist_ok=True)
+        with open(path, "w", encoding="utf-8", newline="") as file:
+            yield file
+    except OSError as error:
+        raise CannotStart(f"{error.filename or path}: {error.strerror}") from error
 
 
 @contextmanager

@@ -113,6 +113,7 @@ class Unavailable(MiniVaultError):
 
     status = 503
     title = "Not available now"
+    reason = "unavailable"  # the word that /metrics counts it by
 
     def __init__(self, message: str, *, retry_after: int = 2) -> None:
         super().__init__(message)
@@ -123,24 +124,28 @@ class QueueFull(Unavailable):
     """As many requests wait as may wait."""
 
     title = "Queue full"
+    reason = "queue"
 
 
 class Loading(Unavailable):
     """The model is being loaded or downloaded."""
 
     title = "Loading"
+    reason = "loading"
 
 
 class Draining(Unavailable):
     """The server is shutting down."""
 
     title = "Shutting down"
+    reason = "draining"
 
 
 class LogUnavailable(Unavailable):
     """The vault cannot be written; without a record nothing is generated."""
 
     title = "Log not writable"
+    reason = "log"
 
 
 class BackendFailed(MiniVaultError):
@@ -174,12 +179,12 @@ class DownloadFailed(CannotStart):
 
 
 class ChainBroken(MiniVaultError):
-    """The log was changed: the first bad line, and why (exit code 1)."""
+    """The log was changed: the first bad line (0: no one line), and why (exit code 1)."""
 
     title = "Chain broken"
 
     def __init__(self, file: str, line: int, reason: str) -> None:
-        super().__init__(f"{file}, line {line}: {reason}")
+        super().__init__(f"{file}, line {line}: {reason}" if line else f"{file}: {reason}")
         self.file = file
         self.line = line
         self.reason = reason

@@ -226,10 +226,12 @@ def test_a_receipt_is_checked_in_every_form(
     (tmp_path / "receipt").write_text(json.dumps({"receipt": {"seq": 3, "hash": digest}}))
     for form in (json.dumps({"seq": 3, "hash": digest}), f"3:{digest}", tmp_path / "receipt"):
         assert run("check-receipt", form, folder=log) == 0
-    with pytest.raises(ChainBroken, match="record 2 is not the receipt's"):
+    with pytest.raises(ChainBroken, match="^logs/: record 2 is not the receipt's"):
         run("check-receipt", f"2:{digest}", folder=log)
-    with pytest.raises(InvalidRequest, match="receipt"):
-        run("check-receipt", "nonsense", folder=log)
+    (tmp_path / "binary").write_bytes(b"\xff\xfe")
+    for nonsense in ("nonsense", "[" * 5000, tmp_path / "binary"):
+        with pytest.raises(InvalidRequest, match="receipt"):
+            run("check-receipt", nonsense, folder=log)
     assert run("check-receipt", f"2:{digest}", "--json", folder=log) == 1
 
 
@@ -245,6 +247,35 @@ def test_keys_are_made_sign_and_verify(tmp_path: Path, capsys: pytest.CaptureFix
     assert "signed checkpoint vouches for record 1" in capsys.readouterr().out
     with pytest.raises(CannotStart, match="no keys were made"):
         run("keygen", key)
+
+
+@pytest.mark.parametrize("text", ["yesterday", "2026-13-45", "2026-1-5", "2026-11-23T10:30Z", ""])
+def test_what_is_no_time_is_refused(text: str, log: Path) -> None:
+    for option in ("--since", "--until"):
+        with pytest.raises(InvalidRequest, match=f"{option[2:]}: is a time"):
+            run("search", option, text, folder=log)
+
+
+@pytest.mark.parametrize("text", ["2026", "2026-11", "2026-02-28", "2026-11-23 10:30"])
+def test_the_beginning_of_a_time_is_one(text: str, log: Path) -> None:
+    assert run("search", "--since", text, "--until", "2999", folder=log) in (0, 1)
+
+
+def test_an_unknown_finish_reason_is_refused(log: Path) -> None:
+    with pytest.raises(typer.BadParameter, match="'finished' is not one of"):
+        run("search", "--finish-reason", "finished", folder=log)
+
+
+def test_an_export_that_cannot_be_written_is_said_in_one_line(log: Path, tmp_path: Path) -> None:
+    with pytest.raises(CannotStart, match="nowhere.*: No such file or directory"):
+        run("export", "-o", tmp_path / "nowhere" / "x.csv", folder=log)
+
+
+def test_a_line_that_is_no_record_is_said_in_one_line(log: Path) -> None:
+    with (log / "log.jsonl").open("ab") as file:
+        file.write(b"no record\n")
+    with pytest.raises(ChainBroken, match="^the log: a line in it is no record"):
+        run("tail", folder=log)
 
 
 def test_no_log_is_said_in_one_line(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import math
@@ -10,6 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
+
+from minivault.errors import ChainBroken
 
 GENESIS = "0" * 64  # what the first line names as its predecessor
 
@@ -113,11 +116,13 @@ class Record:
 
     @classmethod
     def parse(cls, line: bytes) -> Record:
-        """Reads a line (without its newline). Raises ValueError for what is no record."""
-        fields = json.loads(line)
-        if not isinstance(fields, dict) or not isinstance(fields.get("seq"), int):
-            raise ValueError("not a record")
-        return cls(fields["seq"], line_hash(line), fields)
+        """Reads a line (without its newline). Raises ChainBroken for what is no record."""
+        with contextlib.suppress(ValueError):
+            fields = json.loads(line)
+            if isinstance(fields, dict) and isinstance(fields.get("seq"), int):
+                return cls(fields["seq"], line_hash(line), fields)
+        reason = "a line in it is no record; minivault logs verify names it"
+        raise ChainBroken("the log", 0, reason)
 
     @property
     def timestamp(self) -> str:
