@@ -73,18 +73,24 @@ async def talk(
     async with asyncio.timeout(seconds):
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         received = b""
-        with contextlib.suppress(ConnectionError):
-            writer.write(asked)
-            await writer.drain()
-            while not vanish(received) and (block := await reader.read(65536)):
-                received += block
-        with contextlib.suppress(OSError):  # it may be closed by now
-            if reset:
-                connection = writer.get_extra_info("socket")
-                connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
-            writer.close()
-            await writer.wait_closed()
+        try:
+            with contextlib.suppress(ConnectionError):
+                writer.write(asked)
+                await writer.drain()
+                while not vanish(received) and (block := await reader.read(65536)):
+                    received += block
+        finally:
+            await _hang_up(writer, reset)
     return read_answer(received)
+
+
+async def _hang_up(writer: asyncio.StreamWriter, reset: bool) -> None:
+    with contextlib.suppress(OSError):  # it may be closed by now
+        if reset:
+            connection = writer.get_extra_info("socket")
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+        writer.close()
+        await writer.wait_closed()
 
 
 def read_answer(received: bytes) -> Answer:
