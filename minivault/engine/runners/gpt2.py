@@ -128,6 +128,7 @@ class Gpt2Runner:
         self._cache.give_back(slot.index)
         return torch.cat(found)
 
+    @torch.inference_mode()
     def release(self, sequence: seq.Sequence) -> None:
         slot: Slot | None = sequence.cache
         sequence.cache = None
