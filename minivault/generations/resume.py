@@ -100,6 +100,7 @@ async def resume(registry: Registry, back: Return, audit: Audit) -> Answer:
 async def _from_memory(registry: Registry, known: Generation, back: Return, audit: Audit) -> Answer:
     if known.leaving:
         await known.over()
+        known = registry.find(back.id) or known  # somebody else may have continued it first
     if known.unfinished:
         return await _continue(registry, back, audit, _Said.in_memory(known))
     if known.ended and back.after >= known.last:

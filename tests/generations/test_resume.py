@@ -341,6 +341,24 @@ def test_who_comes_back_while_loading_draining_or_full_has_to_wait(tmp_path: Pat
     asyncio.run(scenario())
 
 
+def test_many_that_come_back_while_it_is_being_left_share_one_continuation(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        backend = Reins(allowed=2)
+        async with asyncio.timeout(10), house(tmp_path, backend) as here:
+            follower = await here.start()
+            await until(follower, 2)
+            follower.close()
+            here.registry.end(follower.generation, FinishReason.DISCONNECTED)
+            id = follower.generation.id
+            answers = await asyncio.gather(*(come_back(here, id, 2) for _ in range(3)))
+            backend.go()
+            assert len({text_of(await rest(answer)) for answer in answers}) == 1
+            assert backend.runs == 2
+            assert len(here.records()) == 2
+
+    asyncio.run(scenario())
+
+
 def test_one_that_is_just_being_left_is_continued_too(tmp_path: Path) -> None:
     """Its grace is over and its record is being written when the client comes back."""
 
