@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import random
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -327,6 +328,23 @@ def test_stop_ends_it_with_what_was_said_and_may_be_said_twice(
         assert rest.count(b"event: stopped\n") == 1
         assert record["finish_reason"] == "cancelled"
         assert len(record["response"].split()) == 2
+
+
+def test_stop_says_what_was_held_back_for_a_stop_string(tmp_path: Path) -> None:
+    words = random.Random(1)
+    first, second = words.randrange(10**6), words.randrange(10**6)
+    body = {"prompt": "Hello", "max_tokens": 9, "seed": 1, "stop": [f" {second} never"]}
+    with live_server(tmp_path, Reins(allowed=2)) as server:
+        shelf = server.service.registry.shelf
+        with connection(server, "POST", "/generate", JSON, body) as opened:
+            wait_for(lambda: [each.tokens for each in in_loop(server, shelf.open)] == [2])
+            [running] = in_loop(server, shelf.open)
+            assert running.text == f" {first}"
+            ask(server, "DELETE", f"/generate/{running.id}")
+            answer = json.loads(to_end(opened).partition(b"\r\n\r\n")[2])
+        [record] = server.records()
+    assert answer["text"] == record["response"] == f" {first} {second}"
+    assert record["finish_reason"] == "cancelled"
 
 
 def both(id: str) -> list[tuple[str, str]]:
