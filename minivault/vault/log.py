@@ -161,7 +161,8 @@ class Log:
         try:
             chain.walk(BytesIO(whole), NAME)
         except ChainBroken as error:
-            raise LogUnavailable(f"the log was changed by something else: {error}") from error
+            what = f"after record {self.seq}, {error.reason}"
+            raise LogUnavailable(f"the log was changed by something else: {what}") from error
         self.seq, self.head = chain.seq or 0, chain.head
         self._end += len(whole)
         if len(whole) < len(data):

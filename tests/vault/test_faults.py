@@ -328,6 +328,23 @@ def test_a_removed_journal_is_noticed_before_anything_is_accepted(tmp_path: Path
     vault.close()
 
 
+def test_a_line_of_somebody_else_stops_the_log_until_it_is_gone(tmp_path: Path) -> None:
+    vault, log = Vault(tmp_path), tmp_path / "log.jsonl"
+    vault.open()
+    write(vault, "a")
+    entry = vault.begin(begin("b")).result(5)
+    ours = log.stat().st_size
+    with log.open("ab") as file:
+        file.write(b"not ours\n")
+    with pytest.raises(LogUnavailable, match="after record 1, this is no record"):
+        vault.commit(entry, outcome("all of it")).result(5)
+    os.truncate(log, ours)
+    _until_well(vault)
+    write(vault, "c")
+    vault.close()
+    assert [record.id for record in records(tmp_path)] == ["a", "b", "c"]
+
+
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of 64 kB."""
