@@ -102,10 +102,10 @@ class Service:
 
     def problem(self) -> str | None:
         """Why no work can be taken now; None if it can. For `/health`."""
-        if self.stage.status != "ready":
-            return self.stage.detail
         if self.registry.draining:
             return "the server is shutting down"
+        if self.stage.status != "ready":
+            return self.stage.detail
         if reason := self.vault.problem:
             return f"the log cannot be written: {reason}"
         check = getattr(self.registry.backend, "problem", None)
