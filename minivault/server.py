@@ -8,6 +8,7 @@ import os
 import resource
 import signal
 import socket
+import sys
 import time
 from types import FrameType
 
@@ -33,7 +34,10 @@ _SPARE_FILES = 64
 
 
 def serve(settings: Settings, *, workers: int | None = None) -> None:
-    """Serves until a signal comes. Main thread only. Raises CannotStart."""
+    """Serves until a signal comes, then ends the process with exit code 0. Main thread only.
+
+    Raises CannotStart.
+    """
     refuse_workers(str(workers or os.environ.get("WEB_CONCURRENCY", "1")))
     listener = listen(settings)
     service = Service(settings)
@@ -43,6 +47,15 @@ def serve(settings: Settings, *, workers: int | None = None) -> None:
     server.run(sockets=[listener])
     if server.failure is not None:
         raise server.failure
+    if server.told_to_stop:
+        _leave()
+
+
+def _leave() -> None:
+    """All is written. Unloading torch takes seconds on a busy machine, and nobody needs it."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)
 
 
 def listen(settings: Settings) -> socket.socket:
@@ -79,12 +92,13 @@ class Server(uvicorn.Server):
         self._service = service
         self._begin = time.monotonic()
         self.failure: CannotStart | None = None
+        self.told_to_stop = False
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         # Not handed on to uvicorn: it would raise the signal again at the end, and exit with it.
         if self.should_exit:
             os._exit(128 + sig)
-        self.should_exit = True
+        self.should_exit = self.told_to_stop = True
         self._service.drain()
         # Left to its default action, the alarm ends a process that is stuck wherever it is.
         signal.setitimer(signal.ITIMER_REAL, self._service.settings.drain + _PATIENCE)

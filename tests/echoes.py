@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import atexit
 import os
+import time
 from collections.abc import AsyncGenerator
 from dataclasses import replace
 from pathlib import Path
@@ -44,6 +46,13 @@ class Stuck(EchoBackend):
         Path("blocked").touch()
         while True:
             pass
+
+
+class Clinging(EchoBackend):
+    """Takes for ever to be unloaded, once all is said."""
+
+    async def start(self) -> None:
+        atexit.register(time.sleep, 60)
 
 
 class Failing(EchoBackend):

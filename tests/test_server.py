@@ -234,6 +234,12 @@ def test_not_even_a_blocked_event_loop_keeps_the_process_alive(tmp_path: Path) -
 
 
 @pytest.mark.slow
+def test_what_takes_long_to_be_unloaded_does_not_delay_the_end(tmp_path: Path) -> None:
+    with serving(tmp_path, "--backend", "tests.echoes:Clinging") as served:
+        assert served.stop(timeout=8) == 0
+
+
+@pytest.mark.slow
 def test_five_hundred_idle_connections_keep_nobody_out(tmp_path: Path) -> None:
     with serving(tmp_path) as served:
         idle = [served.connect() for _ in range(500)]
