@@ -190,6 +190,7 @@ def test_a_storm_leaves_no_tasks_behind(tmp_path: Path) -> None:
         asyncio.run(crowd(server.port, max_tokens=5))
         wait_for(lambda: settled() == before)
         registry = server.service.registry
+        wait_for(lambda: not registry.shelf.open())
         assert len(server.records()) == registry.vault.statistics()["seq"]
 
 
