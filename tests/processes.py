@@ -124,7 +124,7 @@ def serving(
             stderr=errors,
             text=True,
         )
-    too_long = threading.Timer(patience, process.kill)
+    too_long = threading.Timer(patience, _give_up, (process, patience))
     too_long.start()
     try:
         served = Served(process, folder, [])
@@ -137,6 +137,11 @@ def serving(
         process.wait()
         if process.stdout:
             process.stdout.close()
+
+
+def _give_up(process: subprocess.Popen[str], patience: float) -> None:
+    print(f"the server is killed: it has lived for {patience:g} seconds")  # shown if a test fails
+    process.kill()
 
 
 def read_until(connection: socket.socket, word: bytes) -> bytes:

@@ -43,7 +43,7 @@ def _leave(server: Served, seed: int) -> None:
 
 @pytest.mark.slow
 def test_what_was_made_under_load_is_made_again_one_by_one(tmp_path: Path) -> None:
-    with serving(tmp_path, "--model", "storyteller") as server:
+    with serving(tmp_path, "--model", "storyteller", patience=400) as server:
         with ThreadPoolExecutor(16) as clients:
             texts = list(clients.map(lambda seed: _ask(server, seed), range(COUNT)))
             list(clients.map(lambda seed: _leave(server, seed), range(200, 208)))
