@@ -191,7 +191,7 @@ def test_a_storm_leaves_no_tasks_behind(tmp_path: Path) -> None:
         wait_for(lambda: settled() == before)
         registry = server.service.registry
         wait_for(lambda: not registry.shelf.open())
-        assert len(server.records()) == registry.vault.statistics()["seq"]
+        wait_for(lambda: len(server.records()) == registry.vault.statistics()["seq"])
 
 
 def test_who_does_not_read_holds_up_nobody(tmp_path: Path) -> None:
