@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 import cProfile
+import socket
 import sys
 
+from minivault import server
 from minivault.cli import main
 
 
-def run(file: str, options: list[str]) -> int:
-    """Serves until a signal comes, then writes the profile to `file`."""
-    profile = cProfile.Profile()
-    try:
-        return profile.runcall(main, ["serve", *options])
-    finally:
-        profile.dump_stats(file)
+class ProfiledServer(server.Server):
+    """Writes the profile when the last connection is closed: the process ends right after."""
+
+    file: str
+
+    def run(self, sockets: list[socket.socket] | None = None) -> None:
+        profile = cProfile.Profile()
+        try:
+            profile.runcall(super().run, sockets)
+        finally:
+            profile.dump_stats(self.file)
 
 
 if __name__ == "__main__":
-    sys.exit(run(sys.argv[1], sys.argv[2:]))
+    ProfiledServer.file = sys.argv[1]
+    server.Server = ProfiledServer  # type: ignore[misc]  # what `serve` runs
+    sys.exit(main(["serve", *sys.argv[2:]]))
