@@ -18,7 +18,7 @@ PACKAGE = ROOT / "minivault"
 #: From the bottom to the top: a room may import what stands above its own line here, and itself,
 #: but not its neighbours in the same line.
 LAYERS = [
-    {"errors", "size", "stage", "stop_strings", "console_log"},
+    {"errors", "size", "stage", "stop_strings", "console_log", "trace"},
     {"schemas", "settings", "resources"},
     {"backends.base"},
     {"vault", "model_store", "engine", "metrics"},

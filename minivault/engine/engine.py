@@ -13,6 +13,7 @@ from minivault.engine.sequence import Output, Sequence, State
 from minivault.engine.step import Step
 from minivault.errors import Unavailable
 from minivault.schemas import FinishReason
+from minivault.trace import trace
 
 Deliver = Callable[[list[Output]], None]
 
@@ -201,7 +202,7 @@ class Engine:
                 if outputs := self.step():
                     deliver(outputs)
         except Exception as error:  # noqa: BLE001 (the thread ends here, and says so)
-            _log.exception("the engine has stopped")
+            _log.error("the engine has stopped:\n%s", trace(error))
             self._broken = f"the engine has stopped: {type(error).__name__}"
             self._give_up(deliver, error)
 
@@ -218,5 +219,5 @@ class Engine:
         self._release(left)
         try:
             deliver(outputs)
-        except Exception:  # noqa: BLE001 (it may be what broke the engine)
-            _log.exception("the outputs of a broken engine could not be delivered")
+        except Exception as again:  # noqa: BLE001 (it may be what broke the engine)
+            _log.error("the outputs of a broken engine could not be delivered:\n%s", trace(again))

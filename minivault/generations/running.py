@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-import traceback
 from contextlib import aclosing
 from typing import TYPE_CHECKING
 
@@ -15,6 +14,7 @@ from minivault.generations.generation import UNFINISHED, Generation, State
 from minivault.generations.record import outcome_of, terminal_event
 from minivault.generations.run import run
 from minivault.schemas import FinishReason, Receipt
+from minivault.trace import trace
 
 if TYPE_CHECKING:
     from minivault.generations.registry import Registry
@@ -169,6 +169,5 @@ def _as_error(failure: BaseException) -> MiniVaultError:
     """What a client may know. The trace is logged without its message: that may quote a prompt."""
     if isinstance(failure, MiniVaultError):
         return failure
-    trace = "".join(traceback.format_tb(failure.__traceback__))
-    logger.error("the backend raised %s:\n%s", type(failure).__name__, trace)
+    logger.error("the backend raised:\n%s", trace(failure))
     return BackendFailed(f"the backend raised {type(failure).__name__}")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import traceback
 from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
@@ -18,6 +17,7 @@ from starlette.types import ExceptionHandler, Scope
 
 from minivault.errors import InvalidRequest, MiniVaultError, Unauthorized, Unavailable
 from minivault.schemas import Problem, field_errors
+from minivault.trace import trace
 
 MEDIA_TYPE = "application/problem+json"
 INTERNAL = "something went wrong in here; the server's log has it under this request's X-Request-Id"
@@ -62,19 +62,7 @@ def log_unexpected(scope: Scope, error: BaseException) -> None:
     Their messages are left out: they may quote a prompt, as UnicodeEncodeError's does.
     """
     request_id = scope.get("state", {}).get("request_id", "-")
-    logger.error("request %s failed:\n%s", request_id, _trace(error))
-
-
-def _trace(error: BaseException) -> str:
-    parts: list[str] = []
-    seen: set[int] = set()
-    link: BaseException | None = error
-    while link is not None and id(link) not in seen:
-        seen.add(id(link))
-        frames = "".join(traceback.format_tb(link.__traceback__))
-        parts.append(f"{frames}{type(link).__module__}.{type(link).__qualname__}")
-        link = link.__cause__ or (None if link.__suppress_context__ else link.__context__)
-    return "\nwhile handling:\n".join(parts)
+    logger.error("request %s failed:\n%s", request_id, trace(error))
 
 
 def _methods(scope: Scope) -> list[str]:
