@@ -81,8 +81,9 @@ run: install ## serve on http://127.0.0.1:8000/ (ARGS="--port 9000 --model story
 
 # --- developing ---------------------------------------------------------------------------------
 
+# Two at a time: most tests wait for a process, a socket or a browser. Each file stays together.
 test: $(VENV)/developer tools ## run every test
-	@$(PY) -m pytest $(ARGS)
+	@$(PY) -m pytest -n 2 --dist loadfile $(ARGS)
 
 test-fast: $(VENV)/developer ## run the tests that take no browser and no seconds
 	@$(PY) -m pytest -q -m "not slow and not browser" $(ARGS)
