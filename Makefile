@@ -86,7 +86,7 @@ test: $(VENV)/developer tools ## run every test
 	@$(PY) -m pytest -n 2 --dist loadfile $(ARGS)
 
 test-fast: $(VENV)/developer ## run the tests that take no browser and no seconds
-	@$(PY) -m pytest -q -m "not slow and not browser" $(ARGS)
+	@$(PY) -m pytest -q -n 2 --dist loadfile -m "not slow and not browser" $(ARGS)
 
 lint: $(VENV)/developer ## check style, types, and that the changelog's head is the version
 	@$(PY) -m ruff check .

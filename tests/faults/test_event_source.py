@@ -25,6 +25,7 @@ def free_port() -> int:
         return int(listener.getsockname()[1])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["fin", "rst"])
 @pytest.mark.parametrize("after", [1200, 1201, 1215, 1230, 2000])
 def test_a_cut_connection_costs_nothing(
