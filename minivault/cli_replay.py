@@ -5,59 +5,33 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import Counter
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import asdict
 from typing import Any
 
-from minivault.backends.base import Backend, Finish, Request
+from minivault.backends.base import Backend
 from minivault.backends.named import BUILT_IN, backend_class
 from minivault.errors import CannotStart, ModelNotFound
-from minivault.generations.record import engine_data
-from minivault.generations.run import run
+from minivault.generations.narrator import Narrator
 from minivault.loading import started
 from minivault.model_store import ModelStore, StoredModel
-from minivault.schemas import EffectiveParameters
 from minivault.settings import Settings
 from minivault.vault.chain import Progress
 from minivault.vault.reader import Reader
 from minivault.vault.record import Record
-from minivault.vault.replay import Origin, Replay, Verdict, obstacle, replay
+from minivault.vault.replay import Replay, Verdict, obstacle, replay
 
 #: What of a record's engine can be set again.
 _CHOICES = ("dtype", "threads", "device")
 
 
-class BackendNarrator:
-    """Makes the text of records again with one backend."""
-
-    def __init__(self, backend: Backend) -> None:
-        self._backend = backend
-
-    @property
-    def origin(self) -> Origin:
-        info = self._backend.info
-        model = {"name": info.name, "sha256": info.sha256}
-        return Origin(model, engine_data(info), info.reproducible)
-
-    async def tell(self, record: Record, max_tokens: int) -> AsyncGenerator[str, None]:
-        params = EffectiveParameters.model_validate({**record.params, "max_tokens": max_tokens})
-        request = Request(record.prompt or "", params, record.seed or 0)
-        tail = ""
-        async for item in run(self._backend, request):
-            if isinstance(item, Finish):
-                yield tail
-            else:
-                tail = item.tail
-                yield item.text
-
-
 @asynccontextmanager
-async def narrator(settings: Settings, record: Record) -> AsyncIterator[BackendNarrator]:
+async def narrator(settings: Settings, record: Record) -> AsyncIterator[Narrator]:
     """The model that a record names, loaded as it was then. Raises CannotStart."""
     backend = await started(_backend(settings, record))
     try:
-        yield BackendNarrator(backend)
+        yield Narrator(backend)
     finally:
         close = getattr(backend, "close", None)
         if close:
@@ -153,7 +127,7 @@ async def _replay_group(
             report(Replay(seq, Verdict.NOT_REPRODUCIBLE, why=str(error)))
 
 
-async def _replayed(record: Record, loaded: BackendNarrator) -> Replay:
+async def _replayed(record: Record, loaded: Narrator) -> Replay:
     try:
         return await replay(record, loaded)
     except Exception as error:  # noqa: BLE001 - one record that fails must not end the rest
