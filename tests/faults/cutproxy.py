@@ -11,6 +11,7 @@ from typing import Literal
 
 _BLOCK = 256  # bytes forwarded at once: cuts fall where they are asked for, give or take as many
 _RESET = struct.pack("ii", 1, 0)  # SO_LINGER of 0 seconds: close sends RST instead of FIN
+_METHODS = (b"GET ", b"HEAD ", b"POST ", b"DELETE ", b"OPTIONS ")
 
 
 class CutProxy:
@@ -126,7 +127,8 @@ class _Requests:
 def _forward(source: socket.socket, target: socket.socket, requests: _Requests) -> None:
     with contextlib.suppress(OSError):
         while block := source.recv(65536):
-            requests.line, requests.answered = block.split(b"\r\n", 1)[0], 0
+            if block.startswith(_METHODS):  # else the rest of a body, which came by itself
+                requests.line, requests.answered = block.split(b"\r\n", 1)[0], 0
             target.sendall(block)
 
 
