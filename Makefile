@@ -11,8 +11,8 @@ PY   := $(VENV)/bin/python
 PIP  := $(PY) -m pip --disable-pip-version-check --no-input
 
 # Commands that tests drive, and the Debian packages they come in. `fonts` has no command of its own.
-TOOLS    := chromium nginx strace jq node
-PACKAGES := chromium fonts-dejavu-core fonts-noto-color-emoji nginx-light strace jq nodejs
+TOOLS    := cc chromium nginx strace jq node
+PACKAGES := gcc libc6-dev chromium fonts-dejavu-core fonts-noto-color-emoji nginx-light strace jq nodejs
 
 .DEFAULT_GOAL := help
 .PHONY: help install run test test-fast lint fmt wheel bench bench-peers faults soak screenshots demo clean tools

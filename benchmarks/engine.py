@@ -63,7 +63,9 @@ def measure_dtype(
     folder: Path, dtype: str, bandwidth: float, options: argparse.Namespace
 ) -> list[dict[str, Any]]:
     began = time.perf_counter()
-    runner = Gpt2Runner(folder, dtype=dtype, threads=options.threads, max_running=64)
+    runner = Gpt2Runner(
+        folder, dtype=dtype, threads=options.threads, kernels=options.kernels, max_running=64
+    )
     loaded = time.perf_counter() - began
     read = weight_bytes(folder, dtype)
     found = []
@@ -160,6 +162,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--tokens", type=int, default=120, help="new tokens of each")
     parser.add_argument("--repeat", type=int, default=3, help="the best of so many runs counts")
     parser.add_argument("--threads", type=int, default=None)
+    parser.add_argument("--kernels", choices=("auto", "native", "torch"), default="auto")
     parser.add_argument("--json", action="store_true")
     return parser.parse_args(sys.argv[1:])
 

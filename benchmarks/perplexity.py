@@ -27,7 +27,9 @@ def main() -> None:
     tokens = Tokenizer.from_file(str(options.model / "tokenizer.json")).encode(text).ids
     rows: list[dict[str, Any]] = []
     for dtype in DTYPES:
-        runner = Gpt2Runner(options.model, dtype=dtype, threads=options.threads)
+        runner = Gpt2Runner(
+            options.model, dtype=dtype, threads=options.threads, kernels=options.kernels
+        )
         found = perplexity(runner, tokens[: options.tokens], options.window)
         rows.append({"dtype": dtype, "perplexity": found, "worse_percent": 0.0})
         rows[-1]["worse_percent"] = 100 * (found / rows[0]["perplexity"] - 1)
@@ -56,6 +58,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--tokens", type=int, default=20_000, help="of the text's begin")
     parser.add_argument("--window", type=int, help="default: the model's context")
     parser.add_argument("--threads", type=int, default=None)
+    parser.add_argument("--kernels", choices=("auto", "native", "torch"), default="auto")
     parser.add_argument("--json", action="store_true")
     return parser.parse_args(sys.argv[1:])
 

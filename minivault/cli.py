@@ -32,6 +32,7 @@ _FOR_ONE_ANSWER = {
     "logs_dir",
     "dtype",
     "device",
+    "kernels",
     "threads",
     "kv_memory",
     "backend",

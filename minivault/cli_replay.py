@@ -23,7 +23,7 @@ from minivault.vault.record import Record
 from minivault.vault.replay import Replay, Verdict, obstacle, replay
 
 #: What of a record's engine can be set again.
-_CHOICES = ("dtype", "threads", "device")
+_CHOICES = ("dtype", "threads", "device", "kernels")
 
 
 @asynccontextmanager

@@ -36,6 +36,9 @@ class Settings(BaseSettings):
         "auto", description="Width of the weights; auto takes bfloat16 where the CPU multiplies it."
     )
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="Where the model runs.")
+    kernels: Literal["auto", "native", "torch"] = Field(
+        "auto", description="GPT-2's arithmetic: in C, compiled at the first start, or by torch."
+    )
     threads: int | None = Field(
         None, ge=1, le=1024, description="Threads of the model. Default: one per core."
     )

@@ -123,6 +123,7 @@ def test_every_option_of_serve_reaches_the_settings(monkeypatch: pytest.MonkeyPa
         "--logs-dir": "b",
         "--dtype": "int8",
         "--device": "cpu",
+        "--kernels": "torch",
         "--threads": "3",
         "--max-running": "4",
         "--max-waiting": "5",

@@ -40,7 +40,13 @@ def test_every_field_is_described_in_a_sentence() -> None:
 
 @pytest.mark.parametrize("name", sorted(Settings.model_fields))
 def test_every_field_is_a_variable(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    values = {"dtype": "int8", "device": "cpu", "store_text": "no", "host": "::1"}
+    values = {
+        "dtype": "int8",
+        "device": "cpu",
+        "kernels": "torch",
+        "store_text": "no",
+        "host": "::1",
+    }
     monkeypatch.setenv(f"MINIVAULT_{name.upper()}", values.get(name, "1"))
     assert getattr(Settings(), name) != getattr(Settings.model_construct(), name)
 

@@ -101,6 +101,7 @@ class LocalBackend:
             dtype=settings.dtype,
             device=settings.device,
             threads=settings.threads or available_cores(),
+            kernels=settings.kernels,
             max_running=settings.max_running,
             prefix_memory=settings.prefix_memory,
         )

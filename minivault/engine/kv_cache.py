@@ -6,14 +6,13 @@ when they are written, and go back to the system when the slot is freed.
 
 from __future__ import annotations
 
-import mmap
-import sys
-from bisect import insort
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+
+from minivault.engine.memory import Reserved, Slots
 
 COLUMNS = 16
 """Attention covers so many positions more at a time, so that its shape seldom changes."""
@@ -50,8 +49,8 @@ class KvCache:
 
     def __init__(self, shape: CacheShape, device: torch.device) -> None:
         self.shape = shape
-        self._free = list(range(shape.slots))
-        self._memory, flat = _reserve(shape, device)
+        self._free = Slots(shape.slots)
+        self._reserved, flat = _reserve(shape, device)
         per_layer = (shape.layers, 2, shape.slots * shape.heads, shape.positions, shape.width)
         halves = flat.view(per_layer)
         self.keys = [layer[0] for layer in halves]
@@ -64,17 +63,19 @@ class KvCache:
 
     def take(self) -> int:
         """The lowest free slot, so that running ones lie side by side. IndexError if none is."""
-        return self._free.pop(0)
+        return self._free.take()
 
     def give_back(self, slot: int) -> None:
-        insort(self._free, slot)
+        self._free.give_back(slot)
         self.wipe(slot)
 
     def wipe(self, slot: int) -> None:
         """Zeroes a slot; where the system can, by giving its memory back."""
         for piece in self._slots[:, :, slot].flatten(0, 1):  # one run of bytes in each half
-            if self._memory is None or not _dropped(self._memory, piece):
+            if self._reserved is None:
                 piece.zero_()
+            else:
+                self._reserved.wipe(piece)
 
     def part(self, slot: int, begin: int, end: int) -> Tensor:
         """A view of one sequence's positions: (layers, 2, heads, end - begin, width)."""
@@ -181,23 +182,13 @@ def _rounded(tokens: int) -> int:
     return -(-tokens // COLUMNS) * COLUMNS
 
 
-def _reserve(shape: CacheShape, device: torch.device) -> tuple[mmap.mmap | None, Tensor]:
-    """Zeroed float32 memory for the whole cache, whose pages exist once they are touched."""
+def _reserve(shape: CacheShape, device: torch.device) -> tuple[Reserved | None, Tensor]:
+    """Zeroed float32 memory for the whole cache."""
     numbers = shape.bytes_per_token // 4 * shape.slots * shape.positions
     if device.type != "cpu":
         return None, torch.zeros(numbers, device=device)
-    flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | getattr(mmap, "MAP_NORESERVE", 0)
-    memory = mmap.mmap(-1, 4 * numbers, flags=flags)
-    return memory, torch.frombuffer(memory, dtype=torch.float32)
-
-
-def _dropped(memory: mmap.mmap, piece: Tensor) -> bool:
-    """Gives a run of whole pages back to the system: they read as zeros. Only Linux promises it."""
-    begin, size = int(piece.storage_offset()) * 4, piece.numel() * 4
-    if sys.platform != "linux" or begin % mmap.PAGESIZE or size % mmap.PAGESIZE:
-        return False
-    memory.madvise(mmap.MADV_DONTNEED, begin, size)
-    return True
+    reserved = Reserved(numbers, torch.float32)
+    return reserved, reserved.numbers
 
 
 def _starts(shape: CacheShape, device: torch.device) -> Tensor:

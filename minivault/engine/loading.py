@@ -9,6 +9,7 @@ from minivault.engine.runners.base import Runner, Unsupported
 
 Dtype = Literal["auto", "float32", "bfloat16", "int8"]
 Device = Literal["auto", "cpu", "cuda"]
+Kernels = Literal["auto", "native", "torch"]
 
 
 def load_runner(
@@ -17,6 +18,7 @@ def load_runner(
     dtype: Dtype = "auto",
     device: Device = "auto",
     threads: int | None = None,
+    kernels: Kernels = "auto",
     max_running: int = 32,
     prefix_memory: int = 0,
 ) -> Runner:
@@ -34,6 +36,7 @@ def load_runner(
             dtype=dtype,
             device=device,
             threads=threads,
+            kernels=kernels,
             max_running=max_running,
             prefix_memory=prefix_memory,
         )

@@ -67,10 +67,16 @@ def closeness(found: Tensor, expected: Tensor) -> float:
     return float((found - expected).abs().max() / expected.abs().max())
 
 
+every_kernel = pytest.mark.parametrize("kernels", ["native", "torch"])
+
+
+@every_kernel
 @pytest.mark.parametrize("changes", SHAPES, ids=lambda changes: ",".join(changes) or "small")
-def test_logits_are_those_of_transformers(tmp_path: Path, changes: dict[str, Any]) -> None:
+def test_logits_are_those_of_transformers(
+    tmp_path: Path, changes: dict[str, Any], kernels: str
+) -> None:
     folder = save_gpt2(tmp_path, **changes)
-    runner = load(folder, dtype="float32")
+    runner = load(folder, dtype="float32", kernels=kernels)
     model = transformers_model(folder)
     for length in (1, 2, 64, 65, 130, 200):
         prompt = random_prompt(length, length)
@@ -79,20 +85,22 @@ def test_logits_are_those_of_transformers(tmp_path: Path, changes: dict[str, Any
         assert closeness(logits_after(runner, prompt), expected) < 1e-4
 
 
+@every_kernel
 @pytest.mark.parametrize("seed", [1, 2])
-def test_greedy_tokens_are_those_of_transformers(tmp_path: Path, seed: int) -> None:
+def test_greedy_tokens_are_those_of_transformers(tmp_path: Path, seed: int, kernels: str) -> None:
     folder = save_gpt2(tmp_path, seed=seed)
     prompt = random_prompt(seed, 20)
     row = torch.tensor([prompt])
     said = transformers_model(folder).generate(
         row, attention_mask=torch.ones_like(row), max_new_tokens=200, do_sample=False
     )
-    runner = load(folder, dtype="float32")
+    runner = load(folder, dtype="float32", kernels=kernels)
     assert greedy(runner, prompt, 200) == said[0, 20:].tolist()
 
 
 @pytest.mark.slow
-def test_greedy_text_of_the_storyteller_is_that_of_transformers() -> None:
+@every_kernel
+def test_greedy_text_of_the_storyteller_is_that_of_transformers(kernels: str) -> None:
     text = (STORYTELLER / "valid.txt").read_text(encoding="utf-8")[:1000]
     prompt = Tokenizer.from_file(str(STORYTELLER / "tokenizer.json")).encode(text).ids[:60]
     row = torch.tensor([prompt])
@@ -101,7 +109,8 @@ def test_greedy_text_of_the_storyteller_is_that_of_transformers() -> None:
     )
     expected = said[0, 60:].tolist()
     assert len(expected) == 200
-    assert greedy(load(STORYTELLER, dtype="float32"), prompt, 200) == expected
+    runner = load(STORYTELLER, dtype="float32", kernels=kernels)
+    assert greedy(runner, prompt, 200) == expected
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
@@ -172,19 +181,20 @@ def test_a_cut_file_is_unusable(tmp_path: Path) -> None:
         load(folder)
 
 
+@every_kernel
 @pytest.mark.parametrize("dtype,bound", [("bfloat16", 0.06), ("int8", 0.08)])
-def test_narrow_weights_come_close(tmp_path: Path, dtype: str, bound: float) -> None:
+def test_narrow_weights_come_close(tmp_path: Path, dtype: str, bound: float, kernels: str) -> None:
     folder = save_gpt2(tmp_path)
     prompt = random_prompt(7, 100)
     expected = logits_after(load(folder, dtype="float32"), prompt)
-    found = logits_after(load(folder, dtype=dtype), prompt)
+    found = logits_after(load(folder, dtype=dtype, kernels=kernels), prompt)
     assert 0 < closeness(found, expected) < bound
 
 
 def test_the_plain_operators_say_the_same(tmp_path: Path) -> None:
     folder = save_gpt2(tmp_path)
     prompt = random_prompt(8, 100)
-    packed = logits_after(load(folder, dtype="float32"), prompt)
+    packed = logits_after(load(folder, dtype="float32", kernels="torch"), prompt)
     plain = logits_after(load(folder, dtype="float32", kind="plain"), prompt)
     assert closeness(plain, packed) < 1e-5
 
@@ -205,7 +215,11 @@ def test_the_number_of_threads_holds_in_every_thread_that_calls(tmp_path: Path) 
     assert seen == [1]
 
 
-def test_bfloat16_keeps_apart_logits_that_share_a_large_offset(tmp_path: Path) -> None:
+@every_kernel
+@pytest.mark.parametrize("dtype", ["bfloat16", "int8"])
+def test_narrow_weights_keep_apart_logits_that_share_a_large_offset(
+    tmp_path: Path, dtype: str, kernels: str
+) -> None:
     """As GPT-2's do; around -100 a bfloat16 knows only halves."""
     weights = random_weights(SMALL)
     weights["ln_f.bias"] = torch.ones(48)
@@ -214,6 +228,6 @@ def test_bfloat16_keeps_apart_logits_that_share_a_large_offset(tmp_path: Path) -
     prompt = random_prompt(9, 30)
     exact = logits_after(load(tmp_path, dtype="float32"), prompt)
     assert float(exact.mean()) < -80
-    narrow = logits_after(load(tmp_path, dtype="bfloat16"), prompt)
+    narrow = logits_after(load(tmp_path, dtype=dtype, kernels=kernels), prompt)
     assert float((narrow.log_softmax(-1) - exact.log_softmax(-1)).std()) < 0.1
     assert len(set(narrow.tolist())) > 180

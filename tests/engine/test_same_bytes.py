@@ -17,6 +17,7 @@ from minivault.engine import kv_cache, prefix_cache, sampler
 from minivault.engine.engine import Engine
 from minivault.engine.runners import rows
 from minivault.engine.runners.gpt2 import Gpt2Runner
+from minivault.engine.runners.gpt2_torch import TorchGpt2
 from minivault.engine.runners.linear import Linear
 from minivault.engine.sequence import Output, SamplingParams, Sequence, State
 from tests.engine.gpt2_models import STORYTELLER, load, make_sequence, random_prompt, save_gpt2
@@ -33,8 +34,8 @@ def small_model() -> Path:
 
 
 @cache
-def runner_for(dtype: str) -> Gpt2Runner:
-    return load(small_model(), dtype=dtype, prefix_memory=2**20)
+def runner_for(dtype: str, kernels: str) -> Gpt2Runner:
+    return load(small_model(), dtype=dtype, kernels=kernels, prefix_memory=2**20)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,9 +81,9 @@ def run(runner: Gpt2Runner, arrivals: list[list[Ask]], max_running: int = 32) ->
 
 
 @cache
-def alone(dtype: str, ask: Ask) -> Said:
+def alone(dtype: str, ask: Ask, kernels: str = "auto") -> Said:
     """What it says alone, in a runner that never held anything else."""
-    fresh = load(small_model(), dtype=dtype)
+    fresh = load(small_model(), dtype=dtype, kernels=kernels)
     return run(fresh, [[ask]])[ask]
 
 
@@ -93,42 +94,47 @@ asks = st.builds(
     tokens=st.integers(1, 12),
     greedy=st.booleans(),
 )
+every_kernel = pytest.mark.parametrize("kernels", ["native", "torch"])
+every_width = pytest.mark.parametrize("dtype", ["float32", "bfloat16", "int8"])
 companies = st.lists(st.lists(asks, max_size=12), min_size=1, max_size=5)
 
 
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "int8"])
+@every_kernel
+@every_width
 @settings(max_examples=12, deadline=None, derandomize=True)
 @given(arrivals=companies, places=st.sampled_from([1, 3, 32]))
 def test_a_text_does_not_depend_on_its_company(
-    dtype: str, arrivals: list[list[Ask]], places: int
+    dtype: str, kernels: str, arrivals: list[list[Ask]], places: int
 ) -> None:
-    found = run(runner_for(dtype), arrivals, places)
+    found = run(runner_for(dtype, kernels), arrivals, places)
     for ask, said in found.items():
-        assert said == alone(dtype, ask)
+        assert said == alone(dtype, ask, kernels)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "int8"])
-def test_the_storyteller_says_the_same_among_thirty_two(dtype: str) -> None:
-    runner = load(STORYTELLER, dtype=dtype, prefix_memory=2**26)
+@every_kernel
+@every_width
+def test_the_storyteller_says_the_same_among_thirty_two(dtype: str, kernels: str) -> None:
+    runner = load(STORYTELLER, dtype=dtype, kernels=kernels, threads=2, prefix_memory=2**26)
     company = [Ask(seed, 1 + 11 * seed, 10 + seed) for seed in range(32)]
     together = run(runner, [[each] for each in company])
     turned = run(runner, [company[::-1]])
-    fresh = load(STORYTELLER, dtype=dtype)
+    fresh = load(STORYTELLER, dtype=dtype, kernels=kernels)
     for ask in company[::5]:
         expected = run(fresh, [[ask]])[ask]
         assert together[ask] == expected
         assert turned[ask] == expected
 
 
-def test_a_warm_prefix_cache_changes_nothing_and_is_used() -> None:
-    runner = load(small_model(), dtype="float32", prefix_memory=2**24)
+@every_kernel
+def test_a_warm_prefix_cache_changes_nothing_and_is_used(kernels: str) -> None:
+    runner = load(small_model(), dtype="float32", kernels=kernels, prefix_memory=2**24)
     ask = Ask(seed=1, length=200, tokens=12)
     cold = run(runner, [[ask]])[ask]
     assert runner.statistics()["prefix_hits"] == 0
     warm = run(runner, [[ask]])[ask]
     assert runner.statistics()["prefix_hits"] == 3
-    assert warm == cold == alone("float32", ask)
+    assert warm == cold == alone("float32", ask, kernels)
 
 
 def test_two_runners_with_one_and_two_slots_agree() -> None:
@@ -155,7 +161,7 @@ def test_without_padding_to_two_rows_the_promise_breaks(tmp_path: Path) -> None:
     folder = wide_model(tmp_path)
     unpadded = rows.Rows("batched", 1, 512)
     company = [Ask(seed, 30, 12) for seed in range(6)]
-    runner = load(folder, dtype="float32")
+    runner = load(folder, dtype="float32", kernels="torch")
     if one_row_is_computed_as_two(runner):
         pytest.skip("this processor computes one row as it computes two")
     broken = load(folder, dtype="float32", rows=unpadded)
@@ -165,7 +171,8 @@ def test_without_padding_to_two_rows_the_promise_breaks(tmp_path: Path) -> None:
 
 @torch.inference_mode()
 def one_row_is_computed_as_two(runner: Gpt2Runner) -> bool:
-    narrow = runner._model.products[3][0]
+    assert isinstance(runner._model, TorchGpt2)
+    narrow = runner._model._layers.products[3][0]
     x = torch.randn(2, 3072, generator=torch.Generator().manual_seed(0))
     return torch.equal(narrow(x)[:1], narrow(x[:1]))
 
@@ -176,7 +183,7 @@ def differ(runner: Gpt2Runner, ask: Ask, company: list[Ask]) -> bool:
 
 
 def test_decoded_tokens_have_other_bits_so_that_only_prefilled_chunks_are_kept() -> None:
-    runner = load(small_model(), dtype="float32", prefix_memory=2**24)
+    runner = load(small_model(), dtype="float32", kernels="torch", prefix_memory=2**24)
     prompt = random_prompt(1, 129)
     prefilled = keys_and_values(runner, prompt, decoded=0)
     assert torch.equal(prefilled, keys_and_values(runner, prompt, decoded=0))
@@ -185,7 +192,7 @@ def test_decoded_tokens_have_other_bits_so_that_only_prefilled_chunks_are_kept()
 
 def test_without_that_rule_a_conversation_breaks_the_promise() -> None:
     """Had the cache also kept what was decoded, a later prompt would get other bits."""
-    runner = load(small_model(), dtype="float32", prefix_memory=2**24)
+    runner = load(small_model(), dtype="float32", kernels="torch", prefix_memory=2**24)
     first = make_sequence(random_prompt(1, 65), SamplingParams(max_tokens=70, temperature=0))
     engine = Engine(runner)
     engine.add(first)
@@ -193,9 +200,10 @@ def test_without_that_rule_a_conversation_breaks_the_promise() -> None:
         engine.step()
         if first.state is State.RUNNING and len(first.generated) == 64:
             tokens = [*first.prompt, *first.generated][:128]
-            runner._prefixes.keep(tokens, runner._cache.part(first.cache.index, 64, 128))
+            runner._prefixes.keep(tokens, runner._model.cache.part(first.cache.index, 64, 128))
     again = [*first.prompt, *first.generated]
-    expected = keys_and_values(load(small_model(), dtype="float32"), again, decoded=0)
+    fresh = load(small_model(), dtype="float32", kernels="torch")
+    expected = keys_and_values(fresh, again, decoded=0)
     assert not torch.equal(keys_and_values(runner, again, decoded=0), expected)
 
 
@@ -207,7 +215,7 @@ def keys_and_values(runner: Gpt2Runner, prompt: list[int], decoded: int) -> torc
     for token in prompt[len(prompt) - decoded :]:
         runner.decode([sequence])
         sequence.generated.append(token)
-    kept = runner._cache.part(sequence.cache.index, 0, 128).clone()
+    kept = runner._model.cache.part(sequence.cache.index, 0, 128).clone()
     runner.release(sequence)
     return kept
 
@@ -242,6 +250,7 @@ def test_an_engine_that_cannot_keep_the_promise_says_so(
     assert load(folder).reproducible
     monkeypatch.setattr(sampler, "keeps_bits", lambda: False)
     assert not load(folder).reproducible
+    assert not load(folder, kernels="native").reproducible
 
 
 def drifting() -> Linear:

@@ -1,0 +1,49 @@
+"""Large blocks of memory whose pages exist once they are touched, and can be given back."""
+
+from __future__ import annotations
+
+import mmap
+import sys
+from bisect import insort
+
+import torch
+from torch import Tensor
+
+
+class Slots:
+    """Numbers of equal places, the lowest free one first, so that used ones lie side by side."""
+
+    def __init__(self, count: int) -> None:
+        self._free = list(range(count))
+
+    def take(self) -> int:
+        """IndexError if none is free."""
+        return self._free.pop(0)
+
+    def give_back(self, slot: int) -> None:
+        insort(self._free, slot)
+
+
+class Reserved:
+    """Zeroed numbers on the CPU; `wipe` gives the pages of a part back to the system."""
+
+    def __init__(self, numbers: int, dtype: torch.dtype) -> None:
+        flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | getattr(mmap, "MAP_NORESERVE", 0)
+        self._memory = mmap.mmap(-1, dtype.itemsize * numbers, flags=flags)
+        self.numbers = torch.frombuffer(self._memory, dtype=dtype)
+
+    def wipe(self, part: Tensor) -> None:
+        """Zeroes a view of `numbers` that is one run. Only Linux promises zeros of new pages."""
+        begin, size = int(part.storage_offset()) * part.itemsize, part.nbytes
+        if sys.platform != "linux" or begin % mmap.PAGESIZE or size % mmap.PAGESIZE:
+            part.zero_()
+        else:
+            self._memory.madvise(mmap.MADV_DONTNEED, begin, size)
+
+
+def in_large_pages(source: Tensor) -> Tensor:
+    """A copy in pages of megabytes where the system has them: long runs are read faster."""
+    memory = mmap.mmap(-1, source.nbytes, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    if hasattr(mmap, "MADV_HUGEPAGE"):
+        memory.madvise(mmap.MADV_HUGEPAGE)
+    return torch.frombuffer(memory, dtype=source.dtype).view(source.shape).copy_(source)

@@ -1,0 +1,139 @@
+#include "attention.h"
+
+#include "vectors.h"
+
+ALWAYS size_t block_size(const struct cache *c)
+{
+    return 2 * (size_t)BLOCK * c->width;
+}
+
+/* The number in the cache's memory at which a head's first block begins. */
+ALWAYS size_t head_begin(const struct cache *c, int slot, int layer, int head)
+{
+    size_t heads_before = ((size_t)slot * c->layers + layer) * c->heads + head;
+    return heads_before * c->blocks * block_size(c);
+}
+
+ALWAYS void put(const struct cache *c, size_t at, float x)
+{
+    if (c->narrow)
+        ((uint16_t *)c->memory)[at] = narrowed(splat(x))[0];
+    else
+        ((float *)c->memory)[at] = x;
+}
+
+ALWAYS vfloat get(const struct cache *c, size_t at, int narrow)
+{
+    if (narrow)
+        return widened(load_half((const uint16_t *)c->memory + at));
+    return load((const float *)c->memory + at);
+}
+
+static void keep(const void *context, int row, int thread)
+{
+    (void)thread;
+    const struct attention *a = context;
+    const struct cache *c = a->cache;
+    int all = c->heads * a->head_width;
+    int position = a->places[row].position;
+    const float *keys = a->projected + (size_t)row * 3 * all + all;
+    for (int head = 0; head < c->heads; head++) {
+        size_t block = head_begin(c, a->places[row].slot, a->layer, head)
+                       + position / BLOCK * block_size(c);
+        size_t key = block + position % BLOCK;
+        size_t value = block + (size_t)BLOCK * c->width + (size_t)position % BLOCK * c->width;
+        for (int i = 0; i < a->head_width; i++) {
+            put(c, key + (size_t)i * BLOCK, keys[head * a->head_width + i]);
+            put(c, value + i, keys[all + head * a->head_width + i]);
+        }
+    }
+}
+
+/* The scores of all positions up to `last`, the rest of the last block at e^score = 0; returns the
+ * largest. */
+ALWAYS float score(const struct attention *a, size_t keys, const float *query, int last,
+                   float *scores, int narrow)
+{
+    const struct cache *c = a->cache;
+    vfloat top = splat(-__FLT_MAX__);
+    vint lane;
+    for (int i = 0; i < LANES; i++)
+        lane[i] = i;
+    for (int first = 0; first <= last; first += BLOCK, keys += block_size(c)) {
+        vfloat sum = {0};
+        for (int i = 0; i < a->head_width; i++)
+            sum = fma16(get(c, keys + (size_t)i * BLOCK, narrow), splat(query[i]), sum);
+        sum = choose(lane + first <= last, sum * a->scale, splat(-__FLT_MAX__));
+        store(scores + first, sum);
+        top = larger(top, sum);
+    }
+    return largest_of(top);
+}
+
+/* e^(score - top) in place; returns their sum. */
+static float weigh(float *scores, int last, float top)
+{
+    vfloat sum = {0};
+    for (int first = 0; first <= last; first += BLOCK) {
+        vfloat weights = exponential(load(scores + first) - top);
+        store(scores + first, weights);
+        sum += weights;
+    }
+    return sum_of(sum);
+}
+
+/* Σ weight × value, LANES × `vectors` numbers of it from `begin`, over `whole`. */
+ALWAYS void mix(const struct attention *a, size_t values, const float *weights, int last,
+                float whole, int begin, int vectors, float *out, int narrow)
+{
+    const struct cache *c = a->cache;
+    vfloat sums[4] = {0};
+    for (int position = 0; position <= last; position++) {
+        size_t at = values + position / BLOCK * block_size(c)
+                    + (size_t)(position % BLOCK) * c->width + begin;
+        vfloat weight = splat(weights[position]);
+#pragma GCC unroll 4
+        for (int i = 0; i < vectors; i++)
+            sums[i] = fma16(get(c, at + i * LANES, narrow), weight, sums[i]);
+    }
+    for (int i = 0; i < vectors; i++) {
+        vfloat y = sums[i] / whole;
+        int left = a->head_width - begin - i * LANES;
+        memcpy(out + begin + i * LANES, &y, (left < LANES ? left : LANES) * sizeof(float));
+    }
+}
+
+ALWAYS void attend_as(const struct attention *a, int row, int head, float *scores, int narrow)
+{
+    const struct cache *c = a->cache;
+    int all = c->heads * a->head_width;
+    int last = a->places[row].position;
+    size_t begin = head_begin(c, a->places[row].slot, a->layer, head);
+    const float *query = a->projected + (size_t)row * 3 * all + head * a->head_width;
+    float *out = a->mixed + (size_t)row * all + head * a->head_width;
+    float top = score(a, begin, query, last, scores, narrow);
+    float whole = weigh(scores, last, top);
+    size_t values = begin + (size_t)BLOCK * c->width;
+    int i = 0;
+    for (; i + 4 * LANES <= c->width; i += 4 * LANES)
+        mix(a, values, scores, last, whole, i, 4, out, narrow);
+    for (; i < c->width; i += LANES)
+        mix(a, values, scores, last, whole, i, 1, out, narrow);
+}
+
+static void attend(const void *context, int part, int thread)
+{
+    const struct attention *a = context;
+    const struct cache *c = a->cache;
+    float *scores = a->scores + (size_t)thread * c->blocks * BLOCK;
+    if (c->narrow)
+        attend_as(a, part / c->heads, part % c->heads, scores, 1);
+    else
+        attend_as(a, part / c->heads, part % c->heads, scores, 0);
+}
+
+void attention_run(struct team *team, const struct attention *attention, int rows)
+{
+    team_run(team, keep, attention, rows);
+    team_run(team, attend, attention, rows * attention->cache->heads);
+}

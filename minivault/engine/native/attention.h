@@ -1,0 +1,46 @@
+/* Keys and values of all sequences, and attention over them. */
+
+#ifndef ATTENTION_H
+#define ATTENTION_H
+
+#include <stdint.h>
+
+#include "team.h"
+
+enum {
+    BLOCK = 16, /* positions whose keys and values lie together */
+};
+
+/* Memory: [slot][layer][head][block of positions][keys (width, 16), then values (16, width)], as
+ * floats or as bfloat16. Keys lie across, so that sixteen scores are made at once. */
+struct cache {
+    void *memory;
+    int32_t narrow; /* bfloat16 */
+    int32_t layers;
+    int32_t heads;
+    int32_t blocks;
+    int32_t width; /* of a head, filled up to a multiple of 16 */
+};
+
+/* Where a row's sequence lies, and which of its positions the row is. */
+struct place {
+    int32_t slot;
+    int32_t position;
+};
+
+struct attention {
+    const struct cache *cache;
+    const struct place *places;
+    const float *projected; /* (rows, 3 × heads × head_width): queries, keys, values */
+    float *mixed;           /* (rows, heads × head_width) */
+    float *scores;          /* (threads, blocks × 16) */
+    int32_t head_width;
+    int32_t layer;
+    float scale;
+};
+
+/* Keeps the rows' keys and values, then lets each row attend to its sequence's positions up to its
+ * own. A row's bits depend on its query and those positions alone. */
+void attention_run(struct team *team, const struct attention *attention, int rows);
+
+#endif

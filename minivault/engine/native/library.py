@@ -1,0 +1,134 @@
+"""The C functions and structures as Python calls them; the headers say what they mean.
+
+A structure holds addresses alone: whoever fills one keeps the memory behind them.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from ctypes import POINTER, Structure, c_float, c_int32, c_void_p
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+KINDS = {"float32": 0, "bfloat16": 1, "int8": 2}
+ACTIVATIONS = {None: 0, "gelu": 1, "gelu_tanh": 2, "relu": 3}
+
+PANEL = 32
+"""Outputs whose weights lie together."""
+
+GROUP = 4
+"""Inputs are filled up to a multiple of this."""
+
+BLOCK = 16
+"""Positions whose keys and values lie together; a head's width is filled up to a multiple."""
+
+
+class Norm(Structure):
+    """struct norm"""
+
+    _fields_ = (("weight", c_void_p), ("bias", c_void_p))
+
+
+class Linear(Structure):
+    """struct linear"""
+
+    _fields_ = (
+        ("weight", c_void_p),
+        ("bias", c_void_p),
+        ("scale", c_void_p),
+        ("offset", c_void_p),
+        ("kind", c_int32),
+        ("activation", c_int32),
+        ("inputs", c_int32),
+        ("outputs", c_int32),
+    )
+
+
+class Operand(Structure):
+    """struct operand"""
+
+    _fields_ = (
+        ("rows", c_void_p),
+        ("scale", c_void_p),
+        ("shift", c_void_p),
+        ("stride", c_int32),
+    )
+
+
+class Cache(Structure):
+    """struct cache"""
+
+    _fields_ = (
+        ("memory", c_void_p),
+        ("narrow", c_int32),
+        ("layers", c_int32),
+        ("heads", c_int32),
+        ("blocks", c_int32),
+        ("width", c_int32),
+    )
+
+
+class Layer(Structure):
+    """struct layer"""
+
+    _fields_ = (
+        ("before_attention", Norm),
+        ("before_network", Norm),
+        ("project", Linear),
+        ("merge", Linear),
+        ("widen", Linear),
+        ("narrow", Linear),
+        ("scale", c_float),
+    )
+
+
+class Gpt2(Structure):
+    """struct gpt2"""
+
+    _fields_ = (
+        ("layers", POINTER(Layer)),
+        ("tokens", c_void_p),
+        ("positions", c_void_p),
+        ("last", Norm),
+        ("head", Linear),
+        ("mean", c_void_p),
+        ("cache", Cache),
+        ("narrow", c_int32),
+        ("count", c_int32),
+        ("width", c_int32),
+        ("inner", c_int32),
+        ("epsilon", c_float),
+        ("rows", c_int32),
+        ("of_width", Operand),
+        ("of_inner", Operand),
+        ("shift", c_void_p),
+        ("projected", c_void_p),
+        ("mixed", c_void_p),
+        ("widened", c_void_p),
+        ("scores", c_void_p),
+    )
+
+
+@cache
+def library(path: Path) -> Any:
+    """The functions of one build. A call gives the interpreter's lock away while it lasts."""
+    found = ctypes.CDLL(str(path))
+    found.team_new.restype = c_void_p
+    found.team_new.argtypes = (ctypes.c_int,)
+    found.team_free.argtypes = (c_void_p,)
+    found.linear_run.argtypes = (
+        c_void_p,
+        POINTER(Linear),
+        POINTER(Operand),
+        ctypes.c_int,
+        c_void_p,
+        ctypes.c_int,
+        ctypes.c_int,
+    )
+    rows = (c_void_p, POINTER(Gpt2), ctypes.c_int)
+    found.gpt2_run.argtypes = (*rows, c_void_p, c_void_p, c_void_p)
+    found.gpt2_logits.argtypes = (*rows, c_void_p, c_void_p)
+    for name in ("team_free", "linear_run", "gpt2_run", "gpt2_logits"):
+        getattr(found, name).restype = None
+    return found

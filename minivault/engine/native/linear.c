@@ -1,0 +1,285 @@
+#include "linear.h"
+
+#include "vectors.h"
+
+enum {
+    TILE = 8,              /* rows that share one reading of a panel */
+    PART_BYTES = 96 << 10, /* a thread takes about so many bytes of weights at once */
+    FEWEST_PARTS = 16,
+};
+
+/* --- rows of x --------------------------------------------------------------------------- */
+
+static void to_bfloat16(uint16_t *to, const float *from, int count)
+{
+    int i = 0;
+    for (; i + LANES <= count; i += LANES)
+        store_half(to + i, narrowed(load(from + i)));
+    for (; i < count; i++)
+        to[i] = narrowed(splat(from[i]))[0];
+}
+
+/* To whole numbers from -127 to 127, kept 128 higher; their scale is that of the largest. */
+static float to_bytes(uint8_t *to, const float *from, int count)
+{
+    vfloat top = {0};
+    int i = 0;
+    for (; i + LANES <= count; i += LANES)
+        top = larger(top, absolute(load(from + i)));
+    float largest = largest_of(top);
+    for (; i < count; i++) {
+        float size = from[i] < 0 ? -from[i] : from[i];
+        largest = size > largest ? size : largest;
+    }
+    float levels = largest > 0 ? 127 / largest : 0;
+    for (i = 0; i + LANES <= count; i += LANES) {
+        vint whole = __builtin_convertvector(rounded(load(from + i) * levels), vint) + 128;
+        typedef uint8_t vbyte __attribute__((vector_size(16)));
+        vbyte bytes = __builtin_convertvector(whole, vbyte);
+        memcpy(to + i, &bytes, sizeof bytes);
+    }
+    for (; i < count; i++)
+        to[i] = (uint8_t)(rounded(splat(from[i] * levels))[0] + 128);
+    return largest / 127;
+}
+
+void operand_set(const struct operand *x, int kind, int row, const float *from, int count)
+{
+    size_t begin = (size_t)row * x->stride;
+    if (kind == FLOAT32)
+        memcpy((float *)x->rows + begin, from, count * sizeof *from);
+    else if (kind == BFLOAT16)
+        to_bfloat16((uint16_t *)x->rows + begin, from, count);
+    else
+        x->scale[row] = to_bytes((uint8_t *)x->rows + begin, from, count);
+}
+
+/* --- one tile: some rows by one panel ---------------------------------------------------- */
+
+typedef struct {
+    vfloat low, high;
+} pair; /* one row's sums for the 32 outputs of a panel */
+
+ALWAYS void sum_float32(const struct linear *l, int panel, const struct operand *x, int row,
+                        int rows, pair *sums)
+{
+    const float *w = (const float *)l->weight + (size_t)panel * l->inputs * PANEL;
+    const float *in = (const float *)x->rows + (size_t)row * x->stride;
+    for (int k = 0; k < l->inputs; k++, w += PANEL) {
+        vfloat low = load(w), high = load(w + LANES);
+#pragma GCC unroll 8
+        for (int r = 0; r < rows; r++) {
+            vfloat each = splat(in[(size_t)r * x->stride + k]);
+            sums[r].low = fma16(low, each, sums[r].low);
+            sums[r].high = fma16(high, each, sums[r].high);
+        }
+    }
+}
+
+/* Adds the products of two neighbouring inputs. */
+ALWAYS vfloat dot_bfloat16(vfloat sum, vint w, vint x)
+{
+#ifdef __AVX512BF16__
+    return (vfloat)_mm512_dpbf16_ps((__m512)sum, (__m512bh)w, (__m512bh)x);
+#else
+    sum = fma16((vfloat)(w << 16), (vfloat)(x << 16), sum);
+    return fma16((vfloat)(w & (int32_t)0xffff0000), (vfloat)(x & (int32_t)0xffff0000), sum);
+#endif
+}
+
+ALWAYS vint load_ints(const void *from)
+{
+    vint v;
+    memcpy(&v, from, sizeof v);
+    return v;
+}
+
+ALWAYS vint splat_at(const void *from)
+{
+    int32_t x;
+    memcpy(&x, from, sizeof x);
+    return splat_int(x);
+}
+
+ALWAYS void sum_bfloat16(const struct linear *l, int panel, const struct operand *x, int row,
+                         int rows, pair *sums)
+{
+    const uint16_t *w = (const uint16_t *)l->weight + (size_t)panel * l->inputs * PANEL;
+    const uint16_t *in = (const uint16_t *)x->rows + (size_t)row * x->stride;
+    for (int k = 0; k < l->inputs; k += 2, w += 2 * PANEL) {
+        vint low = load_ints(w), high = load_ints(w + 2 * LANES);
+#pragma GCC unroll 8
+        for (int r = 0; r < rows; r++) {
+            vint each = splat_at(in + (size_t)r * x->stride + k);
+            sums[r].low = dot_bfloat16(sums[r].low, low, each);
+            sums[r].high = dot_bfloat16(sums[r].high, high, each);
+        }
+    }
+}
+
+/* Adds the products of four neighbouring inputs: whole numbers, so any order is exact. */
+ALWAYS vint dot_int8(vint sum, vint w, vint x)
+{
+#ifdef __AVX512VNNI__
+    return (vint)_mm512_dpbusd_epi32((__m512i)sum, (__m512i)x, (__m512i)w);
+#else
+    for (int shift = 0; shift < 32; shift += 8)
+        sum += (w << (24 - shift) >> 24) * (x >> shift & 0xff);
+    return sum;
+#endif
+}
+
+ALWAYS void sum_int8(const struct linear *l, int panel, const struct operand *x, int row, int rows,
+                     pair *sums)
+{
+    const int8_t *w = (const int8_t *)l->weight + (size_t)panel * l->inputs * PANEL;
+    const uint8_t *in = (const uint8_t *)x->rows + (size_t)row * x->stride;
+    vint low_sums[TILE], high_sums[TILE];
+#pragma GCC unroll 8
+    for (int r = 0; r < rows; r++) {
+        low_sums[r] = load_ints(l->offset + panel * PANEL);
+        high_sums[r] = load_ints(l->offset + panel * PANEL + LANES);
+    }
+    for (int k = 0; k < l->inputs; k += 4, w += 4 * PANEL) {
+        vint low = load_ints(w), high = load_ints(w + 4 * LANES);
+#pragma GCC unroll 8
+        for (int r = 0; r < rows; r++) {
+            vint each = splat_at(in + (size_t)r * x->stride + k);
+            low_sums[r] = dot_int8(low_sums[r], low, each);
+            high_sums[r] = dot_int8(high_sums[r], high, each);
+        }
+    }
+    vfloat low = load(l->scale + panel * PANEL), high = load(l->scale + panel * PANEL + LANES);
+#pragma GCC unroll 8
+    for (int r = 0; r < rows; r++) {
+        vfloat scale = splat(x->scale[row + r]);
+        sums[r].low = __builtin_convertvector(low_sums[r], vfloat) * (low * scale);
+        sums[r].high = __builtin_convertvector(high_sums[r], vfloat) * (high * scale);
+    }
+}
+
+/* --- what follows a product -------------------------------------------------------------- */
+
+/* x·Φ(x) by the formula of GPT-2: tanh written with one exponential. */
+static vfloat gelu_tanh(vfloat x)
+{
+    vfloat u = x * fma16(x * x, splat(0.044715f), splat(1.0f)) * 0.7978845608028654f;
+    return x / (1.0f + exponential(choose(u < -40.0f, splat(80.0f), u * -2.0f)));
+}
+
+/* x·Φ(x) with the error function of Abramowitz and Stegun, 7.1.26: wrong by at most 1.5e-7. */
+static vfloat gelu(vfloat x)
+{
+    vfloat z = absolute(x) * 0.70710678118654752f;
+    vfloat t = 1.0f / fma16(z, splat(0.3275911f), splat(1.0f));
+    vfloat p = fma16(t, splat(1.061405429f), splat(-1.453152027f));
+    p = fma16(p, t, splat(1.421413741f));
+    p = fma16(p, t, splat(-0.284496736f));
+    p = fma16(p, t, splat(0.254829592f));
+    vfloat tail = p * t * exponential(-z * z) * 0.5f; /* Φ(-|x|) */
+    return x * choose(x < 0.0f, tail, 1.0f - tail);
+}
+
+static vfloat activated(vfloat y, int activation)
+{
+    switch (activation) {
+    case GELU_TANH:
+        return gelu_tanh(y);
+    case GELU:
+        return gelu(y);
+    case RELU:
+        return larger(y, (vfloat){0});
+    default:
+        return y;
+    }
+}
+
+/* Sixteen outputs of one row, or as many as there are. */
+static void finish(const struct linear *l, vfloat sum, float shift, int output, float *y, int add)
+{
+    int count = l->outputs - output;
+    if (count <= 0)
+        return;
+    sum += shift;
+    if (l->bias)
+        sum += load(l->bias + output);
+    if (l->activation != NONE)
+        sum = activated(sum, l->activation);
+    if (count >= LANES) {
+        store(y + output, add ? load(y + output) + sum : sum);
+    } else {
+        for (int i = 0; i < count; i++)
+            y[output + i] = add ? y[output + i] + sum[i] : sum[i];
+    }
+}
+
+/* --- the whole product ------------------------------------------------------------------- */
+
+struct job {
+    const struct linear *linear;
+    const struct operand *x;
+    float *y;
+    int rows, stride, add, panels, panels_each;
+};
+
+ALWAYS void tile(const struct job *job, int panel, int row, int rows)
+{
+    const struct linear *l = job->linear;
+    pair sums[TILE] = {0};
+    if (l->kind == FLOAT32)
+        sum_float32(l, panel, job->x, row, rows, sums);
+    else if (l->kind == BFLOAT16)
+        sum_bfloat16(l, panel, job->x, row, rows, sums);
+    else
+        sum_int8(l, panel, job->x, row, rows, sums);
+#pragma GCC unroll 8
+    for (int r = 0; r < rows; r++) {
+        float *y = job->y + (size_t)(row + r) * job->stride;
+        float shift = job->x->shift ? job->x->shift[row + r] : 0;
+        finish(l, sums[r].low, shift, panel * PANEL, y, job->add);
+        finish(l, sums[r].high, shift, panel * PANEL + LANES, y, job->add);
+    }
+}
+
+/* The number of rows is spelled out so that their sums stay in registers. */
+static void some_rows(const struct job *job, int panel, int row, int rows)
+{
+    switch (rows) {
+    case 1: tile(job, panel, row, 1); break;
+    case 2: tile(job, panel, row, 2); break;
+    case 3: tile(job, panel, row, 3); break;
+    case 4: tile(job, panel, row, 4); break;
+    case 5: tile(job, panel, row, 5); break;
+    case 6: tile(job, panel, row, 6); break;
+    case 7: tile(job, panel, row, 7); break;
+    default: tile(job, panel, row, 8);
+    }
+}
+
+static void some_panels(const void *context, int part, int thread)
+{
+    (void)thread;
+    const struct job *job = context;
+    int end = (part + 1) * job->panels_each;
+    end = end < job->panels ? end : job->panels;
+    for (int panel = part * job->panels_each; panel < end; panel++)
+        for (int row = 0; row < job->rows; row += TILE)
+            some_rows(job, panel, row, job->rows - row < TILE ? job->rows - row : TILE);
+}
+
+static int panels_each(const struct linear *l, int panels)
+{
+    static const int bytes[] = {[FLOAT32] = 4, [BFLOAT16] = 2, [INT8] = 1};
+    int most = PART_BYTES / (l->inputs * PANEL * bytes[l->kind]);
+    int fair = panels / FEWEST_PARTS;
+    int each = most < fair ? most : fair;
+    return each > 1 ? each : 1;
+}
+
+void linear_run(struct team *team, const struct linear *linear, const struct operand *x, int rows,
+                float *y, int stride, int add)
+{
+    int panels = (linear->outputs + PANEL - 1) / PANEL;
+    struct job job = {linear, x, y, rows, stride, add, panels, panels_each(linear, panels)};
+    team_run(team, some_panels, &job, (panels + job.panels_each - 1) / job.panels_each);
+}

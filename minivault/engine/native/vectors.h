@@ -1,0 +1,142 @@
+/* Sixteen numbers at once. The compiler cuts them to what the processor has, so that every
+ * processor adds in the same order. Nothing here depends on what lies beside a number. */
+
+#ifndef VECTORS_H
+#define VECTORS_H
+
+#include <stdint.h>
+#include <string.h>
+
+#ifdef __x86_64__
+#include <immintrin.h>
+#endif
+
+#define LANES 16
+#define ALWAYS static inline __attribute__((always_inline))
+
+typedef float vfloat __attribute__((vector_size(64)));
+typedef int32_t vint __attribute__((vector_size(64)));
+typedef uint32_t vuint __attribute__((vector_size(64)));
+typedef uint16_t vhalf __attribute__((vector_size(32)));
+
+ALWAYS vfloat load(const float *from)
+{
+    vfloat v;
+    memcpy(&v, from, sizeof v);
+    return v;
+}
+
+ALWAYS void store(float *to, vfloat v)
+{
+    memcpy(to, &v, sizeof v);
+}
+
+ALWAYS vfloat splat(float x)
+{
+    return x - (vfloat){0};
+}
+
+ALWAYS vint splat_int(int32_t x)
+{
+    return x - (vint){0};
+}
+
+/* a × b + c, rounded once where the processor can; the build lets no compiler choose that. */
+ALWAYS vfloat fma16(vfloat a, vfloat b, vfloat c)
+{
+#if defined(__AVX512F__)
+    return (vfloat)_mm512_fmadd_ps((__m512)a, (__m512)b, (__m512)c);
+#elif defined(__FMA__) || defined(__aarch64__)
+    vfloat y;
+    for (int i = 0; i < LANES; i++)
+        y[i] = __builtin_fmaf(a[i], b[i], c[i]);
+    return y;
+#else
+    return a * b + c;
+#endif
+}
+
+ALWAYS vfloat choose(vint mask, vfloat yes, vfloat no)
+{
+    return (vfloat)((mask & (vint)yes) | (~mask & (vint)no));
+}
+
+ALWAYS vfloat larger(vfloat a, vfloat b)
+{
+    return choose(a > b, a, b);
+}
+
+ALWAYS vfloat absolute(vfloat x)
+{
+    return (vfloat)((vint)x & 0x7fffffff);
+}
+
+/* Half against half, down to one number. */
+ALWAYS float sum_of(vfloat v)
+{
+    for (int half = LANES / 2; half; half /= 2)
+        for (int i = 0; i < half; i++)
+            v[i] += v[i + half];
+    return v[0];
+}
+
+ALWAYS float largest_of(vfloat v)
+{
+    for (int half = LANES / 2; half; half /= 2)
+        for (int i = 0; i < half; i++)
+            v[i] = v[i] > v[i + half] ? v[i] : v[i + half];
+    return v[0];
+}
+
+/* The nearest whole numbers, ties to even, for |x| < 2^22. */
+ALWAYS vfloat rounded(vfloat x)
+{
+    const float magic = 12582912.0f; /* 1.5 × 2^23: no room for a fraction is left beside it */
+    return (x + magic) - magic;
+}
+
+/* e^x: x = n ln 2 + r, a polynomial for e^r, n into the exponent. For x <= 88; 0 below -87. */
+ALWAYS vfloat exponential(vfloat x)
+{
+    vint tiny = x < -87.0f;
+    x = choose(tiny, splat(-87.0f), x);
+    vfloat n = rounded(x * 1.44269504088896341f);
+    vfloat r = fma16(n, splat(-0.693359375f), x);
+    r = fma16(n, splat(2.12194440e-4f), r);
+    vfloat p = splat(1.9875691500e-4f);
+    p = fma16(p, r, splat(1.3981999507e-3f));
+    p = fma16(p, r, splat(8.3334519073e-3f));
+    p = fma16(p, r, splat(4.1665795894e-2f));
+    p = fma16(p, r, splat(1.6666665459e-1f));
+    p = fma16(p, r, splat(5.0000001201e-1f));
+    p = fma16(p, r * r, r) + 1.0f;
+    vint power = (__builtin_convertvector(n, vint) + 127) << 23;
+    return choose(tiny, (vfloat){0}, p * (vfloat)power);
+}
+
+/* bfloat16 is the upper half of a float. */
+ALWAYS vfloat widened(vhalf h)
+{
+    return (vfloat)(__builtin_convertvector(h, vuint) << 16);
+}
+
+/* To the nearest, ties to even; the numbers of a model are neither infinite nor NaN. */
+ALWAYS vhalf narrowed(vfloat x)
+{
+    vuint bits = (vuint)x;
+    return __builtin_convertvector((bits + 0x7fff + ((bits >> 16) & 1)) >> 16, vhalf);
+}
+
+ALWAYS vhalf load_half(const uint16_t *from)
+{
+    vhalf v;
+    memcpy(&v, from, sizeof v);
+    return v;
+}
+
+ALWAYS void store_half(uint16_t *to, vhalf v)
+{
+    memcpy(to, &v, sizeof v);
+}
+
+#endif

@@ -1,0 +1,198 @@
+"""GPT-2 by the C files of `engine.native`: a whole step in two calls, bits by construction.
+
+A row's sums are made in one order whatever is beside it, so there is nothing to pad, and a decoded
+token has the keys and values that a prefill would have given it.
+"""
+
+from __future__ import annotations
+
+import random
+import weakref
+from collections.abc import Mapping, Sequence
+from ctypes import byref
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from minivault.engine import sampler
+from minivault.engine.native import library
+from minivault.engine.native.cache import BlockCache
+from minivault.engine.native.compiler import build
+from minivault.engine.native.library import GROUP
+from minivault.engine.native.packing import Packed, Width, packed
+from minivault.engine.prefix_cache import CHUNK
+from minivault.engine.runners.gpt2_files import Gpt2Shape
+
+_PLACES = ((1, 0), (2, 1), (7, 6), (8, 0), (19, 9), (32, 31))
+"""Batch sizes, and where the row stands, that the check at load tries; tests try many more."""
+
+
+class NativeGpt2:
+    """Weights and room for a batch, and a team of threads that waits between the steps."""
+
+    def __init__(
+        self,
+        shape: Gpt2Shape,
+        weights: Mapping[str, Tensor],
+        *,
+        width: Width,
+        threads: int,
+        slots: int,
+        target: tuple[str, ...] | None = None,
+    ) -> None:
+        """`slots`: sequences at once. `target`: see `compiler.build`. Raises CannotCompile."""
+        built = build(target)
+        self._library = library.library(built.path)
+        self._shape = shape
+        self._width = width
+        self._slots = slots
+        self._rows = max(CHUNK, slots)
+        self._held: list[object] = []
+        self.cache = BlockCache(
+            layers=shape.layers,
+            slots=slots,
+            heads=shape.heads,
+            positions=shape.positions,
+            width=shape.width // shape.heads,
+            narrow=width != "float32",
+        )
+        self.kv_bytes_per_token = self.cache.bytes_per_token
+        self._tokens = np.zeros(self._rows, np.int32)
+        self._places = np.zeros((self._rows, 2), np.int32)
+        self._x = torch.zeros(self._rows, shape.width)
+        self._logits = torch.zeros(self._rows, shape.vocabulary)
+        self._model = self._structure(weights, threads)
+        self._team = self._library.team_new(threads)
+        weakref.finalize(self, self._library.team_free, self._team)
+        self.mode = "batched"
+        self.reproducible = sampler.keeps_bits() and self._keeps_bits()
+        self.description: Mapping[str, Any] = {"kernels": "native", "build": built.key}
+
+    def prefill(self, slot: int, begin: int, tokens: Sequence[int]) -> Tensor:
+        """See the seam."""
+        end = begin + len(tokens)
+        return self._run(tokens, [slot] * len(tokens), range(begin, end))
+
+    def decode(
+        self, tokens: Sequence[int], slots: Sequence[int], positions: Sequence[int]
+    ) -> Tensor:
+        """See the seam."""
+        return self.logits(self._run(tokens, slots, positions))
+
+    def logits(self, x: Tensor) -> Tensor:
+        """See the seam."""
+        found = self._logits[: len(x)]
+        self._library.gpt2_logits(
+            self._team, byref(self._model), len(x), x.data_ptr(), found.data_ptr()
+        )
+        return found
+
+    def _run(self, tokens: Sequence[int], slots: Sequence[int], positions: Sequence[int]) -> Tensor:
+        count = len(tokens)
+        self._tokens[:count] = tokens
+        self._places[:count, 0] = slots
+        self._places[:count, 1] = positions
+        self._library.gpt2_run(
+            self._team,
+            byref(self._model),
+            count,
+            self._tokens.ctypes.data,
+            self._places.ctypes.data,
+            self._x.data_ptr(),
+        )
+        return self._x[:count]
+
+    def _structure(self, weights: Mapping[str, Tensor], threads: int) -> library.Gpt2:
+        shape, rows = self._shape, self._rows
+        narrow = self._width != "float32"
+        layers = (library.Layer * shape.layers)()
+        for index in range(shape.layers):
+            layers[index] = self._layer(weights, index)
+        self._held.append(layers)
+        table = weights["wte.weight"].to(torch.bfloat16 if narrow else torch.float32, copy=True)
+        return library.Gpt2(
+            layers,
+            self._hold(table),
+            self._hold(weights["wpe.weight"].to(torch.float32, copy=True)),
+            self._norm(weights, "ln_f"),
+            *self._head(weights["wte.weight" if shape.tied else "lm_head.weight"]),
+            self.cache.structure,
+            narrow,
+            shape.layers,
+            shape.width,
+            shape.inner,
+            shape.epsilon,
+            rows,
+            self._operand(shape.width),
+            self._operand(shape.inner),
+            self._hold(torch.zeros(rows)),
+            self._hold(torch.zeros(rows, 3 * shape.width)),
+            self._hold(torch.zeros(rows, shape.width)),
+            self._hold(torch.zeros(rows, shape.inner)),
+            self._hold(torch.zeros(threads, -(-shape.positions // 16) * 16)),
+        )
+
+    def _layer(self, weights: Mapping[str, Tensor], index: int) -> library.Layer:
+        def product(name: str, activation: str | None = None) -> library.Linear:
+            weight, bias = (weights[f"h.{index}.{name}.{each}"] for each in ("weight", "bias"))
+            return self._product(packed(self._width, weight.t(), bias, activation))
+
+        return library.Layer(
+            self._norm(weights, f"h.{index}.ln_1"),
+            self._norm(weights, f"h.{index}.ln_2"),
+            product("attn.c_attn"),
+            product("attn.c_proj"),
+            product("mlp.c_fc", self._shape.activation),
+            product("mlp.c_proj"),
+            self._shape.scale(index),
+        )
+
+    def _head(self, weight: Tensor) -> tuple[library.Linear, int | None]:
+        """The product, and the mean that int8 would have no steps left beside."""
+        if self._width != "int8":
+            return self._product(packed(self._width, weight)), None
+        mean = weight.float().mean(0)
+        return self._product(packed("int8", weight - mean)), self._hold(mean)
+
+    def _norm(self, weights: Mapping[str, Tensor], name: str) -> library.Norm:
+        both = (weights[f"{name}.{each}"].float().clone() for each in ("weight", "bias"))
+        return library.Norm(*(self._hold(each) for each in both))
+
+    def _operand(self, width: int) -> library.Operand:
+        """Room for rows of the widest numbers; the filling at their ends stays zero."""
+        stride = -(-width // GROUP) * GROUP
+        room = torch.zeros(self._rows, stride)
+        return library.Operand(self._hold(room), self._hold(torch.zeros(self._rows)), None, stride)
+
+    def _product(self, product: Packed) -> library.Linear:
+        self._held.append(product.held)
+        return product.structure
+
+    def _hold(self, tensor: Tensor) -> int:
+        self._held.append(tensor)
+        return tensor.data_ptr()
+
+    def _keeps_bits(self) -> bool:
+        """Whether one row gets the same bits at several places of several batches: one layer."""
+        layers, self._model.count = self._model.count, 1
+        with torch.inference_mode():
+            found = [self._bits_at(size, place).clone() for size, place in _PLACES]
+        self._model.count = layers
+        return all(torch.equal(found[0], each) for each in found[1:])
+
+    def _bits_at(self, size: int, place: int) -> Tensor:
+        """The logits of one row after four others of its sequence, among rows of any kind."""
+        slots = [self.cache.take() for _ in range(min(size, self._slots))]
+        place = min(place, len(slots) - 1)
+        dice = random.Random(size)
+        tokens = [dice.randrange(self._shape.vocabulary) for _ in slots]
+        positions = [dice.randrange(min(40, self._shape.positions)) for _ in slots]
+        own = [7 * n % self._shape.vocabulary for n in range(min(5, self._shape.positions))]
+        self.prefill(slots[place], 0, own[:-1])
+        tokens[place], positions[place] = own[-1], len(own) - 1
+        found = self.decode(tokens, slots, positions)[place]
+        for slot in slots:
+            self.cache.give_back(slot)
+        return found

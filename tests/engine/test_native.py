@@ -1,0 +1,291 @@
+"""The C files: right, the same at every place, on older processors too, and never required."""
+
+from __future__ import annotations
+
+import os
+import stat
+import time
+from collections.abc import Iterator
+from ctypes import byref
+from pathlib import Path
+from typing import Any, get_args
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from minivault.engine.native import compiler, library
+from minivault.engine.native.compiler import CannotCompile, build
+from minivault.engine.native.packing import Width, packed
+from minivault.engine.runners.gpt2 import Gpt2Runner
+from minivault.engine.runners.gpt2_native import NativeGpt2
+from minivault.engine.runners.gpt2_torch import TorchGpt2
+from minivault.errors import ModelUnusable
+from tests.engine.gpt2_models import load, random_prompt, save_gpt2
+
+WIDTHS: tuple[Width, ...] = get_args(Width)
+TARGETS: list[tuple[str, ...] | None] = [None]
+if os.uname().machine == "x86_64":  # what this processor can run, and has none of the narrow sums
+    TARGETS += [("-mavx2", "-mfma"), ("-march=x86-64",)]
+every_target = pytest.mark.parametrize("target", TARGETS, ids=lambda flags: " ".join(flags or ()))
+every_width = pytest.mark.parametrize("width", WIDTHS)
+
+
+class Product:
+    """One product, called as the model calls it."""
+
+    def __init__(
+        self,
+        width: Width,
+        weight: Tensor,
+        bias: Tensor | None = None,
+        activation: str | None = None,
+        *,
+        threads: int = 2,
+        target: tuple[str, ...] | None = None,
+    ) -> None:
+        self._library = library.library(build(target).path)
+        self._packed = packed(width, weight, bias, activation)
+        self._width = width
+        self._team = self._library.team_new(threads)
+
+    def __call__(self, x: Tensor, *, into: Tensor | None = None) -> Tensor:
+        structure = self._packed.structure
+        stride = structure.inputs
+        room, scale = torch.zeros(len(x), stride), torch.zeros(len(x))
+        operand = library.Operand(room.data_ptr(), scale.data_ptr(), None, stride)
+        for row, numbers in enumerate(x):
+            self._library.operand_set(
+                byref(operand), structure.kind, row, _address(numbers), len(numbers)
+            )
+        y = torch.zeros(len(x), structure.outputs) if into is None else into
+        rows = len(x), _address(y), len(y[0]), into is not None
+        self._library.linear_run(self._team, byref(structure), byref(operand), *rows)
+        return y
+
+    def close(self) -> None:
+        self._library.team_free(self._team)
+
+
+def _address(tensor: Tensor) -> Any:
+    import ctypes
+
+    assert tensor.is_contiguous()
+    return ctypes.c_void_p(tensor.data_ptr())
+
+
+def drawn(*size: int, seed: int = 0) -> Tensor:
+    return torch.randn(size, generator=torch.Generator().manual_seed(seed))
+
+
+def exact(width: Width, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """The same product in float64, of numbers as narrow as the width makes them."""
+    if width == "bfloat16":
+        x, weight = x.bfloat16(), weight.bfloat16()
+    if width == "int8":
+        x, weight = in_steps(x), in_steps(weight)
+    return functional.linear(x.double(), weight.double(), bias.double())
+
+
+def in_steps(rows: Tensor) -> Tensor:
+    steps = rows.abs().amax(1, keepdim=True) / 127
+    return (rows / steps).round() * steps
+
+
+@every_target
+@every_width
+@pytest.mark.parametrize("inputs,outputs", [(48, 144), (41, 33), (100, 203), (3072, 768)])
+def test_a_product_is_right(
+    width: Width, inputs: int, outputs: int, target: tuple[str, ...] | None
+) -> None:
+    weight, bias, x = drawn(outputs, inputs), drawn(outputs, seed=1), drawn(19, inputs, seed=2)
+    product = Product(width, weight, bias, target=target)
+    expected = exact(width, x, weight, bias)
+    found = product(x).double()
+    assert float((found - expected).abs().max() / expected.abs().max()) < 2e-5
+    before = drawn(19, outputs, seed=3)
+    grown = product(x, into=before.clone())
+    assert torch.equal(grown, before + product(x))
+    product.close()
+
+
+@every_target
+@pytest.mark.parametrize("name", ["gelu", "gelu_tanh", "relu"])
+def test_an_activation_is_right(name: str, target: tuple[str, ...] | None) -> None:
+    x = torch.cat([torch.linspace(-12, 12, 4801), torch.tensor([-1e4, -90.0, 0.0, 90.0, 1e4])])
+    product = Product("float32", torch.ones(1, 1), None, name, target=target)
+    found = product(x[:, None])[:, 0]
+    product.close()
+    expected = {
+        "gelu": functional.gelu(x.double()),
+        "gelu_tanh": functional.gelu(x.double(), approximate="tanh"),
+        "relu": functional.relu(x.double()),
+    }[name]
+    assert float((found - expected).abs().max()) < 2e-6
+
+
+@every_target
+@every_width
+@pytest.mark.parametrize("threads", [1, 2, 3])
+def test_a_product_gives_a_row_the_same_bits_at_every_place(
+    width: Width, threads: int, target: tuple[str, ...] | None
+) -> None:
+    product = Product(
+        width, drawn(203, 76), drawn(203, seed=1), "gelu", threads=threads, target=target
+    )
+    row = drawn(76, seed=5)
+    alone = product(row[None])[0]
+    for size in (2, 3, 5, 7, 8, 9, 16, 17, 33, 100, 512):
+        batch = drawn(size, 76, seed=size)
+        for place in {*range(min(size, 17)), size // 2, size - 1}:
+            placed = batch.clone()
+            placed[place] = row
+            assert torch.equal(product(placed)[place], alone)
+    product.close()
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return save_gpt2(tmp_path / "model")
+
+
+@every_target
+@every_width
+@torch.inference_mode()
+def test_a_step_gives_a_row_the_same_bits_at_every_place(
+    folder: Path, width: Width, target: tuple[str, ...] | None
+) -> None:
+    model = load(folder, dtype=width, kernels="native", threads=2, target=target)._model
+    prompt = random_prompt(1, 40)
+    expected = None
+    for size in (1, 2, 5, 8, 9, 17, 32):
+        for place in {0, 1, 3, size // 2, size - 1} & set(range(size)):
+            slots = [model.cache.take() for _ in range(size)]
+            for n, slot in enumerate(slots):
+                tokens = prompt if n == place else random_prompt(n, 1 + n)
+                model.prefill(slot, 0, tokens[:-1] or tokens)
+            last = [prompt[-1] if n == place else n for n in range(size)]
+            positions = [len(prompt) - 1 if n == place else 1 + n for n in range(size)]
+            found = model.decode(last, slots, positions)[place].clone()
+            for slot in slots:
+                model.cache.give_back(slot)
+            expected = found if expected is None else expected
+            assert torch.equal(found, expected), (size, place)
+
+
+@every_width
+@torch.inference_mode()
+def test_a_decoded_token_has_the_keys_and_values_of_a_prefilled_one(
+    folder: Path, width: Width
+) -> None:
+    model = load(folder, dtype=width, kernels="native")._model
+    prompt = random_prompt(2, 64)
+    slots = [model.cache.take() for _ in range(2)]
+    model.prefill(slots[0], 0, prompt)
+    for position, token in enumerate(prompt):
+        model.decode([token], [slots[1]], [position])
+    assert torch.equal(*(model.cache.part(slot, 0, 64) for slot in slots))
+
+
+@every_target
+@torch.inference_mode()
+def test_every_processor_comes_to_the_same_logits(
+    folder: Path, target: tuple[str, ...] | None
+) -> None:
+    expected = load(folder, dtype="float32", kernels="torch")._model
+    found = load(folder, dtype="float32", kernels="native", target=target)._model
+    tokens = random_prompt(3, 60)
+    ours, theirs = (
+        each.logits(each.prefill(each.cache.take(), 0, tokens))[:60] for each in (found, expected)
+    )
+    assert float((ours - theirs).abs().max() / theirs.abs().max()) < 1e-5
+
+
+def test_threads_that_wait_take_no_time(folder: Path) -> None:
+    runner = load(folder, kernels="native", threads=3)
+    with torch.inference_mode():
+        runner._model.prefill(0, 0, random_prompt(1, 10))
+    time.sleep(0.05)
+    before = time.process_time()
+    time.sleep(0.5)
+    assert time.process_time() - before < 0.25
+
+
+@pytest.fixture
+def nothing_built(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Path]:
+    """An empty cache."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    build.cache_clear()
+    yield tmp_path / "cache" / "minivault"
+    build.cache_clear()
+
+
+def test_a_build_is_made_once_and_is_its_owners_alone(nothing_built: Path) -> None:
+    first = build()
+    made = first.path.stat()
+    assert list(nothing_built.iterdir()) == [first.path]
+    assert stat.S_IMODE(nothing_built.stat().st_mode) == 0o700
+    build.cache_clear()
+    assert build() == first
+    assert first.path.stat().st_mtime_ns == made.st_mtime_ns
+    first.path.write_bytes(b"put there by somebody")
+    first.path.chmod(0o777)
+    build.cache_clear()
+    assert build().path.read_bytes() != b"put there by somebody"
+
+
+def test_where_nothing_can_be_kept_it_is_built_elsewhere(
+    nothing_built: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", "/proc/nowhere")
+    assert build().path.exists()
+
+
+@pytest.mark.parametrize("command", ["no-such-compiler", "false"])
+def test_without_a_compiler_torch_does_it(
+    nothing_built: Path,
+    folder: Path,
+    command: str,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setenv("CC", command)
+    with pytest.raises(CannotCompile, match=command):
+        build()
+    runner = load(folder)
+    assert isinstance(runner._model, TorchGpt2)
+    assert runner.description["kernels"] == "torch"
+    assert command in caplog.text
+    with pytest.raises(ModelUnusable, match=f"kernels native: .*{command}"):
+        load(folder, kernels="native")
+
+
+def test_with_one_the_c_files_do_it_and_the_log_can_say_so(folder: Path) -> None:
+    runner: Gpt2Runner = load(folder)
+    assert isinstance(runner._model, NativeGpt2)
+    assert runner.description["kernels"] == "native"
+    assert runner.description["build"] == build().key
+
+
+def test_bits_that_depend_on_the_company_are_seen_at_load(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decode = NativeGpt2.decode
+
+    def mixed(self: NativeGpt2, *rows: Any) -> Tensor:
+        logits = decode(self, *rows)
+        return logits + logits.mean()
+
+    monkeypatch.setattr(NativeGpt2, "decode", mixed)
+    assert not load(folder, kernels="native").reproducible
+    assert isinstance(load(folder)._model, TorchGpt2)
+
+
+def test_the_key_changes_with_the_files_and_the_processor(
+    nothing_built: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = build().key
+    build.cache_clear()
+    monkeypatch.setattr(compiler, "_processor", lambda: "another one")
+    assert build().key != first
