@@ -6,6 +6,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Protocol
 
+import numpy as np
+import numpy.typing as npt
+
 from minivault.schemas import FinishReason
 
 
@@ -70,7 +73,17 @@ class Sequence:
     `cache` is the runner's own: whatever it keeps for this sequence between two calls.
     """
 
-    __slots__ = ("cache", "cancelled", "generated", "owner", "params", "prompt", "state", "text")
+    __slots__ = (
+        "_held",
+        "cache",
+        "cancelled",
+        "generated",
+        "owner",
+        "params",
+        "prompt",
+        "state",
+        "text",
+    )
 
     def __init__(
         self,
@@ -88,6 +101,14 @@ class Sequence:
         self.state = State.WAITING
         self.cache: Any = None
         self.cancelled = False
+        self._held = np.array(self.prompt, np.intp)
+
+    def held(self) -> npt.NDArray[np.intp]:
+        """The ids of all tokens so far, prompt and text."""
+        fresh = self.generated[len(self._held) - len(self.prompt) :]
+        if fresh:
+            self._held = np.append(self._held, fresh)
+        return self._held
 
     @property
     def last_token(self) -> int:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
-
 from minivault.engine import sampler
+from minivault.engine.likeliest import Row
 from minivault.engine.runners.base import Runner
-from minivault.engine.sequence import Output, TokenChoice
+from minivault.engine.sequence import Output
 from minivault.engine.sequence import Sequence as EngineSequence
 from minivault.schemas import FinishReason
 
@@ -23,10 +22,10 @@ class Step:
     def decode(self, running: Sequence[EngineSequence]) -> list[Output]:
         """One token for each, in the given order."""
         try:
-            logits = self._runner.decode(running).numpy(force=True)
+            tokens, logits = self._runner.draw(running)
         except Exception as error:  # noqa: BLE001 (whatever a runner raises concerns this batch)
             return self._apart(running, error)
-        return [self._drawn(each, logits[row : row + 1]) for row, each in enumerate(running)]
+        return list(map(self._drawn, running, tokens, logits))
 
     def ended(self, sequence: EngineSequence, reason: FinishReason) -> Output:
         """The last output of a sequence that gets no further token."""
@@ -47,21 +46,20 @@ class Step:
         """A batch failed as a whole; nobody knows how far its caches got, so all of it ends."""
         return [self.failed(each, error) for each in running]
 
-    def _drawn(self, sequence: EngineSequence, logits: sampler.Row) -> Output:
-        """Draws one token from logits (1, vocabulary)."""
+    def _drawn(self, sequence: EngineSequence, token: int, logits: Row) -> Output:
+        """What a token means that was drawn from these logits."""
         try:
-            _refuse_nan(logits)
-            original = logits[0].copy() if sequence.params.top_logprobs else logits[0]
-            token = sampler.sample(logits, [sequence])[0]
+            if token < 0:
+                raise ArithmeticError("the model computed no numbers")
             if token in self._end_ids:
                 return self.ended(sequence, FinishReason.STOP)
-            return self._said(sequence, token, original)
+            return self._said(sequence, token, logits)
         except Exception as error:  # noqa: BLE001 (concerns this sequence alone)
             return self.failed(sequence, error)
 
-    def _said(self, sequence: EngineSequence, token: int, original: sampler.Row) -> Output:
+    def _said(self, sequence: EngineSequence, token: int, logits: Row) -> Output:
         count = sequence.params.top_logprobs
-        choice: TokenChoice | None = sampler.choice(original, token, count) if count else None
+        choice = sampler.choice(logits, token, count) if count else None
         sequence.generated.append(token)
         text = sequence.text.push(token)
         reason = self._reason(sequence)
@@ -81,8 +79,3 @@ class Step:
     @staticmethod
     def _rest(sequence: EngineSequence) -> str:
         return "" if sequence.text.stopped else sequence.text.flush()
-
-
-def _refuse_nan(logits: sampler.Row) -> None:
-    if np.isnan(logits.max()):
-        raise ArithmeticError("the model computed no numbers")

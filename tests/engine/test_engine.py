@@ -12,7 +12,9 @@ import torch
 from torch import Tensor
 
 from minivault.engine.engine import Engine
+from minivault.engine.likeliest import Row
 from minivault.engine.runners.gpt2 import Gpt2Runner
+from minivault.engine.sampler import sample_from
 from minivault.engine.sequence import Output, SamplingParams, Sequence, State
 from minivault.errors import Unavailable
 from minivault.schemas import FinishReason
@@ -188,6 +190,9 @@ class Faulty:
         if self.not_a_number in sequences:
             logits[sequences.index(self.not_a_number)] = float("nan")
         return logits
+
+    def draw(self, sequences: Many[Sequence]) -> tuple[list[int], Row]:
+        return sample_from(self.decode(sequences).numpy(), sequences)
 
 
 def test_a_failed_prefill_ends_that_sequence_alone(runner: Gpt2Runner) -> None:

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import math
+from functools import cache
+from pathlib import Path
+from tempfile import mkdtemp
 
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from minivault.engine import sampler
+from minivault.engine.likeliest import Row, Weights, likeliest
+from minivault.engine.runners.gpt2_native import NativeGpt2
 from minivault.engine.sequence import SamplingParams, Sequence
-from tests.engine.gpt2_models import make_sequence
+from tests.engine.gpt2_models import load, make_sequence, save_gpt2
 
 VOCABULARY = 300
 
 
-def reference(row: sampler.Row, held: list[int], params: SamplingParams, step: int) -> int:
+def reference(row: Row, held: list[int], params: SamplingParams, step: int) -> int:
     """One token, in the plainest way: whole vocabulary sorted, one number after the other."""
     logits = row.copy()
     for token in set(held):
@@ -25,10 +30,10 @@ def reference(row: sampler.Row, held: list[int], params: SamplingParams, step: i
     if params.temperature == 0:
         return order[0]
     exact = logits.astype(np.float64)
-    weights = np.exp((exact - exact.max()) / params.temperature)
+    weights = np.array([math.exp(each) for each in (exact - exact.max()) / params.temperature])
     if params.top_k:
         order = order[: params.top_k]
-        whole = weights[order].sum()
+        whole = weights[order].cumsum()[-1]
     elif params.top_p < 1:
         whole = weights.sum()
     else:
@@ -38,7 +43,7 @@ def reference(row: sampler.Row, held: list[int], params: SamplingParams, step: i
     return drawn(order, weights, sampler.uniform(params.seed, step))
 
 
-def cut(order: list[int], weights: sampler.Weights, enough: float) -> list[int]:
+def cut(order: list[int], weights: Weights, enough: float) -> list[int]:
     total = 0.0
     for count, token in enumerate(order):
         total += float(weights[token])
@@ -47,7 +52,7 @@ def cut(order: list[int], weights: sampler.Weights, enough: float) -> list[int]:
     return order
 
 
-def drawn(order: list[int], weights: sampler.Weights, number: float) -> int:
+def drawn(order: list[int], weights: Weights, number: float) -> int:
     total = 0.0
     for token in order:
         total += float(weights[token])
@@ -59,7 +64,7 @@ def drawn(order: list[int], weights: sampler.Weights, number: float) -> int:
     return order[-1]
 
 
-def logits(seed: int, rows: int, step: float, vocabulary: int = VOCABULARY) -> sampler.Row:
+def logits(seed: int, rows: int, step: float, vocabulary: int = VOCABULARY) -> Row:
     """Random logits in steps of `step`, so that ties are frequent where it is large."""
     values = np.random.default_rng(seed).normal(0, 3, (rows, vocabulary))
     return (np.round(values / step) * step).astype(np.float32)
@@ -95,6 +100,50 @@ def test_every_row_draws_what_the_plain_reference_draws(
     assert sampler.sample(table.copy(), sequences) == expected
 
 
+@cache
+def native_model() -> NativeGpt2:
+    folder = save_gpt2(Path(mkdtemp(prefix="minivault-test-")), vocab_size=VOCABULARY)
+    model = load(folder, kernels="native", threads=2)._model
+    assert isinstance(model, NativeGpt2)
+    return model
+
+
+@settings(max_examples=150, deadline=None, derandomize=True)
+@given(
+    every=st.lists(params, min_size=1, max_size=8),
+    seed=st.integers(0, 1000),
+    step=st.sampled_from([1.0, 0.5, 1e-3]),
+    made=st.integers(0, 5),
+)
+def test_every_row_draws_natively_what_the_plain_reference_draws(
+    every: list[SamplingParams], seed: int, step: float, made: int
+) -> None:
+    model, table = native_model(), logits(seed, len(every), step)
+    sequences = [holding([row, 7, 7, 299], made, each) for row, each in enumerate(every)]
+    expected = [
+        reference(row, [*each.prompt, *each.generated], each.params, made)
+        for row, each in zip(table, sequences, strict=True)
+    ]
+    given_table = table.copy()
+    assert drawn_natively(model, given_table, sequences) == expected
+    assert np.array_equal(given_table, table)
+    table[:, 3] = np.nan
+    assert drawn_natively(model, table, sequences) == [-1] * len(every)
+
+
+def drawn_natively(model: NativeGpt2, table: Row, sequences: list[Sequence]) -> list[int]:
+    """The tokens that the C files draw from these logits; sequence n has slot n."""
+    for slot, each in enumerate(sequences):
+        model.begin(slot, each)
+        tokens = [*each.prompt, *each.generated]
+        model._history[slot, : len(tokens)] = tokens
+    last = [len(each.prompt) + len(each.generated) - 1 for each in sequences]
+    model._place([0] * len(sequences), range(len(sequences)), last)
+    addresses = (each.ctypes.data for each in (table, model._places, model._tokens))
+    model._library.draw_run(model._team, model._draw, *addresses, len(sequences))
+    return model._with_others(table, sequences)
+
+
 def holding(prompt: list[int], made: int, each: SamplingParams) -> Sequence:
     sequence = make_sequence(prompt, each)
     sequence.generated = list(range(20, 20 + made))
@@ -113,9 +162,9 @@ def test_a_row_draws_alone_what_it_draws_among_others() -> None:
 
 def test_top_k_takes_the_smaller_token_id_of_a_tie() -> None:
     row = np.zeros(VOCABULARY, np.float32)
-    assert sampler.likeliest(row, 3).tolist() == [0, 1, 2]
+    assert likeliest(row, 3).tolist() == [0, 1, 2]
     row[[5, 200, 70]] = 1
-    assert sampler.likeliest(row, 4).tolist() == [5, 70, 200, 0]
+    assert likeliest(row, 4).tolist() == [5, 70, 200, 0]
 
 
 def test_draws_follow_the_distribution() -> None:

@@ -24,6 +24,7 @@ static void embed(const void *context, int row, int thread)
     size_t token = (size_t)r->tokens[row] * m->width;
     const float *position = m->positions + (size_t)r->places[row].position * m->width;
     float *x = r->x + (size_t)row * m->width;
+    m->history[(size_t)r->places[row].slot * m->context + r->places[row].position] = r->tokens[row];
     for (int i = 0; i < m->width; i++) {
         vhalf half = {0};
         if (m->narrow)
@@ -118,15 +119,13 @@ static void run_layer(struct team *team, const struct gpt2 *m, int index, int ro
     linear_run(team, &l->narrow, in, rows, x, m->width, 1);
 }
 
-void gpt2_run(struct team *team, const struct gpt2 *model, int rows, const int32_t *tokens,
-              const struct place *places, float *x)
+static void run_layers(struct team *team, const struct gpt2 *m, int rows, const int32_t *tokens,
+                       const struct place *places, float *x)
 {
-    struct rows r = {.model = model, .tokens = tokens, .places = places, .x = x};
-    team_wake(team);
+    struct rows r = {.model = m, .tokens = tokens, .places = places, .x = x};
     team_run(team, embed, &r, rows);
-    for (int index = 0; index < model->count; index++)
-        run_layer(team, model, index, rows, places, x);
-    team_rest(team);
+    for (int index = 0; index < m->count; index++)
+        run_layer(team, m, index, rows, places, x);
 }
 
 /* What the mean of the head's weights adds to every logit of a row. It is large, so narrow weights
@@ -142,9 +141,10 @@ static void shift_row(const void *context, int row, int thread)
     r->model->shift[row] = sum;
 }
 
-static void run_head(struct team *team, const struct gpt2 *m, struct operand in, int rows,
+static void run_head(struct team *team, const struct gpt2 *m, int rows, const float *x,
                      float *logits)
 {
+    struct operand in = *normalized(team, m, &m->last, x, rows);
     if (m->mean) {
         struct rows r = {.model = m, .width = m->width};
         team_run(team, shift_row, &r, rows);
@@ -153,10 +153,28 @@ static void run_head(struct team *team, const struct gpt2 *m, struct operand in,
     linear_run(team, &m->head, &in, rows, logits, m->head.outputs, 0);
 }
 
+void gpt2_run(struct team *team, const struct gpt2 *model, int rows, const int32_t *tokens,
+              const struct place *places, float *x)
+{
+    team_wake(team);
+    run_layers(team, model, rows, tokens, places, x);
+    team_rest(team);
+}
+
 void gpt2_logits(struct team *team, const struct gpt2 *model, int rows, const float *x,
                  float *logits)
 {
     team_wake(team);
-    run_head(team, model, *normalized(team, model, &model->last, x, rows), rows, logits);
+    run_head(team, model, rows, x, logits);
+    team_rest(team);
+}
+
+void gpt2_step(struct team *team, const struct gpt2 *model, const struct draw *draw, int rows,
+               int32_t *tokens, const struct place *places, float *x, float *logits)
+{
+    team_wake(team);
+    run_layers(team, model, rows, tokens, places, x);
+    run_head(team, model, rows, x, logits);
+    draw_run(team, draw, logits, places, tokens, rows);
     team_rest(team);
 }

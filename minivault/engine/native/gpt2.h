@@ -6,6 +6,7 @@
 #include <stdint.h>
 
 #include "attention.h"
+#include "draw.h"
 #include "linear.h"
 #include "team.h"
 
@@ -24,6 +25,7 @@ struct gpt2 {
     const struct layer *layers;
     const void *tokens;     /* (vocabulary, width) floats, or bfloat16 where `narrow` */
     const float *positions; /* (positions, width) */
+    int32_t *history;       /* (slots, positions) the tokens that were run */
     struct norm last;
     struct linear head;
     const float *mean; /* (width) taken from all outputs of the head, or NULL */
@@ -32,6 +34,7 @@ struct gpt2 {
     int32_t count; /* of layers */
     int32_t width;
     int32_t inner;
+    int32_t context; /* positions of a slot */
     float epsilon;
     /* Room for `rows` rows; what the rows of an operand are filled up with is zero and stays so. */
     int32_t rows;
@@ -51,5 +54,9 @@ void gpt2_run(struct team *team, const struct gpt2 *model, int rows, const int32
 /* float logits (rows, vocabulary) of x (rows, width). */
 void gpt2_logits(struct team *team, const struct gpt2 *model, int rows, const float *x,
                  float *logits);
+
+/* All of a step: runs `tokens`, makes x and logits, and overwrites `tokens` with those drawn. */
+void gpt2_step(struct team *team, const struct gpt2 *model, const struct draw *draw, int rows,
+               int32_t *tokens, const struct place *places, float *x, float *logits);
 
 #endif

@@ -6,7 +6,7 @@ A structure holds addresses alone: whoever fills one keeps the memory behind the
 from __future__ import annotations
 
 import ctypes
-from ctypes import POINTER, Structure, c_float, c_int32, c_void_p
+from ctypes import POINTER, Structure, c_double, c_float, c_int32, c_uint64, c_void_p
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,10 @@ GROUP = 4
 
 BLOCK = 16
 """Positions whose keys and values lie together; a head's width is filled up to a multiple."""
+
+
+NOT_DRAWN = -2
+"""Instead of a token: the row's wish has no top-k."""
 
 
 class Norm(Structure):
@@ -90,6 +94,7 @@ class Gpt2(Structure):
         ("layers", POINTER(Layer)),
         ("tokens", c_void_p),
         ("positions", c_void_p),
+        ("history", c_void_p),
         ("last", Norm),
         ("head", Linear),
         ("mean", c_void_p),
@@ -98,6 +103,7 @@ class Gpt2(Structure):
         ("count", c_int32),
         ("width", c_int32),
         ("inner", c_int32),
+        ("context", c_int32),
         ("epsilon", c_float),
         ("rows", c_int32),
         ("of_width", Operand),
@@ -107,6 +113,36 @@ class Gpt2(Structure):
         ("mixed", c_void_p),
         ("widened", c_void_p),
         ("scores", c_void_p),
+    )
+
+
+class Wish(Structure):
+    """struct wish"""
+
+    _fields_ = (
+        ("seed", c_uint64),
+        ("temperature", c_double),
+        ("top_p", c_double),
+        ("penalty", c_float),
+        ("top_k", c_int32),
+        ("prompt", c_int32),
+    )
+
+
+class Draw(Structure):
+    """struct draw"""
+
+    _fields_ = (
+        ("wishes", POINTER(Wish)),
+        ("history", c_void_p),
+        ("positions", c_int32),
+        ("width", c_int32),
+        ("most", c_int32),
+        ("sums", c_void_p),
+        ("values", c_void_p),
+        ("ids", c_void_p),
+        ("maxima", c_void_p),
+        ("held", c_void_p),
     )
 
 
@@ -129,6 +165,9 @@ def library(path: Path) -> Any:
     rows = (c_void_p, POINTER(Gpt2), ctypes.c_int)
     found.gpt2_run.argtypes = (*rows, c_void_p, c_void_p, c_void_p)
     found.gpt2_logits.argtypes = (*rows, c_void_p, c_void_p)
-    for name in ("team_free", "linear_run", "gpt2_run", "gpt2_logits"):
+    step = (c_void_p, POINTER(Gpt2), POINTER(Draw), ctypes.c_int)
+    found.gpt2_step.argtypes = (*step, c_void_p, c_void_p, c_void_p, c_void_p)
+    found.draw_run.argtypes = (c_void_p, POINTER(Draw), *(c_void_p,) * 3, ctypes.c_int)
+    for name in ("team_free", "linear_run", "gpt2_run", "gpt2_logits", "gpt2_step", "draw_run"):
         getattr(found, name).restype = None
     return found

@@ -88,6 +88,15 @@ ALWAYS float largest_of(vfloat v)
     return v[0];
 }
 
+ALWAYS int any_of(vint mask)
+{
+    uint64_t parts[8], any = 0;
+    memcpy(parts, &mask, sizeof parts);
+    for (int i = 0; i < 8; i++)
+        any |= parts[i];
+    return any != 0;
+}
+
 /* The nearest whole numbers, ties to even, for |x| < 2^22. */
 ALWAYS vfloat rounded(vfloat x)
 {

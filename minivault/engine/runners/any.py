@@ -14,7 +14,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from minivault.engine import sampler
 from minivault.engine import sequence as seq
+from minivault.engine.likeliest import Row
 from minivault.engine.runners.pipeline import chosen_device, chosen_dtype, text_generation
 
 PART = 512
@@ -75,6 +77,9 @@ class AnyRunner:
     def decode(self, sequences: Sequence[seq.Sequence]) -> Tensor:
         """Each sequence's logits after its last token, computed one after the other."""
         return torch.stack([self._next(each) for each in sequences])
+
+    def draw(self, sequences: Sequence[seq.Sequence]) -> tuple[list[int], Row]:
+        return sampler.sample_from(self.decode(sequences).numpy(force=True), sequences)
 
     def release(self, sequence: seq.Sequence) -> None:
         sequence.cache = None

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from minivault.engine import sequence as seq
+from minivault.engine.likeliest import Row
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -55,6 +56,14 @@ class Runner(Protocol):
 
         Feeds each sequence's `last_token`. The engine never passes an empty list, may change the
         logits in place, and is through with them when it calls again.
+        """
+        ...
+
+    def draw(self, sequences: Sequence[seq.Sequence]) -> tuple[list[int], Row]:
+        """`decode`, and a token drawn from each row as `engine.sampler` says.
+
+        -1 stands for a row that holds what is no number. The rows are the model's own logits, and
+        hold until the next call.
         """
         ...
 

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from minivault.engine import sequence as seq
+from minivault.engine.likeliest import Row
 from minivault.engine.native.compiler import CannotCompile
 from minivault.engine.native.packing import Width
 from minivault.engine.prefix_cache import CHUNK, PrefixCache
@@ -121,6 +122,21 @@ class Gpt2Runner:
         return logits
 
     @torch.inference_mode()
+    def draw(self, sequences: Sequence[seq.Sequence]) -> tuple[list[int], Row]:
+        """One token more for each sequence; see the seam."""
+        self._use_threads()
+        slots: list[Slot] = [each.cache for each in sequences]
+        tokens, logits = self._model.draw(
+            [each.last_token for each in sequences],
+            [slot.index for slot in slots],
+            [slot.length for slot in slots],
+            sequences,
+        )
+        for slot in slots:
+            slot.length += 1
+        return tokens, logits
+
+    @torch.inference_mode()
     def losses(self, tokens: Sequence[int]) -> Tensor:
         """-log p of every token but the first, given those before it: float64 (len - 1,).
 
@@ -158,6 +174,7 @@ class Gpt2Runner:
         slot: Slot | None = sequence.cache
         if slot is None:
             sequence.cache = slot = Slot(self._model.cache.take())
+            self._model.begin(slot.index, sequence)
             for chunk in self._prefixes.find(sequence.prompt, len(sequence.prompt) - 1):
                 end = slot.length + CHUNK
                 self._model.cache.part(slot.index, slot.length, end).copy_(chunk)

@@ -7,6 +7,9 @@ from typing import Any, Protocol
 
 from torch import Tensor
 
+from minivault.engine.likeliest import Row
+from minivault.engine.sequence import Sequence as EngineSequence
+
 
 class SlotCache(Protocol):
     """Keys and values of all sequences; each has a slot with room for a whole context."""
@@ -52,6 +55,20 @@ class Gpt2Model(Protocol):
 
         They may be overwritten by the next call.
         """
+        ...
+
+    def begin(self, slot: int, sequence: EngineSequence) -> None:
+        """Tells whose slot it is, before the first of its tokens is run."""
+        ...
+
+    def draw(
+        self,
+        tokens: Sequence[int],
+        slots: Sequence[int],
+        positions: Sequence[int],
+        sequences: Sequence[EngineSequence],
+    ) -> tuple[list[int], Row]:
+        """`decode`, and a token drawn from each row; see `Runner.draw`."""
         ...
 
     def logits(self, x: Tensor) -> Tensor:

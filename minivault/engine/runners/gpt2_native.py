@@ -17,13 +17,18 @@ import torch
 from torch import Tensor
 
 from minivault.engine import sampler
+from minivault.engine.likeliest import Row
 from minivault.engine.native import library
 from minivault.engine.native.cache import BlockCache
 from minivault.engine.native.compiler import build
-from minivault.engine.native.library import GROUP
+from minivault.engine.native.library import GROUP, NOT_DRAWN
 from minivault.engine.native.packing import Packed, Width, packed
 from minivault.engine.prefix_cache import CHUNK
 from minivault.engine.runners.gpt2_files import Gpt2Shape
+from minivault.engine.sequence import Sequence as EngineSequence
+
+MOST = 1024
+"""A larger top-k is drawn by the plain sampler."""
 
 _PLACES = ((1, 0), (2, 1), (7, 6), (8, 0), (19, 9), (32, 31))
 """Batch sizes, and where the row stands, that the check at load tries; tests try many more."""
@@ -61,9 +66,12 @@ class NativeGpt2:
         self.kv_bytes_per_token = self.cache.bytes_per_token
         self._tokens = np.zeros(self._rows, np.int32)
         self._places = np.zeros((self._rows, 2), np.int32)
+        self._history = np.zeros((slots, shape.positions), np.int32)
+        self._wishes = (library.Wish * slots)()
         self._x = torch.zeros(self._rows, shape.width)
         self._logits = torch.zeros(self._rows, shape.vocabulary)
         self._model = self._structure(weights, threads)
+        self._draw = self._drawing(threads)
         self._team = self._library.team_new(threads)
         weakref.finalize(self, self._library.team_free, self._team)
         self.mode = "batched"
@@ -89,11 +97,59 @@ class NativeGpt2:
         )
         return found
 
-    def _run(self, tokens: Sequence[int], slots: Sequence[int], positions: Sequence[int]) -> Tensor:
+    def begin(self, slot: int, sequence: EngineSequence) -> None:
+        """See the seam. The wish stays with the slot: a step says only where its rows are."""
+        params, prompt = sequence.params, sequence.prompt
+        few = sampler.few(params, self._shape.vocabulary)
+        self._wishes[slot] = library.Wish(
+            params.seed,
+            params.temperature,
+            params.top_p,
+            params.repetition_penalty,
+            few if few <= MOST else 0,
+            len(prompt),
+        )
+        self._history[slot, : len(prompt)] = prompt
+
+    def draw(
+        self,
+        tokens: Sequence[int],
+        slots: Sequence[int],
+        positions: Sequence[int],
+        sequences: Sequence[EngineSequence],
+    ) -> tuple[list[int], Row]:
+        """See the seam. All in one call: between two the processor has forgotten Python's code."""
+        count = self._place(tokens, slots, positions)
+        self._library.gpt2_step(
+            self._team,
+            byref(self._model),
+            byref(self._draw),
+            count,
+            self._tokens.ctypes.data,
+            self._places.ctypes.data,
+            self._x.data_ptr(),
+            self._logits.data_ptr(),
+        )
+        logits = self._logits[:count].numpy()
+        return self._with_others(logits, sequences), logits
+
+    def _with_others(self, logits: Row, sequences: Sequence[EngineSequence]) -> list[int]:
+        """The tokens that a step has drawn, and those that it has left to the plain sampler."""
+        drawn: list[int] = self._tokens[: len(sequences)].tolist()
+        for row, each in enumerate(sequences):
+            if drawn[row] == NOT_DRAWN:
+                drawn[row] = sampler.sample(logits[row : row + 1].copy(), [each])[0]
+        return drawn
+
+    def _place(self, tokens: Sequence[int], slots: Sequence[int], positions: Sequence[int]) -> int:
         count = len(tokens)
         self._tokens[:count] = tokens
         self._places[:count, 0] = slots
         self._places[:count, 1] = positions
+        return count
+
+    def _run(self, tokens: Sequence[int], slots: Sequence[int], positions: Sequence[int]) -> Tensor:
+        count = self._place(tokens, slots, positions)
         self._library.gpt2_run(
             self._team,
             byref(self._model),
@@ -116,6 +172,7 @@ class NativeGpt2:
             layers,
             self._hold(table),
             self._hold(weights["wpe.weight"].to(torch.float32, copy=True)),
+            self._history.ctypes.data,
             self._norm(weights, "ln_f"),
             *self._head(weights["wte.weight" if shape.tied else "lm_head.weight"]),
             self.cache.structure,
@@ -123,6 +180,7 @@ class NativeGpt2:
             shape.layers,
             shape.width,
             shape.inner,
+            shape.positions,
             shape.epsilon,
             rows,
             self._operand(shape.width),
@@ -132,6 +190,21 @@ class NativeGpt2:
             self._hold(torch.zeros(rows, shape.width)),
             self._hold(torch.zeros(rows, shape.inner)),
             self._hold(torch.zeros(threads, -(-shape.positions // 16) * 16)),
+        )
+
+    def _drawing(self, threads: int) -> library.Draw:
+        shape = self._shape
+        return library.Draw(
+            self._wishes,
+            self._history.ctypes.data,
+            shape.positions,
+            shape.vocabulary,
+            MOST,
+            self._hold(torch.zeros(threads, MOST, dtype=torch.float64)),
+            self._hold(torch.zeros(threads, MOST)),
+            self._hold(torch.zeros(threads, MOST, dtype=torch.int32)),
+            self._hold(torch.zeros(threads, shape.vocabulary // 16 + 16)),
+            self._hold(torch.zeros(threads, shape.positions)),
         )
 
     def _layer(self, weights: Mapping[str, Tensor], index: int) -> library.Layer:

@@ -8,12 +8,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from minivault.engine import kv_cache
+from minivault.engine import kv_cache, sampler
 from minivault.engine.kv_cache import CacheShape, KvCache
+from minivault.engine.likeliest import Row
 from minivault.engine.runners.gpt2_files import Gpt2Shape
 from minivault.engine.runners.gpt2_layers import Gpt2Layers
 from minivault.engine.runners.linear import Kind
 from minivault.engine.runners.rows import Rows, chosen_rows
+from minivault.engine.sequence import Sequence as EngineSequence
 
 
 class TorchGpt2:
@@ -62,6 +64,20 @@ class TorchGpt2:
     def logits(self, x: Tensor) -> Tensor:
         """See the seam."""
         return self._layers.logits(x)
+
+    def begin(self, slot: int, sequence: EngineSequence) -> None:
+        """See the seam."""
+
+    def draw(
+        self,
+        tokens: Sequence[int],
+        slots: Sequence[int],
+        positions: Sequence[int],
+        sequences: Sequence[EngineSequence],
+    ) -> tuple[list[int], Row]:
+        """See the seam."""
+        logits = self.decode(tokens, slots, positions).numpy(force=True)
+        return sampler.sample_from(logits, sequences)
 
     def _decode(
         self, tokens: Sequence[int], slots: Sequence[int], positions: Sequence[int]

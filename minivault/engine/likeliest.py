@@ -1,0 +1,55 @@
+"""The likeliest tokens of rows of logits, by comparing alone: exact, whoever does it."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+Row = npt.NDArray[np.float32]
+Ids = npt.NDArray[np.intp]
+Weights = npt.NDArray[np.float64]
+
+_BLOCK = 64  # a block's maximum tells whether any of its logits can be among the likeliest
+
+
+def likeliest(row: Row, count: int) -> Ids:
+    """The ids of the `count` largest logits of one row, largest first, ties by id.
+
+    The count-th largest of the blocks' maxima is a bound: so many logits are at least that large,
+    so no smaller one can be among the likeliest.
+    """
+    maxima = _block_maxima(row)
+    if count < len(maxima):
+        bound = np.partition(maxima, len(maxima) - count)[len(maxima) - count]
+        ids = np.flatnonzero(row >= bound)
+    else:
+        ids = np.arange(len(row))
+    return ids[np.argsort(-row[ids], kind="stable")[:count]]
+
+
+def likeliest_of_rows(rows: Row, counts: Ids) -> tuple[Ids, Weights]:
+    """The ids and logits of as many of each row as `counts` (rows,) says; 0 leaves a row out.
+
+    Both (rows, largest count): largest first, ties by id. Shorter rows end with logits of minus
+    infinity, which add nothing to a sum; a row that holds a NaN begins with one.
+    """
+    shape = (len(rows), int(counts.max()))
+    ids, values = np.zeros(shape, np.intp), np.full(shape, -np.inf)
+    for row, count, some, found in zip(rows, counts, ids, values, strict=True):
+        if count and np.isnan(row.max()):
+            found[0] = np.nan
+        elif count:
+            some[:count] = likeliest(row, count)
+            found[:count] = row[some[:count]]
+    return ids, values
+
+
+def _block_maxima(row: Row) -> Row:
+    """The largest logit of each block, and of what is left over.
+
+    A block's logits stand far apart in the row: reduced so, eight times as fast as side by side.
+    """
+    blocks = len(row) // _BLOCK
+    maxima = row[: blocks * _BLOCK].reshape(_BLOCK, blocks).max(0)
+    rest = row[blocks * _BLOCK :]
+    return np.append(maxima, rest.max()) if len(rest) else maxima
