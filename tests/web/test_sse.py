@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import random
 import re
-from collections.abc import Iterator
+from collections.abc import AsyncGenerator, Iterator
 from hashlib import sha256
 from pathlib import Path
+from time import sleep
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from minivault.backends.base import ModelInfo, Piece, Request
 from minivault.generations import Event
 from minivault.web import sse
 from tests.event_stream import EventStreamParser, Received, parse, text_of
 from tests.generations.backends import Reins
-from tests.live import LiveServer, live_server
+from tests.live import LiveServer, live_server, wait_for
 from tests.web.asking import (
     JSON,
     SSE,
@@ -263,3 +266,31 @@ def test_the_parser_of_these_tests_is_that_of_the_standard() -> None:
         Received("message", "\n two", ""),
         Received("message", "y", ""),
     ]
+
+
+class Flood:
+    """Says more than any buffer between server and reader holds."""
+
+    info = ModelInfo(name="flood", context_length=10_000)
+
+    async def generate(self, request: Request) -> AsyncGenerator[Piece, None]:
+        for _ in range(200):
+            yield Piece("flood " * 10_000)
+            await asyncio.sleep(0)
+
+
+def test_a_reader_that_takes_nothing_is_given_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sse, "SEND_TIMEOUT", 0.6)
+    body = {"prompt": "a", "max_tokens": 200}
+    with live_server(tmp_path, Flood()) as server:
+        with connection(server, "POST", "/generate", SSE, body) as stuck:
+            until(stuck, "flood")
+            wait_for(lambda: server.records() != [])
+            wait_for(lambda: server.service.registry.statistics()["followers"] == 0)
+            assert b"event: done" not in to_end(stuck)
+        with connection(server, "POST", "/generate", SSE, body) as slow:
+            until(slow, "flood")
+            sleep(0.4)
+            assert b"event: done" in to_end(slow)
