@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import ipaddress
 import os
 import resource
@@ -121,6 +122,9 @@ class Server(uvicorn.Server):
             self.failure = error
             self.should_exit = True
         else:
+            # What was loaded stays: the collector need not walk over it again and again. Without
+            # this it took a seventh of the loop's time (perf, sixteen streams).
+            gc.freeze()
             print(f"ready    after {time.monotonic() - self._begin:.1f} s", flush=True)
 
     def _hang_up(self) -> None:
