@@ -14,12 +14,15 @@ ALWAYS size_t head_begin(const struct cache *c, int slot, int layer, int head)
     return heads_before * c->blocks * block_size(c);
 }
 
-ALWAYS void put(const struct cache *c, size_t at, float x)
+/* So many of the numbers, each `stride` after the one before. */
+ALWAYS void put(const struct cache *c, size_t at, vfloat x, int count, int stride)
 {
-    if (c->narrow)
-        ((uint16_t *)c->memory)[at] = narrowed(splat(x))[0];
-    else
-        ((float *)c->memory)[at] = x;
+    vhalf half = narrowed(x);
+    for (int i = 0; i < count; i++, at += stride)
+        if (c->narrow)
+            ((uint16_t *)c->memory)[at] = half[i];
+        else
+            ((float *)c->memory)[at] = x[i];
 }
 
 ALWAYS vfloat get(const struct cache *c, size_t at, int narrow)
@@ -42,9 +45,11 @@ static void keep(const void *context, int row, int thread)
                        + position / BLOCK * block_size(c);
         size_t key = block + position % BLOCK;
         size_t value = block + (size_t)BLOCK * c->width + (size_t)position % BLOCK * c->width;
-        for (int i = 0; i < a->head_width; i++) {
-            put(c, key + (size_t)i * BLOCK, keys[head * a->head_width + i]);
-            put(c, value + i, keys[all + head * a->head_width + i]);
+        for (int i = 0; i < a->head_width; i += LANES) {
+            int count = a->head_width - i < LANES ? a->head_width - i : LANES;
+            const float *from = keys + head * a->head_width + i;
+            put(c, key + (size_t)i * BLOCK, load_some(from, count), count, BLOCK);
+            put(c, value + i, load_some(from + all, count), count, 1);
         }
     }
 }
@@ -60,10 +65,17 @@ ALWAYS float score(const struct attention *a, size_t keys, const float *query, i
     for (int i = 0; i < LANES; i++)
         lane[i] = i;
     for (int first = 0; first <= last; first += BLOCK, keys += block_size(c)) {
-        vfloat sum = {0};
-        for (int i = 0; i < a->head_width; i++)
-            sum = fma16(get(c, keys + (size_t)i * BLOCK, narrow), splat(query[i]), sum);
-        sum = choose(lane + first <= last, sum * a->scale, splat(-__FLT_MAX__));
+        vfloat sums[4] = {0}; /* one would wait for itself */
+        int i = 0;
+        for (; i + 4 <= a->head_width; i += 4)
+#pragma GCC unroll 4
+            for (int j = 0; j < 4; j++)
+                sums[j] = fma16(get(c, keys + (size_t)(i + j) * BLOCK, narrow),
+                                splat(query[i + j]), sums[j]);
+        for (; i < a->head_width; i++)
+            sums[0] = fma16(get(c, keys + (size_t)i * BLOCK, narrow), splat(query[i]), sums[0]);
+        vfloat sum = ((sums[0] + sums[1]) + (sums[2] + sums[3])) * a->scale;
+        sum = choose(lane + first <= last, sum, splat(-__FLT_MAX__));
         store(scores + first, sum);
         top = larger(top, sum);
     }

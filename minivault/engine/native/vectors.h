@@ -26,6 +26,13 @@ ALWAYS vfloat load(const float *from)
     return v;
 }
 
+ALWAYS vfloat load_some(const float *from, int count)
+{
+    vfloat v = {0};
+    memcpy(&v, from, count * sizeof *from);
+    return v;
+}
+
 ALWAYS void store(float *to, vfloat v)
 {
     memcpy(to, &v, sizeof v);
