@@ -92,6 +92,9 @@ lint: $(VENV)/developer ## check style, types, and that the changelog's head is 
 	@$(PY) -m ruff check .
 	@$(PY) -m ruff format --check .
 	@$(PY) -m mypy
+	@if command -v cc >/dev/null; then \
+	  cc -std=gnu11 -O1 -Wall -Wextra -Werror -Wno-psabi -fsyntax-only minivault/engine/native/*.c; \
+	else echo "No C compiler was found: the C files are not checked." >&2; fi
 	@version=$$($(PY) -c 'import minivault; print(minivault.__version__)'); \
 	head=$$(sed -n 's/^## \[*\([0-9][0-9.]*\).*/\1/p' CHANGELOG.md | head -n 1); \
 	[ "$$version" = "$$head" ] || { echo "error: version $$version, but CHANGELOG.md begins with $$head" >&2; exit 1; }

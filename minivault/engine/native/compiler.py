@@ -81,12 +81,13 @@ def _folder() -> Path:
             return folder
     except OSError:
         pass
-    return _own_folder()
+    return Path(_passing_folder().name)
 
 
 @cache
-def _own_folder() -> Path:
-    return Path(tempfile.mkdtemp(prefix="minivault-"))
+def _passing_folder() -> tempfile.TemporaryDirectory[str]:
+    """Removed when the process ends."""
+    return tempfile.TemporaryDirectory(prefix="minivault-")
 
 
 def _is_own(path: Path) -> bool:
