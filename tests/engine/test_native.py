@@ -221,6 +221,7 @@ def nothing_built(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[P
     build.cache_clear()
 
 
+@pytest.mark.slow
 def test_a_build_is_made_once_and_is_its_owners_alone(nothing_built: Path) -> None:
     first = build()
     made = first.path.stat()
@@ -235,6 +236,7 @@ def test_a_build_is_made_once_and_is_its_owners_alone(nothing_built: Path) -> No
     assert build().path.read_bytes() != b"put there by somebody"
 
 
+@pytest.mark.slow
 def test_where_nothing_can_be_kept_it_is_built_elsewhere(
     nothing_built: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -282,6 +284,7 @@ def test_bits_that_depend_on_the_company_are_seen_at_load(
     assert isinstance(load(folder)._model, TorchGpt2)
 
 
+@pytest.mark.slow
 def test_the_key_changes_with_the_files_and_the_processor(
     nothing_built: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

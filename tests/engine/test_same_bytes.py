@@ -94,7 +94,9 @@ asks = st.builds(
     tokens=st.integers(1, 12),
     greedy=st.booleans(),
 )
-every_kernel = pytest.mark.parametrize("kernels", ["native", "torch"])
+every_kernel = pytest.mark.parametrize(
+    "kernels", ["native", pytest.param("torch", marks=pytest.mark.slow)]
+)
 every_width = pytest.mark.parametrize("dtype", ["float32", "bfloat16", "int8"])
 companies = st.lists(st.lists(asks, max_size=12), min_size=1, max_size=5)
 
