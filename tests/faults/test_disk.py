@@ -16,6 +16,7 @@ import pytest
 from tests.faults.crowd import SSE, Answer, request, talk
 from tests.faults.promises import Heard, heard, records, require_kept
 from tests.processes import Served, minivault, serving
+from tests.small_disk import small_file_system
 
 pytestmark = pytest.mark.slow
 
@@ -28,17 +29,8 @@ Fault = Callable[[Served], AbstractContextManager[None]]
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A log folder on a file system of 512 kB."""
-    if os.geteuid() != 0:
-        pytest.skip("mounting a tmpfs needs root")
-    place = tmp_path / "logs"
-    place.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=512k,mode=700", "tmpfs", str(place)]
-    mounted = subprocess.run(mount, capture_output=True, check=False).returncode == 0
-    if not mounted and not os.environ.get("CI"):
-        pytest.skip("mounting a tmpfs is not allowed here")
-    assert mounted
-    yield place
-    subprocess.run(["umount", "-l", str(place)], check=True)
+    with small_file_system(tmp_path / "logs", "512k") as place:
+        yield place
 
 
 @contextmanager

@@ -20,6 +20,7 @@ from minivault.vault import Vault, private_file
 from minivault.vault import writer as writer_module
 from minivault.vault.private_file import Folder, Lock
 from minivault.vault.verify import verify
+from tests.small_disk import small_file_system
 from tests.vault.load import (
     Acknowledged,
     generate,
@@ -348,17 +349,8 @@ def test_a_line_of_somebody_else_stops_the_log_until_it_is_gone(tmp_path: Path) 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of 64 kB."""
-    if os.geteuid() != 0:
-        pytest.skip("mounting a tmpfs needs root")
-    place = tmp_path / "small"
-    place.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=64k,mode=700", "tmpfs", str(place)]
-    mounted = subprocess.run(mount, capture_output=True, check=False).returncode == 0
-    if not mounted and not os.environ.get("CI"):
-        pytest.skip("mounting a tmpfs is not allowed here")
-    assert mounted
-    yield place
-    subprocess.run(["umount", "-l", str(place)], check=True)
+    with small_file_system(tmp_path / "small", "64k") as place:
+        yield place
 
 
 def test_a_full_disk_refuses_work_and_a_bigger_one_takes_it_again(small_disk: Path) -> None:
