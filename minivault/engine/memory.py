@@ -5,6 +5,7 @@ from __future__ import annotations
 import mmap
 import sys
 from bisect import insort
+from contextlib import suppress
 
 import torch
 from torch import Tensor
@@ -45,5 +46,6 @@ def in_large_pages(source: Tensor) -> Tensor:
     """A copy in pages of megabytes where the system has them: long runs are read faster."""
     memory = mmap.mmap(-1, source.nbytes, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
     if hasattr(mmap, "MADV_HUGEPAGE"):
-        memory.madvise(mmap.MADV_HUGEPAGE)
+        with suppress(OSError):  # a kernel without them
+            memory.madvise(mmap.MADV_HUGEPAGE)
     return torch.frombuffer(memory, dtype=source.dtype).view(source.shape).copy_(source)

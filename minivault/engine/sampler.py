@@ -15,7 +15,9 @@ from minivault.engine.likeliest import Ids, Row, Weights, likeliest, likeliest_o
 from minivault.engine.sequence import SamplingParams, TokenChoice
 from minivault.engine.sequence import Sequence as EngineSequence
 
-_MOST = 1024  # of a row's tokens are looked for by the runner; more are sorted out here
+MOST = 1024
+"""So many of a row's tokens are drawn from together; more are sorted out one row at a time."""
+
 _FIRST_CUT = 1024  # without top-k, top-p looks at so many of the likeliest before it sorts all
 _GOLDEN = 0x9E3779B97F4A7C15
 _MASK = (1 << 64) - 1
@@ -115,7 +117,7 @@ def few(params: SamplingParams, vocabulary: int) -> int:
     if params.temperature == 0:
         return 1
     count = min(params.top_k, vocabulary)
-    return count if count <= _MOST else 0
+    return count if count <= MOST else 0
 
 
 def _draw_together(

@@ -30,6 +30,7 @@ SHAPES: list[dict[str, Any]] = [
     {},
     {"n_inner": 100, "activation_function": "relu"},
     {"n_head": 6, "activation_function": "gelu", "tie_word_embeddings": False},
+    {"n_embd": 130, "n_head": 2},
     {"scale_attn_by_inverse_layer_idx": True, "n_layer": 3, "n_positions": 300},
     {"scale_attn_weights": False, "n_embd": 40, "n_head": 5, "layer_norm_epsilon": 1e-3},
 ]

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
+import shutil
 import stat
+import subprocess
 import time
 from collections.abc import Iterator
 from ctypes import byref
@@ -15,6 +18,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from minivault.engine.engine import Engine
 from minivault.engine.native import compiler, library
 from minivault.engine.native.compiler import CannotCompile, build
 from minivault.engine.native.packing import Width, packed
@@ -22,7 +26,15 @@ from minivault.engine.runners.gpt2 import Gpt2Runner
 from minivault.engine.runners.gpt2_native import NativeGpt2
 from minivault.engine.runners.gpt2_torch import TorchGpt2
 from minivault.errors import ModelUnusable
-from tests.engine.gpt2_models import load, random_prompt, save_gpt2
+from tests.engine.gpt2_models import (
+    SMALL,
+    load,
+    make_sequence,
+    random_prompt,
+    random_weights,
+    save_files,
+    save_gpt2,
+)
 
 WIDTHS: tuple[Width, ...] = get_args(Width)
 TARGETS: list[tuple[str, ...] | None] = [None]
@@ -61,7 +73,9 @@ class Product:
             )
         y = torch.zeros(len(x), structure.outputs) if into is None else into
         rows = len(x), _address(y), len(y[0]), into is not None
+        self._library.team_wake(self._team)
         self._library.linear_run(self._team, byref(structure), byref(operand), *rows)
+        self._library.team_rest(self._team)
         return y
 
     def close(self) -> None:
@@ -69,8 +83,6 @@ class Product:
 
 
 def _address(tensor: Tensor) -> Any:
-    import ctypes
-
     assert tensor.is_contiguous()
     return ctypes.c_void_p(tensor.data_ptr())
 
@@ -174,6 +186,83 @@ def test_a_step_gives_a_row_the_same_bits_at_every_place(
             assert torch.equal(found, expected), (size, place)
 
 
+@pytest.mark.parametrize("width", ["float32", "bfloat16", "int8"])
+@pytest.mark.parametrize("activation", ["gelu_new", "relu"])
+def test_what_is_no_number_is_never_said(tmp_path: Path, width: Width, activation: str) -> None:
+    config = SMALL | {"activation_function": activation}
+    for name in ("h.0.attn.c_attn.bias", "h.1.mlp.c_fc.bias", "ln_f.bias"):
+        weights = random_weights(config)
+        weights[name][-1] = torch.nan
+        save_files(tmp_path / name, config, weights)
+        runner = load(tmp_path / name, dtype=width, kernels="native")
+        sequence = make_sequence(random_prompt(1, 5))
+        assert runner.prefill(sequence)
+        assert runner.draw([sequence])[0] == [-1]
+
+
+@pytest.mark.parametrize("length", [2, 5, 16, 17])
+def test_scores_that_are_all_minus_infinity_make_no_number(tmp_path: Path, length: int) -> None:
+    weights = random_weights(SMALL)
+    weights["h.0.attn.c_attn.bias"][:96] = 3e38  # queries and keys: their products are infinite
+    weights["h.0.attn.c_attn.bias"][48:96] *= -1
+    save_files(tmp_path, SMALL, weights)
+    runner = load(tmp_path, dtype="float32", kernels="native")
+    sequence = make_sequence(random_prompt(1, length))
+    assert runner.prefill(sequence)
+    assert runner.draw([sequence])[0] == [-1]
+
+
+@pytest.mark.parametrize("token", [203, 10**6])
+def test_a_token_that_the_model_does_not_know_ends_its_own_sequence(
+    folder: Path, token: int
+) -> None:
+    runner = load(folder, kernels="native")
+    engine = Engine(runner)
+    good, bad = make_sequence([1, 2, 3]), make_sequence([1, token, 3])
+    outputs = []
+    for each in (good, bad):
+        engine.add(each)
+    while engine.busy:
+        outputs += engine.step()
+    ends = {each.sequence: each for each in outputs if each.finish}
+    assert isinstance(ends[bad].error, IndexError)
+    assert len(good.generated) == 8
+    with pytest.raises(IndexError):
+        runner.losses([1, token, 3])
+
+
+def test_without_threads_the_model_is_unusable(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, functions = library.loaded()
+    monkeypatch.setattr(functions, "team_new", lambda threads: None)
+    with pytest.raises(ModelUnusable, match="no 3 threads"):
+        load(folder, kernels="native", threads=3)
+
+
+def test_the_structures_are_those_of_the_headers(tmp_path: Path) -> None:
+    names = ["Norm", "Linear", "Operand", "Cache", "Layer", "Gpt2", "Wish", "Draw"]
+    lines = []
+    for name in names:
+        fields = [field for field, *_ in getattr(library, name)._fields_]
+        lines.append(f'printf("%zu ", sizeof(struct {name.lower()}));')
+        lines += [f'printf("%zu ", offsetof(struct {name.lower()}, {each}));' for each in fields]
+    source = tmp_path / "sizes.c"
+    source.write_text(
+        "#include <stddef.h>\n#include <stdio.h>\n"
+        f'#include "gpt2.h"\nint main(void) {{ {" ".join(lines)} }}'
+    )
+    program, headers = tmp_path / "sizes", Path(library.__file__).parent
+    subprocess.run(["cc", "-I", headers, source, "-o", program], check=True)
+    said = subprocess.run([program], capture_output=True, text=True, check=True).stdout.split()
+    expected = []
+    for name in names:
+        structure = getattr(library, name)
+        expected.append(ctypes.sizeof(structure))
+        expected += [getattr(structure, field).offset for field, *_ in structure._fields_]
+    assert list(map(int, said)) == expected
+
+
 @every_width
 @torch.inference_mode()
 def test_a_decoded_token_has_the_keys_and_values_of_a_prefilled_one(
@@ -237,11 +326,37 @@ def test_a_build_is_made_once_and_is_its_owners_alone(nothing_built: Path) -> No
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("place", ["/proc/nowhere", "shared"])
 def test_where_nothing_can_be_kept_it_is_built_elsewhere(
+    nothing_built: Path, place: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    shared = tmp_path / "shared"
+    (shared / "minivault").mkdir(parents=True)
+    (shared / "minivault").chmod(0o777)  # anybody could put another library there
+    monkeypatch.setenv("XDG_CACHE_HOME", str(shared) if place == "shared" else place)
+    assert build().path.exists()
+    assert list((shared / "minivault").iterdir()) == []
+
+
+def test_without_a_home_or_any_folder_it_says_so(
     nothing_built: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    def nowhere() -> Path:
+        raise FileNotFoundError("no usable temporary directory")
+
     monkeypatch.setenv("XDG_CACHE_HOME", "/proc/nowhere")
-    assert build().path.exists()
+    monkeypatch.setattr(compiler, "_passing_folder", nowhere)
+    with pytest.raises(CannotCompile, match="cannot be kept"):
+        build()
+
+
+@pytest.mark.slow
+def test_a_library_that_cannot_be_loaded_is_made_anew(nothing_built: Path, folder: Path) -> None:
+    broken = build().path
+    broken.write_bytes(b"")
+    made, _ = library.loaded()
+    assert made.path != broken
+    assert isinstance(load(folder)._model, NativeGpt2)
 
 
 @pytest.mark.parametrize("command", ["no-such-compiler", "false"])
@@ -286,9 +401,34 @@ def test_bits_that_depend_on_the_company_are_seen_at_load(
 
 @pytest.mark.slow
 def test_the_key_changes_with_the_files_and_the_processor(
-    nothing_built: Path, monkeypatch: pytest.MonkeyPatch
+    nothing_built: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = build().key
     build.cache_clear()
+    assert build(()).key != first
+    sources = tmp_path / "sources"
+    shutil.copytree(compiler._SOURCES, sources)
+    (sources / "team.c").write_text((sources / "team.c").read_text() + "/* another */")
+    with monkeypatch.context() as changed:
+        changed.setattr(compiler, "_SOURCES", sources)
+        build.cache_clear()
+        assert build().key != first
+    build.cache_clear()
     monkeypatch.setattr(compiler, "_processor", lambda: "another one")
     assert build().key != first
+
+
+@pytest.mark.slow
+def test_flags_that_the_compiler_refused_for_once_are_not_taken_for_others(
+    nothing_built: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    moody = tmp_path / "moody"
+    moody.write_text(
+        f'#!/bin/sh\ncase "$*" in *march=native*) [ -e {tmp_path}/once ] || '
+        f'{{ touch {tmp_path}/once; exit 1; }};; esac\nexec cc "$@"\n'
+    )
+    moody.chmod(0o700)
+    monkeypatch.setenv("CC", str(moody))
+    general = build()
+    build.cache_clear()
+    assert build().key != general.key

@@ -35,7 +35,8 @@ def small_model() -> Path:
 
 @cache
 def runner_for(dtype: str, kernels: str) -> Gpt2Runner:
-    return load(small_model(), dtype=dtype, kernels=kernels, prefix_memory=2**20)
+    threads = 3 if kernels == "native" else 1
+    return load(small_model(), dtype=dtype, kernels=kernels, threads=threads, prefix_memory=2**20)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -17,7 +17,7 @@ from minivault.engine.runners.gpt2_native import NativeGpt2
 from minivault.engine.sequence import SamplingParams, Sequence
 from tests.engine.gpt2_models import load, make_sequence, save_gpt2
 
-VOCABULARY = 300
+VOCABULARY = 1500
 
 
 def reference(row: Row, held: list[int], params: SamplingParams, step: int) -> int:
@@ -74,7 +74,7 @@ params = st.builds(
     SamplingParams,
     max_tokens=st.just(9),
     temperature=st.sampled_from([0.0, 0.1, 0.8, 1.0, 2.0]),
-    top_k=st.sampled_from([0, 1, 2, 4, 5, 50, 299, 300, 1000]),
+    top_k=st.sampled_from([0, 1, 2, 4, 5, 50, 1499, 1500, 3000]),
     top_p=st.sampled_from([1.0, 0.95, 0.5, 0.01, 1e-9]),
     repetition_penalty=st.sampled_from([1.0, 1.1, 2.0]),
     seed=st.integers(0, 2**53 - 1),
@@ -84,7 +84,7 @@ params = st.builds(
 @cache
 def native_model() -> NativeGpt2:
     folder = save_gpt2(Path(mkdtemp(prefix="minivault-test-")), vocab_size=VOCABULARY)
-    model = load(folder, kernels="native", threads=2)._model
+    model = load(folder, kernels="native", threads=3)._model
     assert isinstance(model, NativeGpt2)
     return model
 
@@ -100,7 +100,7 @@ def test_every_row_draws_what_the_plain_reference_draws(
     every: list[SamplingParams], seed: int, step: float, made: int
 ) -> None:
     table = logits(seed, len(every), step)
-    sequences = [holding([row, 7, 7, 299], made, each) for row, each in enumerate(every)]
+    sequences = [holding([row, 7, 7, 1499], made, each) for row, each in enumerate(every)]
     expected = [
         reference(row, [*each.prompt, *each.generated], each.params, made)
         for row, each in zip(table, sequences, strict=True)
@@ -130,7 +130,9 @@ def drawn_natively(table: Row, sequences: list[Sequence]) -> list[int]:
     last = [len(each.prompt) + len(each.generated) - 1 for each in sequences]
     model._place([0] * len(sequences), range(len(sequences)), last)
     addresses = (each.ctypes.data for each in (table, model._places, model._tokens))
+    model._library.team_wake(model._team)
     model._library.draw_run(model._team, model._draw, *addresses, len(sequences))
+    model._library.team_rest(model._team)
     return model._with_others(table, sequences)
 
 

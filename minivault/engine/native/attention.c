@@ -15,24 +15,24 @@ ALWAYS size_t head_begin(const struct cache *c, int slot, int layer, int head)
 }
 
 /* So many of the numbers, each `stride` after the one before. */
-ALWAYS void put(const struct cache *c, size_t at, vfloat x, int count, int stride)
+ALWAYS void put_numbers(const struct cache *c, size_t at, vfloat x, int count, int stride)
 {
     vhalf half = narrowed(x);
     for (int i = 0; i < count; i++, at += stride)
-        if (c->narrow)
+        if (c->bfloat16)
             ((uint16_t *)c->memory)[at] = half[i];
         else
             ((float *)c->memory)[at] = x[i];
 }
 
-ALWAYS vfloat get(const struct cache *c, size_t at, int narrow)
+ALWAYS vfloat sixteen(const struct cache *c, size_t at, int bfloat16)
 {
-    if (narrow)
+    if (bfloat16)
         return widened(load_half((const uint16_t *)c->memory + at));
     return load((const float *)c->memory + at);
 }
 
-static void keep(const void *context, int row, int thread)
+static void keep_row(const void *context, int row, int thread)
 {
     (void)thread;
     const struct attention *a = context;
@@ -48,19 +48,19 @@ static void keep(const void *context, int row, int thread)
         for (int i = 0; i < a->head_width; i += LANES) {
             int count = a->head_width - i < LANES ? a->head_width - i : LANES;
             const float *from = keys + head * a->head_width + i;
-            put(c, key + (size_t)i * BLOCK, load_some(from, count), count, BLOCK);
-            put(c, value + i, load_some(from + all, count), count, 1);
+            put_numbers(c, key + (size_t)i * BLOCK, load_some(from, count), count, BLOCK);
+            put_numbers(c, value + i, load_some(from + all, count), count, 1);
         }
     }
 }
 
-/* The scores of all positions up to `last`, the rest of the last block at e^score = 0; returns the
+/* The scores of all positions up to `last`, the rest of the last block at minus infinity; returns the
  * largest. */
 ALWAYS float score(const struct attention *a, size_t keys, const float *query, int last,
-                   float *scores, int narrow)
+                   float *scores, int bfloat16)
 {
     const struct cache *c = a->cache;
-    vfloat top = splat(-__FLT_MAX__);
+    vfloat top = splat(-__builtin_inff());
     vint lane;
     for (int i = 0; i < LANES; i++)
         lane[i] = i;
@@ -70,12 +70,12 @@ ALWAYS float score(const struct attention *a, size_t keys, const float *query, i
         for (; i + 4 <= a->head_width; i += 4)
 #pragma GCC unroll 4
             for (int j = 0; j < 4; j++)
-                sums[j] = fma16(get(c, keys + (size_t)(i + j) * BLOCK, narrow),
+                sums[j] = fma16(sixteen(c, keys + (size_t)(i + j) * BLOCK, bfloat16),
                                 splat(query[i + j]), sums[j]);
         for (; i < a->head_width; i++)
-            sums[0] = fma16(get(c, keys + (size_t)i * BLOCK, narrow), splat(query[i]), sums[0]);
+            sums[0] = fma16(sixteen(c, keys + (size_t)i * BLOCK, bfloat16), splat(query[i]), sums[0]);
         vfloat sum = ((sums[0] + sums[1]) + (sums[2] + sums[3])) * a->scale;
-        sum = choose(lane + first <= last, sum, splat(-__FLT_MAX__));
+        sum = choose(lane + first <= last, sum, splat(-__builtin_inff()));
         store(scores + first, sum);
         top = larger(top, sum);
     }
@@ -95,8 +95,8 @@ static float weigh(float *scores, int last, float top)
 }
 
 /* Σ weight × value, LANES × `vectors` numbers of it from `begin`, over `whole`. */
-ALWAYS void mix(const struct attention *a, size_t values, const float *weights, int last,
-                float whole, int begin, int vectors, float *out, int narrow)
+ALWAYS void add_values(const struct attention *a, size_t values, const float *weights, int last,
+                float whole, int begin, int vectors, float *out, int bfloat16)
 {
     const struct cache *c = a->cache;
     vfloat sums[4] = {0};
@@ -106,7 +106,7 @@ ALWAYS void mix(const struct attention *a, size_t values, const float *weights, 
         vfloat weight = splat(weights[position]);
 #pragma GCC unroll 4
         for (int i = 0; i < vectors; i++)
-            sums[i] = fma16(get(c, at + i * LANES, narrow), weight, sums[i]);
+            sums[i] = fma16(sixteen(c, at + i * LANES, bfloat16), weight, sums[i]);
     }
     for (int i = 0; i < vectors; i++) {
         vfloat y = sums[i] / whole;
@@ -115,7 +115,7 @@ ALWAYS void mix(const struct attention *a, size_t values, const float *weights, 
     }
 }
 
-ALWAYS void attend_as(const struct attention *a, int row, int head, float *scores, int narrow)
+ALWAYS void attend_as(const struct attention *a, int row, int head, float *scores, int bfloat16)
 {
     const struct cache *c = a->cache;
     int all = c->heads * a->head_width;
@@ -123,14 +123,14 @@ ALWAYS void attend_as(const struct attention *a, int row, int head, float *score
     size_t begin = head_begin(c, a->places[row].slot, a->layer, head);
     const float *query = a->projected + (size_t)row * 3 * all + head * a->head_width;
     float *out = a->mixed + (size_t)row * all + head * a->head_width;
-    float top = score(a, begin, query, last, scores, narrow);
+    float top = score(a, begin, query, last, scores, bfloat16);
     float whole = weigh(scores, last, top);
     size_t values = begin + (size_t)BLOCK * c->width;
     int i = 0;
     for (; i + 4 * LANES <= c->width; i += 4 * LANES)
-        mix(a, values, scores, last, whole, i, 4, out, narrow);
+        add_values(a, values, scores, last, whole, i, 4, out, bfloat16);
     for (; i < c->width; i += LANES)
-        mix(a, values, scores, last, whole, i, 1, out, narrow);
+        add_values(a, values, scores, last, whole, i, 1, out, bfloat16);
 }
 
 static void attend(const void *context, int part, int thread)
@@ -138,7 +138,7 @@ static void attend(const void *context, int part, int thread)
     const struct attention *a = context;
     const struct cache *c = a->cache;
     float *scores = a->scores + (size_t)thread * c->blocks * BLOCK;
-    if (c->narrow)
+    if (c->bfloat16)
         attend_as(a, part / c->heads, part % c->heads, scores, 1);
     else
         attend_as(a, part / c->heads, part % c->heads, scores, 0);
@@ -146,6 +146,6 @@ static void attend(const void *context, int part, int thread)
 
 void attention_run(struct team *team, const struct attention *attention, int rows)
 {
-    team_run(team, keep, attention, rows);
+    team_run(team, keep_row, attention, rows);
     team_run(team, attend, attention, rows * attention->cache->heads);
 }

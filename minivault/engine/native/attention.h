@@ -15,7 +15,7 @@ enum {
  * floats or as bfloat16. Keys lie across, so that sixteen scores are made at once. */
 struct cache {
     void *memory;
-    int32_t narrow; /* bfloat16 */
+    int32_t bfloat16; /* else floats */
     int32_t layers;
     int32_t heads;
     int32_t blocks;

@@ -1,5 +1,6 @@
-/* A row is cut into bundles of 256 numbers, whose 16 lanes' maxima are found first. So many numbers
- * are at least as large as the k-th largest maximum: no smaller one need be looked at. */
+/* The likeliest k of a row are found in two passes. The first cuts the row into groups of 16 numbers
+ * and keeps the largest of each. Take the k-th largest of these: k groups, so k numbers at least,
+ * reach it, and the likeliest k do. The second pass looks at those alone. */
 
 #include "draw.h"
 
@@ -8,7 +9,7 @@
 
 #include "vectors.h"
 
-enum { BUNDLE = 16 * LANES };
+enum { BUNDLE = 16 * LANES }; /* sixteen groups, one in each lane */
 
 /* --- the likeliest tokens ---------------------------------------------------------------- */
 
@@ -139,7 +140,7 @@ static bool find_likeliest(struct heap *best, const float *logits, int width, fl
 
 /* --- one of them ------------------------------------------------------------------------- */
 
-static uint64_t mix(uint64_t number)
+static uint64_t scrambled(uint64_t number)
 {
     number += 0x9E3779B97F4A7C15;
     number = (number ^ number >> 30) * 0xBF58476D1CE4E5B9;
@@ -150,11 +151,13 @@ static uint64_t mix(uint64_t number)
 /* In [0, 1), of seed and step alone: SplitMix64 (Steele, Lea, Flood 2014), its upper 53 bits. */
 static double uniform(uint64_t seed, uint64_t step)
 {
-    return (double)(mix(mix(seed) + step * 0x9E3779B97F4A7C15) >> 11) * 0x1p-53;
+    return (double)(scrambled(scrambled(seed) + step * 0x9E3779B97F4A7C15) >> 11) * 0x1p-53;
 }
 
 static int32_t pick(const struct heap *best, const struct wish *wish, uint64_t step, double *sums)
 {
+    if (isinf(best->values[0]))
+        return NO_NUMBERS;
     if (wish->temperature == 0)
         return best->ids[0];
     double sum = 0;

@@ -34,7 +34,7 @@ struct draw {
     double *sums;  /* (threads, most) */
     float *values; /* (threads, most) */
     int32_t *ids;  /* (threads, most) */
-    float *maxima; /* (threads, width / 16 + 16) */
+    float *maxima; /* (threads, width / LANES + LANES) */
     float *held;   /* (threads, positions) */
 };
 

@@ -27,9 +27,9 @@ static void embed(const void *context, int row, int thread)
     m->history[(size_t)r->places[row].slot * m->context + r->places[row].position] = r->tokens[row];
     for (int i = 0; i < m->width; i++) {
         vhalf half = {0};
-        if (m->narrow)
+        if (m->bfloat16)
             half[0] = ((const uint16_t *)m->tokens)[token + i];
-        x[i] = position[i] + (m->narrow ? widened(half)[0] : ((const float *)m->tokens)[token + i]);
+        x[i] = position[i] + (m->bfloat16 ? widened(half)[0] : ((const float *)m->tokens)[token + i]);
     }
 }
 

@@ -23,21 +23,20 @@ struct layer {
 
 struct gpt2 {
     const struct layer *layers;
-    const void *tokens;     /* (vocabulary, width) floats, or bfloat16 where `narrow` */
+    const void *tokens;     /* (vocabulary, width) bfloat16, or floats */
     const float *positions; /* (positions, width) */
     int32_t *history;       /* (slots, positions) the tokens that were run */
     struct norm last;
     struct linear head;
     const float *mean; /* (width) taken from all outputs of the head, or NULL */
     struct cache cache;
-    int32_t narrow;
+    int32_t bfloat16; /* the table of tokens is */
     int32_t count; /* of layers */
     int32_t width;
     int32_t inner;
     int32_t context; /* positions of a slot */
     float epsilon;
-    /* Room for `rows` rows; what the rows of an operand are filled up with is zero and stays so. */
-    int32_t rows;
+    /* Room for so many rows as are ever run; what an operand's rows are filled up with stays zero. */
     struct operand of_width, of_inner;
     float *shift;     /* (rows) */
     float *projected; /* (rows, 3 × width) */
@@ -46,7 +45,7 @@ struct gpt2 {
     float *scores;    /* (threads, positions) */
 };
 
-/* What the layers make of at most `rows` rows: x (rows, width). Keeps their keys and values; rows of
+/* What the layers make of some rows: x (rows, width). Keeps their keys and values; rows of
  * one sequence may come together, in any order. */
 void gpt2_run(struct team *team, const struct gpt2 *model, int rows, const int32_t *tokens,
               const struct place *places, float *x);

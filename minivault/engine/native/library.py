@@ -11,6 +11,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from minivault.engine.native.compiler import Build, CannotCompile, build
+
 KINDS = {"float32": 0, "bfloat16": 1, "int8": 2}
 ACTIVATIONS = {None: 0, "gelu": 1, "gelu_tanh": 2, "relu": 3}
 
@@ -19,6 +21,9 @@ PANEL = 32
 
 GROUP = 4
 """Inputs are filled up to a multiple of this."""
+
+LANES = 16
+"""Numbers that one vector holds."""
 
 BLOCK = 16
 """Positions whose keys and values lie together; a head's width is filled up to a multiple."""
@@ -65,7 +70,7 @@ class Cache(Structure):
 
     _fields_ = (
         ("memory", c_void_p),
-        ("narrow", c_int32),
+        ("bfloat16", c_int32),
         ("layers", c_int32),
         ("heads", c_int32),
         ("blocks", c_int32),
@@ -99,13 +104,12 @@ class Gpt2(Structure):
         ("head", Linear),
         ("mean", c_void_p),
         ("cache", Cache),
-        ("narrow", c_int32),
+        ("bfloat16", c_int32),
         ("count", c_int32),
         ("width", c_int32),
         ("inner", c_int32),
         ("context", c_int32),
         ("epsilon", c_float),
-        ("rows", c_int32),
         ("of_width", Operand),
         ("of_inner", Operand),
         ("shift", c_void_p),
@@ -146,6 +150,19 @@ class Draw(Structure):
     )
 
 
+def loaded(target: tuple[str, ...] | None = None) -> tuple[Build, Any]:
+    """A build and its functions; one that cannot be loaded is made anew. Raises CannotCompile."""
+    built = build(target)
+    try:
+        return built, library(built.path)
+    except OSError:  # cut short by a power failure, or in a folder that nothing may run from
+        built = build(target, anew=True)
+    try:
+        return built, library(built.path)
+    except OSError as error:
+        raise CannotCompile(f"the compiled C files cannot be loaded: {error}") from error
+
+
 @cache
 def library(path: Path) -> Any:
     """The functions of one build. A call gives the interpreter's lock away while it lasts."""
@@ -153,6 +170,8 @@ def library(path: Path) -> Any:
     found.team_new.restype = c_void_p
     found.team_new.argtypes = (ctypes.c_int,)
     found.team_free.argtypes = (c_void_p,)
+    found.team_wake.argtypes = found.team_rest.argtypes = (c_void_p,)
+    found.operand_set.argtypes = (POINTER(Operand), *(ctypes.c_int,) * 2, c_void_p, ctypes.c_int)
     found.linear_run.argtypes = (
         c_void_p,
         POINTER(Linear),
@@ -168,6 +187,7 @@ def library(path: Path) -> Any:
     step = (c_void_p, POINTER(Gpt2), POINTER(Draw), ctypes.c_int)
     found.gpt2_step.argtypes = (*step, c_void_p, c_void_p, c_void_p, c_void_p)
     found.draw_run.argtypes = (c_void_p, POINTER(Draw), *(c_void_p,) * 3, ctypes.c_int)
-    for name in ("team_free", "linear_run", "gpt2_run", "gpt2_logits", "gpt2_step", "draw_run"):
+    calls = ("team_free", "team_wake", "team_rest", "operand_set", "linear_run", "draw_run")
+    for name in (*calls, "gpt2_run", "gpt2_logits", "gpt2_step"):
         getattr(found, name).restype = None
     return found

@@ -19,20 +19,25 @@ static void to_bfloat16(uint16_t *to, const float *from, int count)
         to[i] = narrowed(splat(from[i]))[0];
 }
 
-/* To whole numbers from -127 to 127, kept 128 higher; their scale is that of the largest. */
+/* To whole numbers from -127 to 127, kept 128 higher; their scale is that of the largest. What is no
+ * number makes the scale none, and so the whole row. */
 static float to_bytes(uint8_t *to, const float *from, int count)
 {
     vfloat top = {0};
-    int i = 0;
-    for (; i + LANES <= count; i += LANES)
-        top = larger(top, absolute(load(from + i)));
-    float largest = largest_of(top);
-    for (; i < count; i++) {
-        float size = from[i] < 0 ? -from[i] : from[i];
-        largest = size > largest ? size : largest;
+    vint wrong = {0};
+    for (int i = 0; i < count; i += LANES) {
+        vfloat v = load_some(from + i, count - i < LANES ? count - i : LANES);
+        wrong |= v != v;
+        top = larger(top, absolute(v));
     }
-    float levels = largest > 0 ? 127 / largest : 0;
-    for (i = 0; i + LANES <= count; i += LANES) {
+    float largest = largest_of(top);
+    if (any_of(wrong) || !(largest <= __FLT_MAX__)) {
+        memset(to, 128, (size_t)count);
+        return __builtin_nanf("");
+    }
+    float levels = largest > 1e-30f ? 127 / largest : 0;
+    int i = 0;
+    for (; i + LANES <= count; i += LANES) {
         vint whole = __builtin_convertvector(rounded(load(from + i) * levels), vint) + 128;
         typedef uint8_t vbyte __attribute__((vector_size(16)));
         vbyte bytes = __builtin_convertvector(whole, vbyte);
@@ -123,8 +128,8 @@ ALWAYS vint dot_int8(vint sum, vint w, vint x)
 #ifdef __AVX512VNNI__
     return (vint)_mm512_dpbusd_epi32((__m512i)sum, (__m512i)x, (__m512i)w);
 #else
-    for (int shift = 0; shift < 32; shift += 8)
-        sum += (w << (24 - shift) >> 24) * (x >> shift & 0xff);
+    for (int bits = 0; bits < 32; bits += 8)
+        sum += (w << (24 - bits) >> 24) * (x >> bits & 0xff);
     return sum;
 #endif
 }
@@ -188,7 +193,7 @@ static vfloat activated(vfloat y, int activation)
     case GELU:
         return gelu(y);
     case RELU:
-        return larger(y, (vfloat){0});
+        return choose(y < 0.0f, (vfloat){0}, y);
     default:
         return y;
     }

@@ -10,17 +10,17 @@
 #include <stdint.h>
 #include <stdlib.h>
 
-enum { PART_BITS = 24, SPINS = 2000 };
+enum { PART_BITS = 24, SPINS = 2000, IEEE_754 = 0x1f80 };
 
 struct team {
-    /* What is to be done, as one number: round | parts | parts taken. Only a thread that took a
-     * part looks at the task, and no new round begins before that part is done. */
+    /* What is to be done, as one number: parts | parts taken. Only a thread that took a part looks
+     * at the task, and no other task begins before that part is done. */
     _Alignas(64) _Atomic uint64_t ticket;
     _Alignas(64) atomic_int left;
     _Alignas(64) task *task;
     const void *context;
-    uint64_t round;
     int threads;
+    unsigned callers_arithmetic;
     atomic_bool awake;
     bool closed;
     pthread_mutex_t mutex;
@@ -45,7 +45,7 @@ static void relax(int *spins)
 static bool open_parts(uint64_t ticket)
 {
     uint64_t mask = (1u << PART_BITS) - 1;
-    return (ticket & mask) < (ticket >> PART_BITS & mask);
+    return (ticket & mask) < ticket >> PART_BITS;
 }
 
 static bool work(struct team *team, int thread)
@@ -72,9 +72,23 @@ static bool sleep_until_called(struct team *team)
     return !closed;
 }
 
+/* Arithmetic as IEEE 754 has it, in every thread alike: a library may have told one of them to take
+ * tiny numbers for zero. Returns what was set before. */
+static unsigned set_arithmetic(unsigned mode)
+{
+#if defined(__x86_64__)
+    unsigned before = __builtin_ia32_stmxcsr();
+    __builtin_ia32_ldmxcsr(mode);
+    return before;
+#else
+    return mode;
+#endif
+}
+
 static void *help(void *argument)
 {
     struct team *team = argument;
+    set_arithmetic(IEEE_754);
     int thread = atomic_fetch_add(&team->next_thread, 1);
     while (sleep_until_called(team)) {
         int spins = 0;
@@ -120,6 +134,7 @@ void team_free(struct team *team)
 
 void team_wake(struct team *team)
 {
+    team->callers_arithmetic = set_arithmetic(IEEE_754);
     if (team->threads == 1)
         return;
     pthread_mutex_lock(&team->mutex);
@@ -131,6 +146,7 @@ void team_wake(struct team *team)
 void team_rest(struct team *team)
 {
     atomic_store(&team->awake, false);
+    set_arithmetic(team->callers_arithmetic);
 }
 
 void team_run(struct team *team, task *task, const void *context, int parts)
@@ -143,9 +159,7 @@ void team_run(struct team *team, task *task, const void *context, int parts)
     team->task = task;
     team->context = context;
     atomic_store_explicit(&team->left, parts, memory_order_relaxed);
-    team->round++;
-    uint64_t ticket = team->round << 2 * PART_BITS | (uint64_t)parts << PART_BITS;
-    atomic_store_explicit(&team->ticket, ticket, memory_order_release);
+    atomic_store_explicit(&team->ticket, (uint64_t)parts << PART_BITS, memory_order_release);
     work(team, 0);
     int spins = 0;
     while (atomic_load_explicit(&team->left, memory_order_acquire))

@@ -12,11 +12,11 @@ typedef void task(const void *context, int part, int thread);
 struct team *team_new(int threads);
 void team_free(struct team *team);
 
-/* Between these the other threads wait for tasks without sleeping. */
+/* Between these the other threads take part; outside the caller does everything alone. */
 void team_wake(struct team *team);
 void team_rest(struct team *team);
 
-/* Returns when all parts (fewer than 2^24) are done. One caller at a time. */
+/* Returns when all parts (fewer than 2^23) are done. One caller at a time. */
 void team_run(struct team *team, task *task, const void *context, int parts);
 
 #endif

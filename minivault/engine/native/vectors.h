@@ -136,7 +136,7 @@ ALWAYS vfloat widened(vhalf h)
     return (vfloat)(__builtin_convertvector(h, vuint) << 16);
 }
 
-/* To the nearest, ties to even; the numbers of a model are neither infinite nor NaN. */
+/* To the nearest, ties to even; the NaN that arithmetic makes stays one. */
 ALWAYS vhalf narrowed(vfloat x)
 {
     vuint bits = (vuint)x;

@@ -87,6 +87,8 @@ def _shape(config: dict[str, Any], activation: Activation) -> Gpt2Shape:
     width, heads = int(config["n_embd"]), int(config["n_head"])
     if width % heads:
         raise ValueError("n_embd is no multiple of n_head")
+    if int(config["n_layer"]) < 1:
+        raise ValueError("n_layer is less than one")
     return Gpt2Shape(
         vocabulary=int(config["vocab_size"]),
         positions=int(config["n_positions"]),

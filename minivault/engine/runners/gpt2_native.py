@@ -1,4 +1,4 @@
-"""GPT-2 by the C files of `engine.native`: a whole step in two calls, bits by construction.
+"""GPT-2 by the C files of `engine.native`: a whole step in one call, bits by construction.
 
 A row's sums are made in one order whatever is beside it, so there is nothing to pad, and a decoded
 token has the keys and values that a prefill would have given it.
@@ -20,15 +20,12 @@ from minivault.engine import sampler
 from minivault.engine.likeliest import Row
 from minivault.engine.native import library
 from minivault.engine.native.cache import BlockCache
-from minivault.engine.native.compiler import build
-from minivault.engine.native.library import GROUP, NOT_DRAWN
+from minivault.engine.native.library import BLOCK, GROUP, LANES, NOT_DRAWN
 from minivault.engine.native.packing import Packed, Width, packed
 from minivault.engine.prefix_cache import CHUNK
 from minivault.engine.runners.gpt2_files import Gpt2Shape
 from minivault.engine.sequence import Sequence as EngineSequence
-
-MOST = 1024
-"""A larger top-k is drawn by the plain sampler."""
+from minivault.errors import ModelUnusable
 
 _PLACES = ((1, 0), (2, 1), (7, 6), (8, 0), (19, 9), (32, 31))
 """Batch sizes, and where the row stands, that the check at load tries; tests try many more."""
@@ -48,8 +45,7 @@ class NativeGpt2:
         target: tuple[str, ...] | None = None,
     ) -> None:
         """`slots`: sequences at once. `target`: see `compiler.build`. Raises CannotCompile."""
-        built = build(target)
-        self._library = library.library(built.path)
+        built, self._library = library.loaded(target)
         self._shape = shape
         self._width = width
         self._slots = slots
@@ -73,13 +69,17 @@ class NativeGpt2:
         self._model = self._structure(weights, threads)
         self._draw = self._drawing(threads)
         self._team = self._library.team_new(threads)
-        weakref.finalize(self, self._library.team_free, self._team)
+        if not self._team:
+            raise ModelUnusable(f"the system gives no {threads} threads; use fewer (--threads)")
+        # Not at the process's end: a step may be under way, and a forked child has no threads.
+        weakref.finalize(self, self._library.team_free, self._team).atexit = False
         self.mode = "batched"
         self.reproducible = sampler.keeps_bits() and self._keeps_bits()
         self.description: Mapping[str, Any] = {"kernels": "native", "build": built.key}
 
     def prefill(self, slot: int, begin: int, tokens: Sequence[int]) -> Tensor:
         """See the seam."""
+        self._refuse_unknown(tokens)
         end = begin + len(tokens)
         return self._run(tokens, [slot] * len(tokens), range(begin, end))
 
@@ -100,13 +100,13 @@ class NativeGpt2:
     def begin(self, slot: int, sequence: EngineSequence) -> None:
         """See the seam. The wish stays with the slot: a step says only where its rows are."""
         params, prompt = sequence.params, sequence.prompt
-        few = sampler.few(params, self._shape.vocabulary)
+        self._refuse_unknown(prompt)
         self._wishes[slot] = library.Wish(
             params.seed,
             params.temperature,
             params.top_p,
             params.repetition_penalty,
-            few if few <= MOST else 0,
+            sampler.few(params, self._shape.vocabulary),
             len(prompt),
         )
         self._history[slot, : len(prompt)] = prompt
@@ -140,6 +140,11 @@ class NativeGpt2:
             if drawn[row] == NOT_DRAWN:
                 drawn[row] = sampler.sample(logits[row : row + 1].copy(), [each])[0]
         return drawn
+
+    def _refuse_unknown(self, tokens: Sequence[int]) -> None:
+        """A tokenizer may know more than the model; C would read whatever lies there."""
+        if max(tokens) >= self._shape.vocabulary:
+            raise IndexError("the prompt holds a token that the model does not know")
 
     def _place(self, tokens: Sequence[int], slots: Sequence[int], positions: Sequence[int]) -> int:
         count = len(tokens)
@@ -182,14 +187,13 @@ class NativeGpt2:
             shape.inner,
             shape.positions,
             shape.epsilon,
-            rows,
             self._operand(shape.width),
             self._operand(shape.inner),
             self._hold(torch.zeros(rows)),
             self._hold(torch.zeros(rows, 3 * shape.width)),
             self._hold(torch.zeros(rows, shape.width)),
             self._hold(torch.zeros(rows, shape.inner)),
-            self._hold(torch.zeros(threads, -(-shape.positions // 16) * 16)),
+            self._hold(torch.zeros(threads, -(-shape.positions // BLOCK) * BLOCK)),
         )
 
     def _drawing(self, threads: int) -> library.Draw:
@@ -199,11 +203,11 @@ class NativeGpt2:
             self._history.ctypes.data,
             shape.positions,
             shape.vocabulary,
-            MOST,
-            self._hold(torch.zeros(threads, MOST, dtype=torch.float64)),
-            self._hold(torch.zeros(threads, MOST)),
-            self._hold(torch.zeros(threads, MOST, dtype=torch.int32)),
-            self._hold(torch.zeros(threads, shape.vocabulary // 16 + 16)),
+            sampler.MOST,
+            self._hold(torch.zeros(threads, sampler.MOST, dtype=torch.float64)),
+            self._hold(torch.zeros(threads, sampler.MOST)),
+            self._hold(torch.zeros(threads, sampler.MOST, dtype=torch.int32)),
+            self._hold(torch.zeros(threads, shape.vocabulary // LANES + LANES)),
             self._hold(torch.zeros(threads, shape.positions)),
         )
 
