@@ -121,7 +121,6 @@ class Gpt2Runner:
             slot.length += 1
         return logits
 
-    @torch.inference_mode()
     def draw(self, sequences: Sequence[seq.Sequence]) -> tuple[list[int], Row]:
         """One token more for each sequence; see the seam."""
         self._use_threads()

@@ -10,6 +10,7 @@ import random
 import weakref
 from collections.abc import Mapping, Sequence
 from ctypes import byref
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -66,6 +67,13 @@ class NativeGpt2:
         self._wishes = (library.Wish * slots)()
         self._x = torch.zeros(self._rows, shape.width)
         self._logits = torch.zeros(self._rows, shape.vocabulary)
+        self._rows_of_logits = self._logits.numpy()
+        self._addresses = (
+            self._tokens.ctypes.data,
+            self._places.ctypes.data,
+            self._x.data_ptr(),
+            self._logits.data_ptr(),
+        )
         self._model = self._structure(weights, threads)
         self._draw = self._drawing(threads)
         self._team = self._library.team_new(threads)
@@ -73,6 +81,8 @@ class NativeGpt2:
             raise ModelUnusable(f"the system gives no {threads} threads; use fewer (--threads)")
         # Not at the process's end: a step may be under way, and a forked child has no threads.
         weakref.finalize(self, self._library.team_free, self._team).atexit = False
+        both = byref(self._model), byref(self._draw)
+        self._step = partial(self._library.gpt2_step, self._team, *both)
         self.mode = "batched"
         self.reproducible = sampler.keeps_bits() and self._keeps_bits()
         self.description: Mapping[str, Any] = {"kernels": "native", "build": built.key}
@@ -118,19 +128,14 @@ class NativeGpt2:
         positions: Sequence[int],
         sequences: Sequence[EngineSequence],
     ) -> tuple[list[int], Row]:
-        """See the seam. All in one call: between two the processor has forgotten Python's code."""
+        """See the seam.
+
+        One call, and little around it: the weights have driven Python's own code out of the
+        caches, and every line of it waits for memory again.
+        """
         count = self._place(tokens, slots, positions)
-        self._library.gpt2_step(
-            self._team,
-            byref(self._model),
-            byref(self._draw),
-            count,
-            self._tokens.ctypes.data,
-            self._places.ctypes.data,
-            self._x.data_ptr(),
-            self._logits.data_ptr(),
-        )
-        logits = self._logits[:count].numpy()
+        self._step(count, *self._addresses)
+        logits = self._rows_of_logits[:count]
         return self._with_others(logits, sequences), logits
 
     def _with_others(self, logits: Row, sequences: Sequence[EngineSequence]) -> list[int]:
@@ -155,14 +160,9 @@ class NativeGpt2:
 
     def _run(self, tokens: Sequence[int], slots: Sequence[int], positions: Sequence[int]) -> Tensor:
         count = self._place(tokens, slots, positions)
-        self._library.gpt2_run(
-            self._team,
-            byref(self._model),
-            count,
-            self._tokens.ctypes.data,
-            self._places.ctypes.data,
-            self._x.data_ptr(),
-        )
+        tokens_at, places_at, x_at, _ = self._addresses
+        model = byref(self._model)
+        self._library.gpt2_run(self._team, model, count, tokens_at, places_at, x_at)
         return self._x[:count]
 
     def _structure(self, weights: Mapping[str, Tensor], threads: int) -> library.Gpt2:

@@ -68,6 +68,7 @@ class TorchGpt2:
     def begin(self, slot: int, sequence: EngineSequence) -> None:
         """See the seam."""
 
+    @torch.inference_mode()
     def draw(
         self,
         tokens: Sequence[int],
