@@ -28,6 +28,7 @@ def load_runner(
     hold at once. `prefix_memory`: bytes for prefilled beginnings that are kept. Raises
     ModelUnusable.
     """
+    from minivault.engine.memory import give_back_free
     from minivault.engine.runners.gpt2 import Gpt2Runner
 
     try:
@@ -44,3 +45,5 @@ def load_runner(
         from minivault.engine.runners.any import AnyRunner
 
         return AnyRunner(folder, dtype=dtype, device=device, threads=threads)
+    finally:  # the weights as the files hold them, and what was made on the way
+        give_back_free()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import mmap
 import sys
 from bisect import insort
@@ -40,6 +41,13 @@ class Reserved:
             part.zero_()
         else:
             self._memory.madvise(mmap.MADV_DONTNEED, begin, size)
+
+
+def give_back_free() -> None:
+    """Gives memory that was freed back to the system, which glibc by itself keeps for later."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)
 
 
 def in_large_pages(source: Tensor) -> Tensor:
