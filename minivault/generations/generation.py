@@ -154,13 +154,15 @@ class Generation:
         self.text += piece.text
         return True
 
-    def piece_event(self, text: str) -> Event:
-        """The event of a piece, with the log probabilities of its tokens where they were asked."""
-        if not self._unsaid_logprobs:
-            return Event(None, {"text": text})
+    def take_logprobs(self) -> list[dict[str, Any]]:
+        """Those of all tokens since the last piece that has text: they go with the next one."""
         logprobs, self._unsaid_logprobs = self._unsaid_logprobs, []
+        return logprobs
+
+    def say(self, text: str, logprobs: list[dict[str, Any]]) -> None:
+        """Appends the event of a piece, with its tokens' log probabilities where there are any."""
         self.logprobs += logprobs
-        return Event(None, {"text": text, "logprobs": logprobs})
+        self.append(Event(None, {"text": text} | ({"logprobs": logprobs} if logprobs else {})))
 
     def unsay(self) -> None:
         """Forgets text that could not be written to the journal, and so was never shown."""

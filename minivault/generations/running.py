@@ -6,7 +6,7 @@ import asyncio
 import logging
 import time
 from contextlib import aclosing
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from minivault.backends.base import Finish, Piece
 from minivault.errors import BackendFailed, LogUnavailable, MiniVaultError
@@ -29,7 +29,7 @@ class Running:
         self._registry = registry
         self._pumps: dict[Generation, asyncio.Task[FinishReason]] = {}
         self._giving_way: set[Generation] = set()
-        self._unsaid: list[tuple[Generation, str]] = []
+        self._unsaid: list[tuple[Generation, str, list[dict[str, Any]]]] = []
 
     def __len__(self) -> int:
         return len(self._pumps)
@@ -95,7 +95,7 @@ class Running:
         """Collects what this turn of the loop brings, so that one write journals it all."""
         if not self._unsaid:
             asyncio.get_running_loop().call_soon(self._flush)
-        self._unsaid.append((generation, piece.text))
+        self._unsaid.append((generation, piece.text, generation.take_logprobs()))
 
     def _flush(self) -> None:
         unsaid, self._unsaid = self._unsaid, []
@@ -103,16 +103,16 @@ class Running:
             return
         try:
             self._registry.vault.pieces(
-                [(generation.entry, text) for generation, text in unsaid if generation.entry]
+                [(generation.entry, text) for generation, text, _ in unsaid if generation.entry]
             )
         except LogUnavailable as error:
-            for generation in dict.fromkeys(generation for generation, _ in unsaid):
+            for generation in dict.fromkeys(generation for generation, _, _ in unsaid):
                 self._fail(generation, error)
             return
         now = time.monotonic()
-        for generation, text in unsaid:
+        for generation, text, logprobs in unsaid:
             self._time(generation, now)
-            generation.append(generation.piece_event(text))
+            generation.say(text, logprobs)
 
     def _time(self, generation: Generation, now: float) -> None:
         if generation.last_token_at is None:

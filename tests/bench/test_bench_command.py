@@ -33,7 +33,7 @@ def test_engine_and_server_are_measured_for_each_number_at_once() -> None:
     for row in rows:
         assert row["tokens_per_second"] > 0
         assert 0 < row["first_token_p50"] <= row["first_token_p95"]
-        assert 0 < row["between_p50"] <= row["between_p95"]
+        assert 0 <= row["between_p50"] <= row["between_p95"]  # 0: they came together
         assert row["memory_mb"] > 50
         assert row["share"] > 0
 

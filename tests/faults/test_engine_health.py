@@ -61,20 +61,20 @@ class Storyteller(LocalBackend):
         await super().start()
         assert self._engine is not None
         runner, engine = self._engine._runner, self._engine
-        decode, prefill, count = runner.decode, runner.prefill, engine._count
+        draw, prefill, count = runner.draw, runner.prefill, engine._count
         poison = tuple(self._running_tokenizer().encode(POISON))
 
-        def faulty_decode(sequences: Any) -> Any:
+        def faulty_draw(sequences: Any) -> Any:
             if self.fault == "hang":
                 self.hanging.wait(20)
             if self.fault == "decode":
                 self.fault = ""
                 raise Broken(POISON)
-            logits = decode(sequences).clone()
+            tokens, logits = draw(sequences)
             for row, each in enumerate(sequences):
                 if self.fault == "nan" and each.prompt == poison:
-                    logits[row] = float("nan")
-            return logits
+                    tokens[row] = -1
+            return tokens, logits
 
         def faulty_prefill(sequence: Any) -> bool:
             if self.fault == "prefill" and sequence.prompt == poison:
@@ -86,7 +86,7 @@ class Storyteller(LocalBackend):
             if self.fault == "engine":
                 raise Broken(POISON)
 
-        runner.decode, runner.prefill = faulty_decode, faulty_prefill  # type: ignore[method-assign]
+        runner.draw, runner.prefill = faulty_draw, faulty_prefill  # type: ignore[method-assign]
         engine._count = faulty_count  # type: ignore[method-assign]
 
 

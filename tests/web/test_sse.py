@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from minivault.backends.base import ModelInfo, Piece, Request
+from minivault.backends.base import Logprobs, ModelInfo, Piece, Request, TokenLogprob
 from minivault.generations import Event
 from minivault.web import sse
 from tests.event_stream import EventStreamParser, Received, parse, text_of
@@ -143,6 +143,24 @@ def test_top_logprobs_come_with_the_pieces(server: LiveServer) -> None:
     found = [each.json["logprobs"] for each in received if each.name == "message"]
     assert [len(each) for each in found] == [1, 1, 1]
     assert all(len(each[0]["top"]) == 2 for each in found)
+
+
+class Burst:
+    """Says all of its pieces before anybody else has a turn."""
+
+    info = ModelInfo(name="burst", context_length=100)
+
+    async def generate(self, request: Request) -> AsyncGenerator[Piece, None]:
+        for word in ("one ", "two ", "", "three "):
+            yield Piece(word, logprobs=(Logprobs(TokenLogprob(word, -0.5)),))
+
+
+def test_log_probabilities_stay_with_their_own_piece(tmp_path: Path) -> None:
+    with live_server(tmp_path, Burst()) as server:
+        received = events(generate(server, SSE, max_tokens=9, top_logprobs=1))
+    said = [each.json for each in received if each.name == "message"]
+    found = [(each["text"], [one["token"] for one in each["logprobs"]]) for each in said]
+    assert found == [("one ", ["one "]), ("two ", ["two "]), ("three ", ["", "three "])]
 
 
 def test_a_replay_is_the_same_bytes_as_the_stream_was(server: LiveServer) -> None:
