@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pty
+import resource
 import signal
 import subprocess
 import sys
@@ -53,6 +54,18 @@ def test_help_loads_nothing_heavy(statement: str) -> None:
         [sys.executable, "-c", code], env=environment(), capture_output=True, text=True, check=True
     )
     assert ended.stdout.splitlines()[-1] == "[]"
+
+
+@pytest.mark.slow
+def test_help_takes_less_than_half_a_second(tmp_path: Path) -> None:
+    def seconds() -> float:
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        minivault("--help", cwd=tmp_path)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+    # Processor time, and as many tries as a busy machine may want: neighbours slow that down too.
+    assert any(seconds() < 0.5 for _ in range(20))
 
 
 def test_every_setting_is_an_option_of_serve(

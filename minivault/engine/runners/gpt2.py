@@ -246,10 +246,15 @@ def _native(order: _Order, kernels: Kernels, target: tuple[str, ...] | None) -> 
         model = order.native(target)
     except CannotCompile as error:
         if kernels == "native":
-            raise ModelUnusable(f"kernels native: {error}; install one, or use auto") from error
+            raise ModelUnusable(f"kernels native: {error}; mend that, or use auto") from error
         _log.warning("%s; torch's own operators are used, which are slower", error)
         return None
-    return model if model.reproducible or kernels == "native" else None
+    if model.reproducible or kernels == "native":
+        return model
+    _log.warning(
+        "the C files do not keep a row's bits on this processor; torch's operators are used"
+    )
+    return None
 
 
 def _width(dtype: str, device: torch.device) -> Width:
