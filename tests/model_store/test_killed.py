@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from minivault.model_store import Deadlines, ModelStore, Progress, StoredModel
+from tests.live import wait_for
 from tests.model_store.hub import Hub
 from tests.model_store.repository import distilgpt2
 from tests.processes import environment
@@ -39,6 +40,7 @@ def test_a_killed_download_is_finished_by_the_process_that_waits_for_it(
         assert hub.stalling.wait(60)
         second.start()
         assert waiting.wait(60)
+        wait_for(lambda: _has_a_part(store.folder))
         hub.faults.stall_after = {}
         hub.seen.clear()
     finally:
@@ -51,3 +53,8 @@ def test_a_killed_download_is_finished_by_the_process_that_waits_for_it(
     assert ranges
     assert all(start is not None and start.startswith("bytes=") for start in ranges)
     assert "config.json" not in hub.asked_for()
+
+
+def _has_a_part(models: Path) -> bool:
+    """Whether bytes of the weights are on disk: the hub says it stalls before they have arrived."""
+    return any(part.stat().st_size for part in models.glob(".downloads/*/*.safetensors.*.part"))
