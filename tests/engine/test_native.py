@@ -19,7 +19,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from minivault.engine.engine import Engine
-from minivault.engine.native import compiler, library
+from minivault.engine.native import compiler as compiling
+from minivault.engine.native import library
 from minivault.engine.native.compiler import CannotCompile, build
 from minivault.engine.native.packing import Width, packed
 from minivault.engine.runners.gpt2 import Gpt2Runner
@@ -35,7 +36,9 @@ from tests.engine.gpt2_models import (
     save_files,
     save_gpt2,
 )
+from tests.tools import tool
 
+pytestmark = pytest.mark.usefixtures("compiler")
 WIDTHS: tuple[Width, ...] = get_args(Width)
 TARGETS: list[tuple[str, ...] | None] = [None]
 if os.uname().machine == "x86_64":  # what this processor can run, and has none of the narrow sums
@@ -103,6 +106,22 @@ def exact(width: Width, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
 def in_steps(rows: Tensor) -> Tensor:
     steps = rows.abs().amax(1, keepdim=True) / 127
     return (rows / steps).round() * steps
+
+
+@pytest.fixture(scope="module")
+def compiler() -> str:
+    return tool("cc")
+
+
+@every_target
+def test_the_c_files_are_compiled_without_a_warning(
+    compiler: str, target: tuple[str, ...] | None
+) -> None:
+    strict = ["-Wall", "-Wextra", "-Werror", *(target or ["-march=native"])]
+    for file in Path(library.__file__).parent.glob("*.c"):
+        command = [compiler, *compiling._FLAGS, *strict, "-c", "-o", os.devnull, file]
+        said = subprocess.run(command, capture_output=True, text=True)
+        assert said.returncode == 0, said.stderr
 
 
 @every_target
@@ -186,7 +205,7 @@ def test_a_step_gives_a_row_the_same_bits_at_every_place(
             assert torch.equal(found, expected), (size, place)
 
 
-@pytest.mark.parametrize("width", ["float32", "bfloat16", "int8"])
+@every_width
 @pytest.mark.parametrize("activation", ["gelu_new", "relu"])
 def test_what_is_no_number_is_never_said(tmp_path: Path, width: Width, activation: str) -> None:
     config = SMALL | {"activation_function": activation}
@@ -240,7 +259,7 @@ def test_without_threads_the_model_is_unusable(
         load(folder, kernels="native", threads=3)
 
 
-def test_the_structures_are_those_of_the_headers(tmp_path: Path) -> None:
+def test_the_structures_are_those_of_the_headers(compiler: str, tmp_path: Path) -> None:
     names = ["Norm", "Linear", "Operand", "Cache", "Layer", "Gpt2", "Wish", "Draw"]
     lines = []
     for name in names:
@@ -253,7 +272,7 @@ def test_the_structures_are_those_of_the_headers(tmp_path: Path) -> None:
         f'#include "gpt2.h"\nint main(void) {{ {" ".join(lines)} }}'
     )
     program, headers = tmp_path / "sizes", Path(library.__file__).parent
-    subprocess.run(["cc", "-I", headers, source, "-o", program], check=True)
+    subprocess.run([compiler, "-I", headers, source, "-o", program], check=True)
     said = subprocess.run([program], capture_output=True, text=True, check=True).stdout.split()
     expected = []
     for name in names:
@@ -345,7 +364,7 @@ def test_without_a_home_or_any_folder_it_says_so(
         raise FileNotFoundError("no usable temporary directory")
 
     monkeypatch.setenv("XDG_CACHE_HOME", "/proc/nowhere")
-    monkeypatch.setattr(compiler, "_passing_folder", nowhere)
+    monkeypatch.setattr(compiling, "_passing_folder", nowhere)
     with pytest.raises(CannotCompile, match="cannot be kept"):
         build()
 
@@ -407,14 +426,14 @@ def test_the_key_changes_with_the_files_and_the_processor(
     build.cache_clear()
     assert build(()).key != first
     sources = tmp_path / "sources"
-    shutil.copytree(compiler._SOURCES, sources)
+    shutil.copytree(compiling._SOURCES, sources)
     (sources / "team.c").write_text((sources / "team.c").read_text() + "/* another */")
     with monkeypatch.context() as changed:
-        changed.setattr(compiler, "_SOURCES", sources)
+        changed.setattr(compiling, "_SOURCES", sources)
         build.cache_clear()
         assert build().key != first
     build.cache_clear()
-    monkeypatch.setattr(compiler, "_processor", lambda: "another one")
+    monkeypatch.setattr(compiling, "_processor", lambda: "another one")
     assert build().key != first
 
 

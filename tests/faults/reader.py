@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,7 +11,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
-import pytest
+from tests.tools import tool
 
 SCRIPT = Path(__file__).with_name("event_source.mjs")
 
@@ -57,12 +55,9 @@ def event_source(
     port: int, *, seconds: float = 40, naive: bool = False, **query: Any
 ) -> Iterator[EventSource]:
     """Opens `/generate` with this query."""
-    node = shutil.which("node")
-    if node is None:
-        assert not os.environ.get("CI"), "node is missing: apt-get install nodejs"
-        pytest.skip("node is not installed")
     url = f"http://127.0.0.1:{port}/generate?{urlencode(query)}"
-    command = [node, "--no-warnings", "--experimental-eventsource", str(SCRIPT), url, str(seconds)]
+    options = ["--no-warnings", "--experimental-eventsource"]
+    command = [tool("node"), *options, str(SCRIPT), url, str(seconds)]
     process = subprocess.Popen(
         command + ["naive"] * naive, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import re
-import shutil
 import signal
 import socket
 import subprocess
@@ -29,6 +28,7 @@ from tests.faults.crowd import Answer, request, talk
 from tests.faults.reader import event_source
 from tests.live import LiveServer, live_server, wait_for
 from tests.processes import ROOT, Served, serving
+from tests.tools import tool
 
 pytestmark = pytest.mark.slow
 
@@ -85,10 +85,7 @@ def nginx(
     folder: Path, upstream: int, *, change: Callable[[str], str] = lambda text: text
 ) -> Iterator[Nginx]:
     """The block with its ports and the folder of its log replaced, and nothing else."""
-    program = shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin")
-    if program is None:
-        assert not os.environ.get("CI"), "nginx is missing: apt-get install nginx-light"
-        pytest.skip("nginx is not installed")
+    program = tool("nginx")
     running = Nginx(folder / "nginx", free_port())
     (running.folder / "logs").mkdir(parents=True)
     text = replaced(block(), "127.0.0.1:8000", f"127.0.0.1:{upstream}")

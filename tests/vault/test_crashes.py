@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import random
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -17,6 +16,7 @@ import pytest
 
 from minivault.vault import Vault
 from minivault.vault.verify import verify
+from tests.tools import tool
 from tests.vault.load import (
     Acknowledged,
     generate,
@@ -64,15 +64,8 @@ def _add(told: Acknowledged, output: str) -> None:
     told.ended |= more.ended
 
 
-def _strace() -> str:
-    found = shutil.which("strace")
-    if found is None:
-        pytest.skip("strace is not installed")
-    return found
-
-
 def _traced(log: Path, options: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
-    trace = [_strace(), "-f", "-o", str(log), *options]
+    trace = [tool("strace"), "-f", "-o", str(log), *options]
     command = [*trace, *_command(folder, 6, 1500)]
     return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
 

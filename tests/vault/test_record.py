@@ -5,18 +5,17 @@ from __future__ import annotations
 import io
 import json
 import re
-import shutil
 import subprocess
 from pathlib import Path
 
 import pandas
-import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from minivault.vault import Vault
 from minivault.vault.record import clean, dump, render
 from minivault.vault.verify import verify
+from tests.tools import tool
 from tests.vault.samples import begin, outcome, write
 
 TEXT = st.text(st.characters(), max_size=200)
@@ -37,7 +36,6 @@ def test_any_text_is_one_line_of_ascii_and_comes_back(text: str) -> None:
 @settings(max_examples=5, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @example([NASTY, "", "123", "007", "2026-11-23", "null", "1" * 1_000_000])
 @given(st.lists(TEXT, min_size=1, max_size=20))
-@pytest.mark.skipif(shutil.which("jq") is None, reason="jq is not installed")
 def test_jq_pandas_and_json_read_the_same(texts: list[str]) -> None:
     data = b"".join(
         render({"timestamp": f"2026-11-23T00:00:00.{number:03}Z", "prompt": text, "response": ""})
@@ -47,7 +45,7 @@ def test_jq_pandas_and_json_read_the_same(texts: list[str]) -> None:
     expected = [clean(text) for text in texts]
     by_json = [json.loads(line)["prompt"] for line in data.split(b"\n")[:-1]]
     frame = pandas.read_json(io.BytesIO(data), lines=True, dtype=False)
-    jq = subprocess.run(["jq", "-c", ".prompt"], input=data, capture_output=True, check=True)
+    jq = subprocess.run([tool("jq"), "-c", ".prompt"], input=data, capture_output=True, check=True)
     by_jq = [json.loads(line) for line in jq.stdout.split(b"\n")[:-1]]
     assert by_json == expected
     assert list(frame["prompt"]) == expected

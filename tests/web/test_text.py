@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +13,7 @@ import pytest
 
 from tests.generations.backends import Reins
 from tests.live import LiveServer, live_server, wait_for
+from tests.tools import tool
 from tests.web.asking import (
     JSON,
     TEXT,
@@ -114,13 +114,12 @@ def test_a_stopped_one_ends_as_it_should(tmp_path: Path) -> None:
         assert (head + to_end(opened)).endswith(b"0\r\n\r\n")
 
 
-@pytest.mark.skipif(not shutil.which("curl"), reason="curl is not installed")
 @pytest.mark.parametrize("fail_at, code", [(1, 18), (None, 0)])
 def test_curl_reports_a_text_that_is_not_whole(
     tmp_path: Path, fail_at: int | None, code: int
 ) -> None:
     with live_server(tmp_path, Reins(allowed=9, fail_at=fail_at)) as server:
-        command = ["curl", "-s", "--no-buffer", "--max-time", "20", "--noproxy", "*"]
+        command = [tool("curl"), "-s", "--no-buffer", "--max-time", "20", "--noproxy", "*"]
         command += [f"{server.url}/generate", "-d", json.dumps(BODY)]
         done = subprocess.run(command, capture_output=True, text=True, timeout=30)
         assert done.returncode == code
