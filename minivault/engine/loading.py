@@ -5,11 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from minivault.engine.runners.base import Runner, Unsupported
+from minivault.engine.runners.base import Kernels, Runner, Unsupported
 
 Dtype = Literal["auto", "float32", "bfloat16", "int8"]
 Device = Literal["auto", "cpu", "cuda"]
-Kernels = Literal["auto", "native", "torch"]
 
 
 def load_runner(

@@ -296,6 +296,45 @@ def test_a_decoded_token_has_the_keys_and_values_of_a_prefilled_one(
     assert torch.equal(*(model.cache.part(slot, 0, 64) for slot in slots))
 
 
+@every_width
+@torch.inference_mode()
+def test_what_a_prompt_has_left_goes_through_the_first_step_with_the_others(
+    folder: Path, width: Width
+) -> None:
+    """More of them than there is room for in one step, too."""
+    prompts = [random_prompt(n, length) for n, length in enumerate((1, 2, 40, 33, 64, 65, 66, 100))]
+    expected = [
+        first_tokens(load(folder, dtype=width, kernels="native"), [each]) for each in prompts
+    ]
+    together = first_tokens(load(folder, dtype=width, kernels="native", threads=3), prompts)
+    assert together == [tokens for (tokens,) in expected]
+
+
+def test_a_prompt_that_fits_takes_no_step_of_its_own(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runner = load(folder, kernels="native")
+    monkeypatch.setattr(runner._model, "prefill", None)
+    assert first_tokens(runner, [random_prompt(1, 64)])
+    with pytest.raises(TypeError):
+        first_tokens(runner, [random_prompt(1, 65)])
+
+
+def first_tokens(runner: Gpt2Runner, prompts: list[list[int]]) -> list[tuple[list[float], ...]]:
+    """The first three tokens of each text, and what they were drawn from."""
+    sequences = [make_sequence(prompt) for prompt in prompts]
+    for each in sequences:
+        while not runner.prefill(each):
+            pass
+    logits = []
+    for _ in range(3):
+        tokens, rows = runner.draw(sequences)
+        logits.append(rows.tolist())
+        for each, token in zip(sequences, tokens, strict=True):
+            each.generated.append(token)
+    return [tuple(step[n] for step in logits) for n in range(len(prompts))]
+
+
 @every_target
 @torch.inference_mode()
 def test_every_processor_comes_to_the_same_logits(

@@ -170,11 +170,11 @@ void gpt2_logits(struct team *team, const struct gpt2 *model, int rows, const fl
 }
 
 void gpt2_step(struct team *team, const struct gpt2 *model, const struct draw *draw, int rows,
-               int32_t *tokens, const struct place *places, float *x, float *logits)
+               int drawn, int32_t *tokens, const struct place *places, float *x, float *logits)
 {
     team_wake(team);
     run_layers(team, model, rows, tokens, places, x);
-    run_head(team, model, rows, x, logits);
-    draw_run(team, draw, logits, places, tokens, rows);
+    run_head(team, model, drawn, x, logits);
+    draw_run(team, draw, logits, places, tokens, drawn);
     team_rest(team);
 }

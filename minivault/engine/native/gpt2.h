@@ -54,8 +54,9 @@ void gpt2_run(struct team *team, const struct gpt2 *model, int rows, const int32
 void gpt2_logits(struct team *team, const struct gpt2 *model, int rows, const float *x,
                  float *logits);
 
-/* All of a step: runs `tokens`, makes x and logits, and overwrites `tokens` with those drawn. */
+/* All of a step: runs `tokens`, and of the first `drawn` rows makes logits and overwrites the tokens
+ * with those drawn. The others' keys and values are what they are run for. */
 void gpt2_step(struct team *team, const struct gpt2 *model, const struct draw *draw, int rows,
-               int32_t *tokens, const struct place *places, float *x, float *logits);
+               int drawn, int32_t *tokens, const struct place *places, float *x, float *logits);
 
 #endif

@@ -184,7 +184,7 @@ def library(path: Path) -> Any:
     rows = (c_void_p, POINTER(Gpt2), ctypes.c_int)
     found.gpt2_run.argtypes = (*rows, c_void_p, c_void_p, c_void_p)
     found.gpt2_logits.argtypes = (*rows, c_void_p, c_void_p)
-    step = (c_void_p, POINTER(Gpt2), POINTER(Draw), ctypes.c_int)
+    step = (c_void_p, POINTER(Gpt2), POINTER(Draw), ctypes.c_int, ctypes.c_int)
     found.gpt2_step.argtypes = (*step, c_void_p, c_void_p, c_void_p, c_void_p)
     found.draw_run.argtypes = (c_void_p, POINTER(Draw), *(c_void_p,) * 3, ctypes.c_int)
     calls = ("team_free", "team_wake", "team_rest", "operand_set", "linear_run", "draw_run")

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from minivault.engine import sequence as seq
 from minivault.engine.likeliest import Row
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+
+Kernels = Literal["auto", "native", "torch"]
+"""Who does the arithmetic: C files where a compiler is, those alone, or torch."""
 
 
 class Unsupported(Exception):
@@ -43,19 +47,20 @@ class Runner(Protocol):
         ...
 
     def prefill(self, sequence: seq.Sequence) -> bool:
-        """Computes the next part of the prompt but its last token; True once nothing is left.
+        """Computes the next part of the prompt; True once the rest is left to the first `decode`.
 
-        The last token is always left to `decode`, whose logits give the first token. False means:
-        call again. The parts are cut at positions that depend on the prompt alone. A prompt of one
-        token has nothing to prefill.
+        That is the last token at least, whose logits give the first one of the text; a runner that
+        computes several tokens of a sequence at once may leave more. False means: call again. The
+        parts are cut at positions that depend on the prompt alone.
         """
         ...
 
     def decode(self, sequences: Sequence[seq.Sequence]) -> Tensor:
         """One more position for each: float32 logits (rows, vocabulary), in the given order.
 
-        Feeds each sequence's `last_token`. The engine never passes an empty list, may change the
-        logits in place, and is through with them when it calls again.
+        Feeds each sequence's `last_token`, after whatever its prompt has left. The engine never
+        passes an empty list, may change the logits in place, and is through with them when it
+        calls again.
         """
         ...
 

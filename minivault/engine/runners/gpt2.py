@@ -2,41 +2,37 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from threading import get_ident
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from minivault.engine import sequence as seq
 from minivault.engine.likeliest import Row
-from minivault.engine.native.compiler import CannotCompile
-from minivault.engine.native.packing import Width
 from minivault.engine.prefix_cache import CHUNK, PrefixCache
-from minivault.engine.runners.gpt2_files import Gpt2Shape, read_shape, read_weights
+from minivault.engine.runners.base import Kernels
+from minivault.engine.runners.gpt2_files import read_shape
 from minivault.engine.runners.gpt2_model import Gpt2Model
-from minivault.engine.runners.gpt2_native import NativeGpt2
-from minivault.engine.runners.gpt2_torch import TorchGpt2
+from minivault.engine.runners.gpt2_order import Order, chosen_width
 from minivault.engine.runners.linear import Kind
-from minivault.engine.runners.pipeline import chosen_device, chosen_dtype
+from minivault.engine.runners.pipeline import chosen_device
 from minivault.engine.runners.rows import Rows
-from minivault.errors import ModelUnusable
-
-Kernels = Literal["auto", "native", "torch"]
-
-_log = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
 class Slot:
-    """Where a sequence's keys and values lie, and how many tokens they stand for."""
+    """Where a sequence's keys and values lie, and how many tokens they stand for.
+
+    `rest` are the last of these, if they have yet to be computed, along with the first draw.
+    """
 
     index: int
     length: int = 0
+    rest: tuple[int, ...] = ()
 
 
 class Gpt2Runner:
@@ -67,7 +63,7 @@ class Gpt2Runner:
         """
         shape = read_shape(folder)
         on = chosen_device(device)
-        width = _width(dtype, on)
+        width = chosen_width(dtype, on)
         self._threads = threads or torch.get_num_threads()
         self._thread: int | None = None
         self._prefixes = PrefixCache(prefix_memory)
@@ -75,10 +71,9 @@ class Gpt2Runner:
         self.vocabulary = shape.vocabulary
         with torch.inference_mode():
             self._use_threads()
-            order = _Order(folder, shape, width, on, self._threads, max_running)
-            _refuse_int8(order)
+            order = Order(folder, shape, width, on, self._threads, max_running, kernels)
             by_hand = kind is not None or rows is not None
-            native = None if by_hand else _native(order, kernels, target)
+            native = None if by_hand else order.native(target)
             self._model: Gpt2Model = native or order.torch(kind, rows)
         self.kv_bytes_per_token = self._model.kv_bytes_per_token
         self.reproducible = self._model.reproducible
@@ -103,7 +98,10 @@ class Gpt2Runner:
         self._use_threads()
         slot = self._slot(sequence)
         whole = len(sequence.prompt) - 1
-        if slot.length < whole:
+        if self._model.mixes and whole - slot.length < CHUNK:
+            slot.rest = sequence.prompt[slot.length : whole]
+            slot.length = whole
+        elif slot.length < whole:
             self._extend(slot, sequence.prompt[:whole])
         return slot.length == whole
 
@@ -111,29 +109,12 @@ class Gpt2Runner:
     def decode(self, sequences: Sequence[seq.Sequence]) -> Tensor:
         """float32 logits (rows, vocabulary) after each sequence's last token; see the seam."""
         self._use_threads()
-        slots: list[Slot] = [each.cache for each in sequences]
-        logits = self._model.decode(
-            [each.last_token for each in sequences],
-            [slot.index for slot in slots],
-            [slot.length for slot in slots],
-        )
-        for slot in slots:
-            slot.length += 1
-        return logits
+        return self._model.decode(*self._rows(sequences))[: len(sequences)]
 
     def draw(self, sequences: Sequence[seq.Sequence]) -> tuple[list[int], Row]:
         """One token more for each sequence; see the seam."""
         self._use_threads()
-        slots: list[Slot] = [each.cache for each in sequences]
-        tokens, logits = self._model.draw(
-            [each.last_token for each in sequences],
-            [slot.index for slot in slots],
-            [slot.length for slot in slots],
-            sequences,
-        )
-        for slot in slots:
-            slot.length += 1
-        return tokens, logits
+        return self._model.draw(*self._rows(sequences), sequences)
 
     @torch.inference_mode()
     def losses(self, tokens: Sequence[int]) -> Tensor:
@@ -180,6 +161,25 @@ class Gpt2Runner:
                 slot.length = end
         return slot
 
+    def _rows(self, sequences: Sequence[seq.Sequence]) -> tuple[list[int], list[int], list[int]]:
+        """What a step runs: the sequences' last tokens first, then what prompts have left."""
+        own: list[Slot] = [each.cache for each in sequences]
+        tokens = [each.last_token for each in sequences]
+        slots = [slot.index for slot in own]
+        positions = [slot.length for slot in own]
+        for slot in own:
+            if slot.rest:
+                begin = slot.length - len(slot.rest)
+                if len(tokens) - len(own) + len(slot.rest) > CHUNK:
+                    self._model.prefill(slot.index, begin, slot.rest)
+                else:
+                    tokens += slot.rest
+                    slots += [slot.index] * len(slot.rest)
+                    positions += range(begin, slot.length)
+                slot.rest = ()
+            slot.length += 1
+        return tokens, slots, positions
+
     def _extend(self, slot: Slot, prompt: tuple[int, ...]) -> Tensor:
         """Computes keys and values up to the next multiple of a chunk, or to the prompt's end.
 
@@ -198,71 +198,3 @@ class Gpt2Runner:
         if self._thread != get_ident():
             self._thread = get_ident()
             torch.set_num_threads(self._threads)
-
-
-@dataclass(frozen=True, slots=True)
-class _Order:
-    """What a model is made from."""
-
-    folder: Path
-    shape: Gpt2Shape
-    width: Width
-    device: torch.device
-    threads: int
-    slots: int
-
-    def native(self, target: tuple[str, ...] | None) -> NativeGpt2:
-        """Raises CannotCompile."""
-        return NativeGpt2(
-            self.shape,
-            read_weights(self.folder, self.shape),
-            width=self.width,
-            threads=self.threads,
-            slots=self.slots,
-            target=target,
-        )
-
-    def torch(self, kind: Kind | None, rows: Rows | None) -> TorchGpt2:
-        plain: Kind = "packed" if self.device.type == "cpu" else "plain"
-        return TorchGpt2(
-            self.shape,
-            read_weights(self.folder, self.shape),
-            kind=kind or ("int8" if self.width == "int8" else plain),
-            dtype=torch.bfloat16 if self.width == "bfloat16" else torch.float32,
-            device=self.device,
-            slots=self.slots,
-            rows=rows,
-        )
-
-
-def _native(order: _Order, kernels: Kernels, target: tuple[str, ...] | None) -> Gpt2Model | None:
-    """None where C files are not wanted, cannot be, or do not keep the bits."""
-    on_cpu = order.device.type == "cpu"
-    if kernels == "torch" or (kernels == "auto" and not on_cpu):
-        return None
-    if not on_cpu:
-        raise ModelUnusable("kernels native are for the CPU; use --kernels auto or --device cpu")
-    try:
-        model = order.native(target)
-    except CannotCompile as error:
-        if kernels == "native":
-            raise ModelUnusable(f"kernels native: {error}; mend that, or use auto") from error
-        _log.warning("%s; torch's own operators are used, which are slower", error)
-        return None
-    if model.reproducible or kernels == "native":
-        return model
-    _log.warning(
-        "the C files do not keep a row's bits on this processor; torch's operators are used"
-    )
-    return None
-
-
-def _width(dtype: str, device: torch.device) -> Width:
-    if dtype == "int8":
-        return "int8"
-    return "bfloat16" if chosen_dtype(dtype, device) == torch.bfloat16 else "float32"
-
-
-def _refuse_int8(order: _Order) -> None:
-    if order.width == "int8" and order.device.type != "cpu":
-        raise ModelUnusable("dtype int8 is for the CPU; use auto, float32 or bfloat16")

@@ -31,7 +31,10 @@ class Gpt2Model(Protocol):
     """One model on one device. For one thread at a time, in inference mode.
 
     `mode` and `reproducible`: as in `runners.base`. `description`: what its bits depend on.
+    `mixes`: a step may run up to 64 more rows, of any sequence's tokens, after those it is for.
     """
+
+    mixes: bool
 
     kv_bytes_per_token: int
     mode: str
@@ -51,10 +54,7 @@ class Gpt2Model(Protocol):
     def decode(
         self, tokens: Sequence[int], slots: Sequence[int], positions: Sequence[int]
     ) -> Tensor:
-        """One token for each of several sequences: float32 logits (rows, vocabulary).
-
-        They may be overwritten by the next call.
-        """
+        """One token each: float32 logits (rows, vocabulary), overwritten by the next call."""
         ...
 
     def begin(self, slot: int, sequence: EngineSequence) -> None:
@@ -68,7 +68,7 @@ class Gpt2Model(Protocol):
         positions: Sequence[int],
         sequences: Sequence[EngineSequence],
     ) -> tuple[list[int], Row]:
-        """`decode`, and a token drawn from each row; see `Runner.draw`."""
+        """`decode`, and a token drawn from each of the sequences' rows; see `Runner.draw`."""
         ...
 
     def logits(self, x: Tensor) -> Tensor:

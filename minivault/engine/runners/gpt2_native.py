@@ -35,6 +35,8 @@ _PLACES = ((1, 0), (2, 1), (7, 6), (8, 0), (19, 9), (32, 31))
 class NativeGpt2:
     """Weights and room for a batch, and a team of threads that waits between the steps."""
 
+    mixes = True
+
     def __init__(
         self,
         shape: Gpt2Shape,
@@ -50,7 +52,7 @@ class NativeGpt2:
         self._shape = shape
         self._width = width
         self._slots = slots
-        self._rows = max(CHUNK, slots)
+        self._rows = slots + CHUNK
         self._held: list[object] = []
         self.cache = BlockCache(
             layers=shape.layers,
@@ -133,8 +135,8 @@ class NativeGpt2:
         One call, and little around it: the weights have driven Python's own code out of the
         caches, and every line of it waits for memory again.
         """
-        count = self._place(tokens, slots, positions)
-        self._step(count, *self._addresses)
+        count = len(sequences)
+        self._step(self._place(tokens, slots, positions), count, *self._addresses)
         logits = self._rows_of_logits[:count]
         return self._with_others(logits, sequences), logits
 

@@ -21,6 +21,8 @@ from minivault.engine.sequence import Sequence as EngineSequence
 class TorchGpt2:
     """Rows go through the layers together; attention is theirs alone."""
 
+    mixes = False
+
     def __init__(
         self,
         shape: Gpt2Shape,
