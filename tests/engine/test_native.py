@@ -113,6 +113,7 @@ def compiler() -> str:
     return tool("cc")
 
 
+@pytest.mark.slow
 @every_target
 def test_the_c_files_are_compiled_without_a_warning(
     compiler: str, target: tuple[str, ...] | None
