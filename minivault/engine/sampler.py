@@ -85,11 +85,9 @@ def penalize(logits: Row, sequences: Sequence[EngineSequence]) -> None:
 
 
 def draw(row: Row, params: SamplingParams, step: int) -> int:
-    """One token of one row; -1 if it holds what is no number."""
+    """One token of one row, at a temperature above 0; -1 if it holds what is no number."""
     if np.isnan(row.max()):
         return -1
-    if params.temperature == 0:
-        return int(row.argmax())
     ids, weights = _candidates(row, params)
     sums = weights.cumsum()
     mark = uniform(params.seed, step) * sums[-1]
