@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from difflib import get_close_matches
 from enum import StrEnum
 from typing import Annotated, Any, Literal
 
@@ -15,7 +16,6 @@ MAX_SEED = 2**53 - 1
 KEY_PATTERN = r"^[A-Za-z0-9_-]{8,64}$"
 
 _MESSAGES = {
-    "extra_forbidden": "is no field of a request; /docs lists them",
     "finite_number": "must be a number, and neither infinite nor NaN",
     "string_unicode": "holds half a surrogate pair, which is no text",
 }
@@ -251,13 +251,25 @@ def field_errors(
 
     `right` says in plain words what would be right in a field, where pydantic's own are no help.
     """
+    right = right or {}
     found = []
     for item in error.errors(include_input=False, include_url=False, include_context=False):
         names = [str(part) for part in item["loc"]]
-        known = (right or {}).get(".".join(name for name in names if not name.isdigit()))
-        message = _MESSAGES.get(item["type"]) or known or item["msg"].removeprefix("Value error, ")
+        field = ".".join(name for name in names if not name.isdigit())
+        if item["type"] == "extra_forbidden":
+            message = f"is no field of a request; {_advice(field, right)}"
+        else:
+            own_words = _MESSAGES.get(item["type"]) or right.get(field)
+            message = own_words or item["msg"].removeprefix("Value error, ")
         found.append(FieldError(_printable(".".join(names) or "request"), message))
     return found
+
+
+def _advice(field: str, known: Mapping[str, str]) -> str:
+    """What may have been meant by a field that does not exist."""
+    for meant in get_close_matches(field[:64], known, n=1, cutoff=0.7):
+        return f"{meant.rpartition('.')[2]} may be meant"
+    return "/docs lists them"
 
 
 def _validated(data: dict[str, Any], *, strict: bool) -> GenerateRequest:

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from minivault.errors import InvalidRequest, MalformedRequest, MiniVaultError
+from minivault.errors import FieldError, InvalidRequest, MalformedRequest, MiniVaultError
 from minivault.schemas import (
     MAX_SEED,
     GenerateRequest,
@@ -249,6 +249,27 @@ def test_no_error_quotes_what_was_sent(read: Any) -> None:
         read()
     assert "CANARY" not in str(error.value)
     assert "CANARY" not in repr(error.value)
+
+
+@pytest.mark.parametrize(
+    "body, field, meant",
+    [
+        ({"prompt": "x", "temprature": 1}, "temprature", "temperature may be meant"),
+        ({"prompt": "x", "top-k": 1}, "top-k", "top_k may be meant"),
+        (
+            {"messages": [{"role": "user", "content": "x", "contents": "x"}]},
+            "messages.0.contents",
+            "content may be meant",
+        ),
+        ({"prompt": "x", "model": "y"}, "model", "/docs lists them"),
+    ],
+)
+def test_an_unknown_name_brings_the_one_that_may_be_meant(
+    body: dict[str, Any], field: str, meant: str
+) -> None:
+    with pytest.raises(InvalidRequest) as raised:
+        parse_body(json.dumps(body).encode())
+    assert raised.value.errors == [FieldError(field, f"is no field of a request; {meant}")]
 
 
 def test_an_unknown_name_is_sent_back_short_and_in_ascii() -> None:
