@@ -8,7 +8,7 @@ import shutil
 import stat
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from ctypes import byref
 from pathlib import Path
 from typing import Any, get_args
@@ -305,24 +305,37 @@ def test_what_a_prompt_has_left_goes_through_the_first_step_with_the_others(
     """More of them than there is room for in one step, too."""
     prompts = [random_prompt(n, length) for n, length in enumerate((1, 2, 40, 33, 64, 65, 66, 100))]
     expected = [
-        first_tokens(load(folder, dtype=width, kernels="native"), [each]) for each in prompts
+        first_logits(load(folder, dtype=width, kernels="native"), [each]) for each in prompts
     ]
-    together = first_tokens(load(folder, dtype=width, kernels="native", threads=3), prompts)
-    assert together == [tokens for (tokens,) in expected]
+    together = first_logits(load(folder, dtype=width, kernels="native", threads=3), prompts)
+    assert together == [logits for (logits,) in expected]
 
 
-def test_a_prompt_that_fits_takes_no_step_of_its_own(
+def test_a_prompt_that_fits_is_not_run_by_itself(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     runner = load(folder, kernels="native")
     monkeypatch.setattr(runner._model, "prefill", None)
-    assert first_tokens(runner, [random_prompt(1, 64)])
+    assert first_logits(runner, [random_prompt(1, 64)])
     with pytest.raises(TypeError):
-        first_tokens(runner, [random_prompt(1, 65)])
+        first_logits(runner, [random_prompt(1, 65)])
 
 
-def first_tokens(runner: Gpt2Runner, prompts: list[list[int]]) -> list[tuple[list[float], ...]]:
-    """The first three tokens of each text, and what they were drawn from."""
+def test_a_prompt_that_is_prefilled_may_be_again(folder: Path) -> None:
+    runner, prompts = load(folder, kernels="native"), [random_prompt(1, 30)]
+    expected = first_logits(runner, prompts)
+    [again] = [make_sequence(prompt) for prompt in prompts]
+    assert runner.prefill(again)
+    assert runner.prefill(again)
+    assert tuple(runner.draw([again])[1].tolist()) == (expected[0][0],)
+
+
+def test_a_context_of_one_token_can_be_loaded(tmp_path: Path) -> None:
+    assert load(save_gpt2(tmp_path, n_positions=1), kernels="native").reproducible
+
+
+def first_logits(runner: Gpt2Runner, prompts: list[list[int]]) -> list[tuple[list[float], ...]]:
+    """What the first three tokens of each text are drawn from."""
     sequences = [make_sequence(prompt) for prompt in prompts]
     for each in sequences:
         while not runner.prefill(each):
@@ -444,16 +457,25 @@ def test_with_one_the_c_files_do_it_and_the_log_can_say_so(folder: Path) -> None
     assert runner.description["build"] == build().key
 
 
+@pytest.mark.parametrize(
+    "company",
+    [
+        lambda rows: len(rows[0]) % 2,
+        lambda rows: len(rows[0]) > 90,  # as many as there can be
+        lambda rows: len(set(rows[1])) < len(rows[1]),  # several of one sequence
+    ],
+)
 def test_bits_that_depend_on_the_company_are_seen_at_load(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
+    folder: Path, monkeypatch: pytest.MonkeyPatch, company: Callable[[Any], int]
 ) -> None:
-    decode = NativeGpt2.decode
+    run = NativeGpt2._run
 
     def mixed(self: NativeGpt2, *rows: Any) -> Tensor:
-        logits = decode(self, *rows)
-        return logits + logits.mean()
+        x = run(self, *rows)
+        x[:, 0] += company(rows)
+        return x
 
-    monkeypatch.setattr(NativeGpt2, "decode", mixed)
+    monkeypatch.setattr(NativeGpt2, "_run", mixed)
     assert not load(folder, kernels="native").reproducible
     assert isinstance(load(folder)._model, TorchGpt2)
 

@@ -94,11 +94,14 @@ class Gpt2Runner:
 
     @torch.inference_mode()
     def prefill(self, sequence: seq.Sequence) -> bool:
-        """One chunk of the prompt, cut at multiples of 64 tokens; see the seam."""
+        """One chunk of the prompt, cut at multiples of 64 tokens; see the seam.
+
+        Where a step may run more rows than it draws for, what is less than a chunk waits for it.
+        """
         self._use_threads()
         slot = self._slot(sequence)
         whole = len(sequence.prompt) - 1
-        if self._model.mixes and whole - slot.length < CHUNK:
+        if self._model.mixes and 0 < whole - slot.length < CHUNK:
             slot.rest = sequence.prompt[slot.length : whole]
             slot.length = whole
         elif slot.length < whole:
@@ -125,13 +128,15 @@ class Gpt2Runner:
         self._use_threads()
         slot = Slot(self._model.cache.take())
         found = []
-        while slot.length < len(tokens) - 1:
-            begin = slot.length
-            x = self._extend(slot, tuple(tokens[:-1]))
-            wanted = torch.tensor(tokens[begin + 1 : slot.length + 1], device=x.device)
-            spread = self._model.logits(x)[: len(wanted)].double().log_softmax(-1)
-            found.append(-spread.gather(1, wanted[:, None])[:, 0])
-        self._model.cache.give_back(slot.index)
+        try:
+            while slot.length < len(tokens) - 1:
+                begin = slot.length
+                x = self._extend(slot, tuple(tokens[:-1]))
+                wanted = torch.tensor(tokens[begin + 1 : slot.length + 1], device=x.device)
+                spread = self._model.logits(x)[: len(wanted)].double().log_softmax(-1)
+                found.append(-spread.gather(1, wanted[:, None])[:, 0])
+        finally:
+            self._model.cache.give_back(slot.index)
         return torch.cat(found)
 
     @torch.inference_mode()

@@ -54,7 +54,7 @@ class Gpt2Model(Protocol):
     def decode(
         self, tokens: Sequence[int], slots: Sequence[int], positions: Sequence[int]
     ) -> Tensor:
-        """One token each: float32 logits (rows, vocabulary), overwritten by the next call."""
+        """float32 logits (rows, vocabulary) of any rows, which the next call may overwrite."""
         ...
 
     def begin(self, slot: int, sequence: EngineSequence) -> None:
@@ -72,5 +72,5 @@ class Gpt2Model(Protocol):
         ...
 
     def logits(self, x: Tensor) -> Tensor:
-        """float32 (rows, vocabulary) of (rows, width); at most 64 rows."""
+        """float32 (rows, vocabulary) of (rows, width), which is what the layers made of rows."""
         ...

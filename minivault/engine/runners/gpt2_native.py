@@ -262,16 +262,24 @@ class NativeGpt2:
         return all(torch.equal(found[0], each) for each in found[1:])
 
     def _bits_at(self, size: int, place: int) -> Tensor:
-        """The logits of one row after four others of its sequence, among rows of any kind."""
+        """The logits of one row among rows of any kind.
+
+        Alone its sequence is prefilled before; in company it goes along, as in a step.
+        """
         slots = [self.cache.take() for _ in range(min(size, self._slots))]
         place = min(place, len(slots) - 1)
         dice = random.Random(size)
         tokens = [dice.randrange(self._shape.vocabulary) for _ in slots]
         positions = [dice.randrange(min(40, self._shape.positions)) for _ in slots]
-        own = [7 * n % self._shape.vocabulary for n in range(min(5, self._shape.positions))]
-        self.prefill(slots[place], 0, own[:-1])
-        tokens[place], positions[place] = own[-1], len(own) - 1
-        found = self.decode(tokens, slots, positions)[place]
+        length = min(CHUNK + 1, self._shape.positions)
+        *rest, tokens[place] = (7 * n % self._shape.vocabulary for n in range(length))
+        positions[place] = len(rest)
+        if rest and size == 1:
+            self.prefill(slots[place], 0, rest)
+            rest = []
+        along = [slots[place]] * len(rest)
+        x = self._run([*tokens, *rest], [*slots, *along], [*positions, *range(len(rest))])
+        found = self.logits(x[: len(slots)])[place]
         for slot in slots:
             self.cache.give_back(slot)
         return found
