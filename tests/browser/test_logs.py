@@ -76,6 +76,22 @@ def test_a_line_shows_every_field(logs: Page, server: LiveServer) -> None:
     expect(detail).to_be_hidden()
 
 
+def test_a_press_counts_though_the_rows_are_drawn_anew_under_it(logs: Page) -> None:
+    """As they are whenever a line comes: press and release are not on the same element."""
+    box = logs.locator("#list").bounding_box()
+    assert box
+    logs.mouse.move(box["x"] + 20, box["y"] + 130)  # in the third row
+    logs.mouse.down()
+    logs.evaluate(
+        "() => new Promise(done => {"
+        " document.querySelector('#list').dispatchEvent(new Event('scroll'));"
+        " requestAnimationFrame(() => requestAnimationFrame(done)); })"
+    )
+    logs.mouse.up()
+    expect(logs.locator(".record[aria-selected=true] .seq")).to_have_text("148")
+    expect(logs.locator("#detail")).to_contain_text("letter 147")
+
+
 def test_a_receipt_leads_to_its_line(page: Page, server: LiveServer) -> None:
     chat = ChatPage(page, server.url).open()
     chat.parameter("max_tokens").fill("5")

@@ -34,9 +34,9 @@ export class Sidebar {
   }
 
   async render() {
-    if (this.list.querySelector("input")) return;
     const words = this.search.value.trim();
     const [heads, found] = await Promise.all([this.store.list(), words ? this.store.search(words) : null]);
+    if (this.list.querySelector("input")) return; // a title is being written
     const wanted = found ? heads.filter((head) => found.has(head.id)) : heads;
     this.list.replaceChildren(...wanted.map((head) => this.#item(head)));
     find("#no-conversations").hidden = wanted.length > 0;

@@ -7,8 +7,10 @@ const ROW = 52;
 const SPARE = 8;
 /** Browsers cannot lay out arbitrarily high boxes; longer lists are scrolled in proportion. */
 const HIGHEST = 8_000_000;
+/** A pointer that moves further than this between press and release selects text. */
+const SLIP = 5;
 
-/** Fires "choose" (detail: the row's index) on a click or Enter. */
+/** Fires "choose" (detail: the row's index) when a row is pressed, clicked or walked to. */
 export class List extends EventTarget {
   /** @type {import("./source.js").Source & EventTarget | null} */
   source = null;
@@ -16,6 +18,7 @@ export class List extends EventTarget {
   /** How far down the list's first visible pixel is, as if all rows were laid out. */
   #top = 0;
   #scrolled = 0;
+  #pressed = { x: NaN, y: NaN };
   #frame = 0;
   #redraw = () => this.#soon();
 
@@ -31,7 +34,9 @@ export class List extends EventTarget {
     this.cells = cells;
     scroller.addEventListener("scroll", () => this.#onScroll());
     scroller.addEventListener("keydown", (e) => this.#key(e));
-    scroller.addEventListener("click", (e) => this.#click(/** @type {HTMLElement} */ (e.target)));
+    scroller.addEventListener("pointerdown", ({ clientX, clientY }) => (this.#pressed = { x: clientX, y: clientY }));
+    scroller.addEventListener("pointerup", (e) => this.#release(e));
+    scroller.addEventListener("click", (e) => this.#click(e));
     new ResizeObserver(() => this.#soon()).observe(scroller);
   }
 
@@ -127,9 +132,18 @@ export class List extends EventTarget {
     return node;
   }
 
-  #click(/** @type {HTMLElement} */ target) {
-    const row = /** @type {HTMLElement | null} */ (target.closest("[data-index]"));
-    if (row) this.choose(Number(row.dataset.index));
+  /** Not a click: rows may be drawn anew between press and release, and then there is none. */
+  #release(/** @type {PointerEvent} */ event) {
+    const slip = Math.hypot(event.clientX - this.#pressed.x, event.clientY - this.#pressed.y);
+    if (event.button !== 0 || event.target === this.scroller || !(slip < SLIP)) return;
+    const y = event.clientY - this.scroller.getBoundingClientRect().top - this.scroller.clientTop;
+    this.choose(Math.floor((y + this.#top) / ROW));
+  }
+
+  /** By a screen reader: no pointer was there. */
+  #click(/** @type {MouseEvent} */ event) {
+    const row = /** @type {HTMLElement | null} */ (/** @type {Element} */ (event.target).closest("[data-index]"));
+    if (row && event.detail === 0) this.choose(Number(row.dataset.index));
   }
 
   #key(/** @type {KeyboardEvent} */ event) {
