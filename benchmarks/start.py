@@ -1,7 +1,7 @@
 """Start to ready, memory, and the first token: `python -m benchmarks.start`.
 
 A server of each width of the weights is started, asked once while it is idle, then by sixteen at
-once, and by one more while those run.
+once, and by one more while those run. How long `minivault --help` takes stands above the table.
 """
 
 from __future__ import annotations
@@ -9,7 +9,10 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import subprocess
+import sys
 import tempfile
+import time
 from functools import partial
 from pathlib import Path
 from statistics import median
@@ -83,6 +86,13 @@ def measure_once(folder: Path, dtype: str, threads: int, workload: Workload) -> 
         }
 
 
+def help_seconds() -> float:
+    """From the command to its end."""
+    begin = time.perf_counter()
+    subprocess.run([sys.executable, "-m", "minivault", "--help"], check=True, capture_output=True)
+    return time.perf_counter() - begin
+
+
 def allowed_megabytes(folder: Path, dtype: str, texts: int, tokens: int) -> float:
     """Weights times 1.5, 500 MB, and the keys and values of what runs at most."""
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
@@ -106,7 +116,13 @@ def measure(asked: argparse.Namespace) -> dict[str, Any]:
             length = workload.prompt_tokens + workload.new_tokens
             allowed = allowed_megabytes(folder, dtype, _COMPANY + 1, length)
             rows.append({"dtype": dtype, **row, "allowed_mb": round(allowed)})
-    return {"machine": describe(), "shape": asked.shape, "rounds": asked.rounds, "rows": rows}
+    return {
+        "machine": describe(),
+        "shape": asked.shape,
+        "rounds": asked.rounds,
+        "help_seconds": round(median(help_seconds() for _ in range(5)), 2),
+        "rows": rows,
+    }
 
 
 def cells(row: dict[str, Any]) -> list[str]:
@@ -125,7 +141,10 @@ def cells(row: dict[str, Any]) -> list[str]:
 
 def show(asked: argparse.Namespace, result: dict[str, Any]) -> None:
     rows = [cells(row) for row in result["rows"]]
-    title = f"{result['shape']}'s shape, random weights; median of {result['rounds']} starts"
+    title = (
+        f"{result['shape']}'s shape, random weights; median of {result['rounds']} starts; "
+        f"--help takes {result['help_seconds']} s"
+    )
     if asked.json:
         print(json.dumps(result))
     elif asked.markdown:

@@ -22,11 +22,12 @@ class Slow(EchoBackend):
         super().__init__(delay=0.02)
 
 
-class SlowToStart(EchoBackend):
-    """Takes a while to load."""
+class Loading(EchoBackend):
+    """Loads until there is a file `loaded` in the working directory."""
 
     async def start(self) -> None:
-        await asyncio.sleep(1.5)
+        while not Path("loaded").exists():
+            await asyncio.sleep(0.02)
 
 
 class Broken(EchoBackend):
@@ -37,15 +38,13 @@ class Broken(EchoBackend):
 
 
 class Stuck(EchoBackend):
-    """Blocks the event loop, as no backend should; a file in the working directory says when."""
+    """Blocks the event loop, as no backend should, from the first prompt on."""
 
-    async def start(self) -> None:
-        asyncio.get_running_loop().call_later(0.2, self._block)
-
-    def _block(self) -> None:
+    async def generate(self, request: Request) -> AsyncGenerator[Piece | Finish, None]:
         Path("blocked").touch()
         while True:
             pass
+        yield Piece("never")
 
 
 class Clinging(EchoBackend):

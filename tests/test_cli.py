@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import pty
-import resource
 import signal
 import subprocess
 import sys
@@ -54,18 +53,6 @@ def test_help_loads_nothing_heavy(statement: str) -> None:
         [sys.executable, "-c", code], env=environment(), capture_output=True, text=True, check=True
     )
     assert ended.stdout.splitlines()[-1] == "[]"
-
-
-@pytest.mark.slow
-def test_help_takes_less_than_half_a_second(tmp_path: Path) -> None:
-    def seconds() -> float:
-        before = resource.getrusage(resource.RUSAGE_CHILDREN)
-        minivault("--help", cwd=tmp_path)
-        after = resource.getrusage(resource.RUSAGE_CHILDREN)
-        return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-
-    # Processor time, and as many tries as a busy machine may want: neighbours slow that down too.
-    assert any(seconds() < 0.5 for _ in range(20))
 
 
 def test_every_setting_is_an_option_of_serve(
@@ -295,7 +282,7 @@ def test_a_terminal_is_not_waited_for(tmp_path: Path) -> None:
         env=environment(),
         stdin=terminal,
         capture_output=True,
-        timeout=20,
+        timeout=60,
     )
     os.close(controller)
     os.close(terminal)
@@ -326,7 +313,7 @@ def test_a_signal_leaves_a_cancelled_record_of_what_was_said(
     assert process.stdout is not None
     said = os.read(process.stdout.fileno(), 100)
     process.send_signal(number)
-    rest, errors = process.communicate(timeout=20)
+    rest, errors = process.communicate(timeout=60)
     assert process.returncode == 128 + number
     [record] = records(tmp_path)
     assert record["finish_reason"] == "cancelled"

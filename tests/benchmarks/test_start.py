@@ -14,7 +14,9 @@ def test_a_start_is_measured_with_its_memory_and_first_tokens(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     start.main(["--shape", "tiny", "--dtype", "float32", "--rounds", "1", "--json"])
-    [row] = json.loads(capsys.readouterr().out)["rows"]
+    result = json.loads(capsys.readouterr().out)
+    assert result["help_seconds"] > 0
+    [row] = result["rows"]
     assert row["ready_seconds"] > 0
     assert 50 < row["ready_mb"] <= row["busy_mb"] * 1.1
     assert row["first_token_ms"] > 0

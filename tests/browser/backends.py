@@ -60,10 +60,3 @@ class Fails(EchoBackend):
     async def generate(self, request: Request) -> AsyncGenerator[Piece | Finish, None]:
         yield Piece("so far so good")
         raise RuntimeError("a wire is loose")
-
-
-class Loads(EchoBackend):
-    """Takes long enough to load that somebody sees it."""
-
-    async def start(self) -> None:
-        await asyncio.sleep(6)

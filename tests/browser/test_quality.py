@@ -37,7 +37,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
 
 
 def assert_accessible(page: Page) -> None:
-    page.wait_for_timeout(200)  # transitions of colours
+    _wait_for_transitions(page)
     page.evaluate(AXE.read_text(encoding="utf-8"))
     found = page.evaluate(
         "tags => axe.run({runOnly: {type: 'tag', values: tags}})"
@@ -45,6 +45,15 @@ def assert_accessible(page: Page) -> None:
         RULES,
     )
     assert found == []
+
+
+def _wait_for_transitions(page: Page) -> None:
+    """Half a transition has colours of its own. What goes on for ever, as the caret, may."""
+    page.evaluate(
+        "() => Promise.all(document.getAnimations()"
+        ".filter(each => each.effect.getComputedTiming().endTime !== Infinity)"
+        ".map(each => each.finished.catch(() => {})))"
+    )
 
 
 def assert_fits(page: Page) -> None:

@@ -203,11 +203,12 @@ def test_an_answer_of_another_server_is_gone_in_words(chat: ChatPage, tmp_path: 
 
 
 def test_a_loading_model_is_told_and_waited_for(page: Page, tmp_path: Path) -> None:
-    backend = ("--backend", "tests.browser.backends:Loads")
+    backend = ("--backend", "tests.echoes:Loading")
     with serving(tmp_path, *backend, ready=False) as server:
         chat = ChatPage(page, server.url.rstrip("/"))
         page.goto(server.url)
         expect(page.locator("#model")).to_have_attribute("data-status", "loading")
         chat.send(PROMPT)
         expect(chat.last.locator(".facts")).to_contain_text("waiting")
+        (tmp_path / "loaded").touch()
         chat.wait()

@@ -111,7 +111,7 @@ def ask(server: LiveServer, *prompts: str, tokens: int = 20, accept: str = SSE) 
 
 
 def health(server: LiveServer) -> tuple[int, dict[str, Any]]:
-    answer = httpx.get(f"{server.url}/health", timeout=10)
+    answer = httpx.get(f"{server.url}/health", timeout=60)
     return answer.status_code, answer.json()
 
 
@@ -198,7 +198,7 @@ def test_a_step_that_hangs_turns_health_to_503_and_goes_on_where_it_can(
     reader.start()
     wait_for(lambda: health(server)[0] == 503)
     assert health(server)[1]["detail"].startswith("the engine does not work: a step of the engine")
-    assert httpx.get(f"{server.url}/metrics").status_code == 200
+    assert httpx.get(f"{server.url}/metrics", timeout=60).status_code == 200
     backend.fault = ""
     backend.hanging.set()
     reader.join(30)

@@ -184,27 +184,39 @@ def test_the_time_that_nginx_waits_is_several_pings() -> None:
     assert int(seconds) >= 3 * sse.PING_SECONDS
 
 
-@pytest.mark.parametrize("ping, whole", [(1, True), (15, False)])
-def test_pings_keep_a_silent_stream_open(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ping: int, whole: bool
-) -> None:
-    """With nginx's patience at two seconds; without pings it loses it."""
-    monkeypatch.setattr(sse, "PING_SECONDS", ping)
+def test_pings_keep_a_silent_stream_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sse, "PING_SECONDS", 0.5)
     backend = Gated()
-    with (
-        live_server(tmp_path, backend, allowed_host=["127.0.0.1"]) as server,
-        nginx(tmp_path, server.port, change=impatient) as proxy,
-    ):
-        opening = threading.Timer(3.5, backend.gate.set)
+    with impatient(tmp_path, backend, patience=4) as proxy:
+        opening = threading.Timer(6, backend.gate.set)
         opening.start()
         answer = fetch(proxy.port, prompt="alpha", max_tokens=2)
         opening.join()
-    assert answer.whole is whole
-    assert (b": ping" in answer.body) is whole
+    assert answer.whole
+    assert b": ping" in answer.body
 
 
-def impatient(text: str) -> str:
-    return replaced(text, "proxy_read_timeout 60s;", "proxy_read_timeout 2s;")
+def test_without_pings_nginx_loses_its_patience(tmp_path: Path) -> None:
+    backend = Gated()
+    with impatient(tmp_path, backend, patience=1) as proxy:
+        answer = fetch(proxy.port, prompt="alpha", max_tokens=2)
+        backend.gate.set()
+    assert not answer.whole
+    assert b": ping" not in answer.body
+
+
+@contextmanager
+def impatient(folder: Path, backend: Gated, *, patience: int) -> Iterator[Nginx]:
+    """A proxy that waits for so many seconds between two reads."""
+
+    def change(text: str) -> str:
+        return replaced(text, "proxy_read_timeout 60s;", f"proxy_read_timeout {patience}s;")
+
+    with (
+        live_server(folder, backend, allowed_host=["127.0.0.1"]) as server,
+        nginx(folder, server.port, change=change) as proxy,
+    ):
+        yield proxy
 
 
 def test_no_prompt_is_in_any_file_of_nginx(tmp_path: Path) -> None:
@@ -266,11 +278,12 @@ def test_an_event_source_outlives_the_server_behind_nginx(tmp_path: Path) -> Non
     slow = ("--backend", "tests.echoes:Slow", "--port", str(port), "--allowed-host", "127.0.0.1")
     asked: dict[str, Any] = {"prompt": "the quick brown fox", "max_tokens": 300, "seed": 7}
     with nginx(tmp_path, port) as proxy, event_source(proxy.port, seconds=60, **asked) as reader:
-        wait_for(lambda: proxy.empty_answers == 1)  # nobody is there yet: it comes again
+        wait_for(lambda: proxy.empty_answers > 0)  # nobody is there yet: it comes again
         with serving(tmp_path, *slow, "--drain", "0") as first:
             wait_for(lambda: "minivault_num_followers 1.0" in page(first))
             assert first.stop() == 0
-        wait_for(lambda: proxy.empty_answers >= 2)
+        before = proxy.empty_answers
+        wait_for(lambda: proxy.empty_answers > before)
         with serving(tmp_path, *slow) as second:
             seen = reader.seen()
             records = second.records()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -145,11 +146,13 @@ def test_a_reader_that_comes_back_while_the_model_loads_is_held(
     tmp_path: Path, read: Callable[[int], Reader]
 ) -> None:
     port = free_port()
-    loading = ("--backend", "tests.echoes:SlowToStart", "--port", port)
+    loading = ("--backend", "tests.echoes:Loading", "--port", port)
     with serving(tmp_path, *SLOW, "--port", port) as first:
         reader = read(first.port)
         reader.has(10)
         with killed(first), serving(tmp_path, *loading, ready=False):
+            time.sleep(3)  # it comes again every second
+            (tmp_path / "loaded").touch()
             assert_whole(reader.finished())
 
 

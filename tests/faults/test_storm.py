@@ -27,6 +27,9 @@ pytestmark = pytest.mark.slow
 
 CROWD = 200
 ROUNDS = 5 if os.environ.get("MINIVAULT_FULL") else 1
+WARM = 3
+POOL = min(32, (os.cpu_count() or 1) + 4)  # so many threads asyncio may start for its own
+MEMORY = 8 * 2**20
 TCP_REPAIR = 19  # Linux: closing such a socket sends nothing
 SLOW = ("--backend", "tests.echoes:Slow")
 VANISH: list[tuple[bytes, bool]] = [(b"", False), (b"HTTP", True), (b"event: start", False)]
@@ -146,22 +149,28 @@ def open_requests(server: LiveServer) -> float:
 
 
 def test_a_storm_leaves_no_files_threads_or_memory_behind(tmp_path: Path) -> None:
-    """The first round fills what is kept on purpose: threads of the pool, ended texts."""
+    """The first rounds fill what is kept on purpose: threads of the pool, ended texts.
+
+    Memory comes and goes with the collector and the allocator, so the least of several rounds
+    counts; `make soak` measures its slope.
+    """
     held = []
     options = ("--max-running", "8", "--max-waiting", "300")
     with serving(tmp_path, *options) as server:
-        for _ in range(ROUNDS + 2):
+        for _ in range(ROUNDS + WARM):
             asyncio.run(vanishing_crowd(server.port))
             asyncio.run(crowd(server.port, max_tokens=20))
             wait_for(lambda: open_work(server.url) == 0)
-            wait_for(lambda: len(sockets(server)) <= 2)  # the listening one, and the asking one
+            wait_for(lambda: len(sockets(server)) == 1)  # the listening one
             held.append(footprint(server.process.pid))
         assert server.stop() == 0
         assert server.complaints == []
         accepted = server.records()
-    assert [each.files for each in held[2:]] == [held[1].files] * ROUNDS
-    assert max(each.threads for each in held[2:]) <= held[1].threads
-    assert held[-1].resident - held[1].resident < ROUNDS * 2 * 2**20
+    warm, later = held[:WARM], held[WARM:]
+    assert {each.files for each in later} == {warm[-1].files}
+    assert max(each.threads for each in later) <= min(each.threads for each in held) + POOL
+    least = min(each.resident for each in warm[1:])
+    assert min(each.resident for each in later) - least < MEMORY
     assert len(accepted) > CROWD
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import random
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -580,7 +581,7 @@ def test_who_lives_on_without_a_listener_and_who_stops(
 ) -> None:
     reins = Reins(allowed=2)
     with live_server(tmp_path, reins) as server:
-        server.service.registry._grace = 0.3
+        server.service.registry._grace = 2 if stays else 3600
         body: dict[str, Any] = {"prompt": "Hello", "max_tokens": 4}
         body |= {"key": "some-key-here"} if key else {}
         path = "/generate" if method == "POST" else f"/generate?{httpx.QueryParams(body)}"
@@ -588,13 +589,10 @@ def test_who_lives_on_without_a_listener_and_who_stops(
             wait_for(lambda: reins.live == 1)
             wait_for(lambda: counts(server)["followers"] == 1)
             [generation] = in_loop(server, lambda: list(server.service.registry.shelf))
-        wait_for(lambda: counts(server)["followers"] == 0)
-        if stays:
-            assert not generation.ended
-            assert reins.live == 1
+            left_at = time.monotonic()
         wait_for(lambda: generation.ended)
-        lived = (generation.ended_at or 0) - generation.accepted_at
-        assert (lived >= 0.3) == stays
+        if stays:
+            assert (generation.ended_at or 0) - left_at >= 2
         assert generation.finish_reason is FinishReason.DISCONNECTED
         wait_for(lambda: server.log.exists() and server.records())
         assert server.records()[0]["finish_reason"] == "disconnected"

@@ -21,7 +21,9 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
         for number in range(RECORDS):
             accept = "application/json" if number % 2 else "text/plain"
             body = {"prompt": f"letter {number}", "max_tokens": 4, "seed": number}
-            answer = httpx.post(f"{server.url}/generate", json=body, headers={"Accept": accept})
+            answer = httpx.post(
+                f"{server.url}/generate", timeout=60, json=body, headers={"Accept": accept}
+            )
             assert answer.status_code == 200
         yield server
 

@@ -17,10 +17,11 @@ from minivault.settings import Settings
 from tests.live import LiveServer, live_server
 
 REQUEST = {"prompt": "Once upon a time", "max_tokens": 5, "seed": 1}
+EVIL = {"Host": "evil"}
 
 
 def page(server: LiveServer) -> dict[str, float]:
-    response = httpx.get(f"{server.url}/metrics")
+    response = httpx.get(f"{server.url}/metrics", timeout=60)
     assert response.status_code == 200
     assert response.headers["content-type"].startswith("text/plain; version=0.0.4")
     lines = [line.rpartition(" ") for line in response.text.splitlines() if line[0] != "#"]
@@ -36,10 +37,13 @@ def listed(numbers: dict[str, float]) -> None:
 def test_requests_are_counted_by_what_became_of_them(tmp_path: Path) -> None:
     with live_server(tmp_path) as server:
         generate = f"{server.url}/generate"
-        assert httpx.post(generate, json=REQUEST).status_code == 200
-        assert httpx.post(generate, json=REQUEST, headers={"Host": "evil"}).status_code == 400
+        assert httpx.post(generate, timeout=60, json=REQUEST).status_code == 200
+        assert (
+            httpx.post(generate, timeout=60, json=REQUEST, headers={"Host": "evil"}).status_code
+            == 400
+        )
         foreign = {"Sec-Fetch-Site": "cross-site"}
-        assert httpx.post(generate, json=REQUEST, headers=foreign).status_code == 403
+        assert httpx.post(generate, timeout=60, json=REQUEST, headers=foreign).status_code == 403
         numbers = page(server)
     assert numbers['minivault_requests_accepted_total{client="text"}'] == 1
     finished = 'minivault_requests_finished_total{client="text",finished_reason="length"}'
@@ -61,7 +65,7 @@ def test_the_engine_tells_of_its_steps_and_its_memory(tmp_path: Path) -> None:
     values: dict[str, Any] = {"_env_file": None, "dtype": "float32", "threads": 1}
     backend = LocalBackend(Settings(**values), read_model(folder.name, folder))
     with live_server(tmp_path, backend) as server:
-        assert httpx.post(f"{server.url}/generate", json=REQUEST).status_code == 200
+        assert httpx.post(f"{server.url}/generate", timeout=60, json=REQUEST).status_code == 200
         numbers = page(server)
     assert numbers["minivault_engine_tokens_total"] >= 5
     assert numbers["minivault_engine_steps_total"] >= 5
