@@ -14,7 +14,7 @@ from minivault.generations import Event, Gone, Nothing, Resumed
 from minivault.generations.resume import Return, resume, start
 from minivault.schemas import Client, FinishReason, parse_parameters
 from tests.generations.backends import Reins
-from tests.generations.house import House, house, names_of, rest_of, text_of, until
+from tests.generations.house import House, house, names_of, rest_of, settled, text_of, until
 
 ASKED = {"prompt": "one two", "max_tokens": 5}
 
@@ -290,10 +290,11 @@ def test_nothing_is_sent_before_all_that_the_log_holds_is_made_again(tmp_path: P
         async with house(tmp_path, backend) as here:
             answer = await come_back(here, follower.generation.id, 0)
             assert isinstance(answer, Resumed)
-            waiting = asyncio.ensure_future(until(answer.follower, 3))
-            await asyncio.sleep(0.05)
+            waiting = asyncio.ensure_future(until(answer.follower, 1))
+            while len(answer.follower.generation.events) < 3:
+                await asyncio.sleep(0.001)
+            await settled()
             assert not waiting.done()
-            assert len(answer.follower.generation.events) == 3
             backend.go(1)
             assert [number for number, _ in await waiting] == [1, 2, 3]
             answer.follower.close()

@@ -24,4 +24,4 @@ def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Hub]:
 
 @pytest.fixture
 def store(tmp_path: Path) -> ModelStore:
-    return ModelStore(tmp_path / "models", deadlines=Deadlines(first_answer=2.0, stall=0.3))
+    return ModelStore(tmp_path / "models", deadlines=Deadlines(first_answer=20.0, stall=20.0))

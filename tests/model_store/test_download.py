@@ -117,10 +117,11 @@ def test_an_interrupted_download_goes_on_where_it_stopped(hub: Hub, store: Model
     files = distilgpt2()
     hub.add(NAME, files)
     hub.faults.stall_after = {"model.safetensors": 200_000}
+    hasty = ModelStore(store.folder, deadlines=Deadlines(first_answer=20.0, stall=1.5))
     with pytest.raises(
-        DownloadFailed, match=r"stalled, no byte came for 0\.3 s; what is here is kept"
+        DownloadFailed, match=r"stalled, no byte came for 1\.5 s; what is here is kept"
     ):
-        store.pull("distilgpt2")
+        hasty.pull("distilgpt2")
     assert 200_000 in parts(store).values()
     assert store.find("distilgpt2") is None
 
@@ -167,10 +168,10 @@ def test_a_hub_that_ignores_ranges_sends_everything_again(hub: Hub, store: Model
 
 def test_what_another_version_left_behind_is_not_continued(hub: Hub, store: ModelStore) -> None:
     hub.add(NAME, distilgpt2())
-    hub.faults.stall_after = {"model.safetensors": 100_000}
+    hub.faults.cut_after = {"model.safetensors": [100_000, 0]}
     with pytest.raises(DownloadFailed):
         store.pull("distilgpt2")
-    hub.faults.stall_after = {}
+    assert 100_000 in parts(store).values()
     hub.add(NAME, distilgpt2())
     hub.seen.clear()
     assert store.check(store.pull("distilgpt2").name) == []
@@ -227,7 +228,7 @@ def test_an_unknown_revision_is_named_so(hub: Hub, store: ModelStore) -> None:
 
 def test_a_slow_hub_is_given_up_after_the_first_deadline(hub: Hub, tmp_path: Path) -> None:
     hub.add(NAME, distilgpt2())
-    hub.faults.answer_after = 0.6
+    hub.faults.answer_after = 3.0
     store = ModelStore(tmp_path, deadlines=Deadlines(first_answer=0.2))
     with pytest.raises(DownloadFailed, match=r"127\.0\.0\.1:\d+ did not answer within 0\.2 s"):
         store.pull("distilgpt2")
@@ -369,12 +370,13 @@ def test_two_that_pull_at_once_download_once(hub: Hub, store: ModelStore) -> Non
 
     def start_second(progress: Progress) -> None:
         phases["first"].append(progress.phase)
-        if progress.phase == "asking":
+        if progress.phase == "asking" and second.ident is None:
             second.start()
-            assert waiting.wait(10)
+            assert waiting.wait(60)
 
     store.pull("distilgpt2", progress=start_second)
-    second.join(10)
+    second.join(60)
+    assert not second.is_alive()
     assert set(phases["second"]) == {"waiting"}
     assert sorted(hub.asked_for()) == sorted(TAKEN)
 
@@ -386,10 +388,11 @@ def test_progress_grows_to_the_size_of_the_model(hub: Hub, store: ModelStore) ->
     store.pull("distilgpt2", progress=seen.append)
     total = sum(len(files[name]) for name in TAKEN)
     assert [seen[0].phase, seen[-1].phase] == ["asking", "whole"]
-    done = [progress.done for progress in seen[1:]]
+    moments = [progress for progress in seen if progress.phase != "asking"]
+    done = [progress.done for progress in moments]
     assert done == sorted(done)
     assert done[-1] == total
-    assert {progress.total for progress in seen[1:]} == {total}
+    assert {progress.total for progress in moments} == {total}
 
 
 def test_what_progress_raises_stops_the_download_and_it_can_go_on(
@@ -454,15 +457,15 @@ def test_offline_never_opens_a_socket(
     assert hub.seen == []
 
 
-def test_whoever_waits_can_leave_while_the_network_stands_still(hub: Hub, tmp_path: Path) -> None:
+def test_whoever_waits_can_leave_while_the_network_stands_still(
+    hub: Hub, store: ModelStore
+) -> None:
     hub.add(NAME, distilgpt2())
     hub.faults.stall_after = {"model.safetensors": 200_000}
-    store = ModelStore(tmp_path, deadlines=Deadlines(stall=1.5))
-
     seen: list[Progress] = []
 
     def leave(progress: Progress) -> None:
-        if seen and progress is seen[-1]:  # nothing new came
+        if progress.done > 200_000 and progress is seen[-1]:  # nothing new came
             raise DownloadFailed("the server shut down")
         seen.append(progress)
 
@@ -471,5 +474,6 @@ def test_whoever_waits_can_leave_while_the_network_stands_still(hub: Hub, tmp_pa
     workers = [thread for thread in threading.enumerate() if thread.name == "download"]
     assert [thread.daemon for thread in workers] == [True]  # still there, and in nobody's way
     hub.faults.stall_after = {}
+    hub.closing.set()  # what stands still ends
     assert store.check(store.pull("distilgpt2").name) == []  # waits until it has let go
-    workers[0].join(10)
+    workers[0].join(60)

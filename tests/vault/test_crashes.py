@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from itertools import islice
 from pathlib import Path
 
 import pytest
@@ -39,15 +40,15 @@ def _command(folder: Path, count: int, max_bytes: int, *prefix: str) -> list[str
 
 @pytest.mark.slow
 def test_kill_9_at_any_moment_loses_nothing(tmp_path: Path) -> None:
-    folder, told = tmp_path / "logs", Acknowledged()
+    folder, told, chance = tmp_path / "logs", Acknowledged(), random.Random(7)
     for life in range(100 if FULL else 10):
         command = _command(folder, 100_000, 20_000, f"life{life}")
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
             assert process.stdout
-            first = process.stdout.readline()
-            time.sleep(random.uniform(0.0, 0.15))
+            heard = "".join(islice(process.stdout, chance.randint(1, 300)))
+            time.sleep(chance.uniform(0.0, 0.005))  # not always right after an acknowledgement
             process.send_signal(signal.SIGKILL)
-            _add(told, first + process.stdout.read())
+            _add(told, heard + process.stdout.read())
         if life % 3 == 0:
             with open(folder / "log.jsonl", "ab") as log:
                 log.write(b'{"timestamp":"2026-')  # as if the power went while it was written

@@ -9,7 +9,7 @@ from pathlib import Path
 from minivault.vault import Vault
 from minivault.vault.checkpoint import parse
 from minivault.vault.verify import verify
-from tests.vault.samples import begin, write
+from tests.vault.samples import begin, outcome, write
 
 
 def _grow(folder: Path, count: int, **options: int | float) -> None:
@@ -108,9 +108,10 @@ def test_a_long_journal_is_rotated_and_keeps_what_is_open(tmp_path: Path) -> Non
 def test_the_journal_is_emptied_soon_after_the_last_end(tmp_path: Path) -> None:
     vault = Vault(tmp_path)
     vault.open()
-    write(vault, "a")
+    entry = vault.begin(begin("a")).result(30)
     (journal,) = tmp_path.glob("inflight-*")
     assert journal.stat().st_size > 0
+    vault.commit(entry, outcome("whole")).result(30)
     deadline = time.monotonic() + 30
     while journal.stat().st_size:
         assert time.monotonic() < deadline
