@@ -110,6 +110,7 @@ def test_max_tokens_is_cut_to_what_is_left_and_the_cut_is_told(tmp_path: Path) -
     asyncio.run(scenario())
 
 
+@pytest.mark.slow
 def test_without_a_listener_one_that_lives_on_ends_disconnected_after_its_grace(
     tmp_path: Path,
 ) -> None:
@@ -128,6 +129,7 @@ def test_without_a_listener_one_that_lives_on_ends_disconnected_after_its_grace(
     asyncio.run(scenario())
 
 
+@pytest.mark.slow
 def test_coming_back_within_the_grace_stops_the_clock(tmp_path: Path) -> None:
     async def scenario() -> None:
         backend = Reins(allowed=1)

@@ -113,6 +113,7 @@ def test_another_revision_replaces_the_copy(hub: Hub, store: ModelStore) -> None
     assert os.listdir(store.folder / ".downloads") == ["distilgpt2.lock"]
 
 
+@pytest.mark.slow
 def test_an_interrupted_download_goes_on_where_it_stopped(hub: Hub, store: ModelStore) -> None:
     files = distilgpt2()
     hub.add(NAME, files)

@@ -564,9 +564,9 @@ def test_the_same_name_of_two_callers_names_two_requests(tmp_path: Path) -> None
 @pytest.mark.parametrize(
     "method, accept, key, stays",
     [
-        ("GET", SSE, False, True),
-        ("GET", SSE, True, True),
-        ("POST", SSE, True, True),
+        pytest.param("GET", SSE, False, True, marks=pytest.mark.slow),
+        pytest.param("GET", SSE, True, True, marks=pytest.mark.slow),
+        pytest.param("POST", SSE, True, True, marks=pytest.mark.slow),
         ("POST", SSE, False, False),
         ("GET", TEXT, False, False),
         ("GET", "*/*", False, False),

@@ -297,6 +297,7 @@ class Flood:
             await asyncio.sleep(0)
 
 
+@pytest.mark.slow
 def test_a_reader_that_takes_nothing_is_given_up(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
