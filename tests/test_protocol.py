@@ -170,17 +170,21 @@ def test_the_second_request_of_a_kept_connection_has_a_deadline(
         assert read_to_end(connection).startswith(b"HTTP/1.1 408 ")
 
 
-def test_a_request_pipelined_during_a_stream_is_answered_after_it(
-    connect: Connect, set_deadline: SetDeadline
-) -> None:
+def answers_to(connect: Connect, set_deadline: SetDeadline, pipelined: bytes) -> bytes:
+    """All that comes where this follows a stream under way, on the same connection."""
     with connect() as connection:
         connection.sendall(b"GET /stream/0.1 HTTP/1.1\r\nHost: x\r\n\r\n")
         first = connection.recv(65536)
         set_deadline(SHORT)
-        connection.sendall(
-            b"POST /length HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 3\r\n\r\nabc"
-        )
-        answers = first + read_to_end(connection)
+        connection.sendall(pipelined)
+        return first + read_to_end(connection)
+
+
+def test_a_request_pipelined_during_a_stream_is_answered_after_it(
+    connect: Connect, set_deadline: SetDeadline
+) -> None:
+    whole = b"POST /length HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 3\r\n\r\nabc"
+    answers = answers_to(connect, set_deadline, whole)
     assert answers.count(b"HTTP/1.1 200 OK") == 2
     assert answers.count(b"piece ") == 6
     assert answers.endswith(b"\r\n\r\n3")
@@ -189,12 +193,7 @@ def test_a_request_pipelined_during_a_stream_is_answered_after_it(
 def test_half_a_request_pipelined_during_a_stream_has_its_deadline_after_it(
     connect: Connect, set_deadline: SetDeadline
 ) -> None:
-    with connect() as connection:
-        connection.sendall(b"GET /stream/0.1 HTTP/1.1\r\nHost: x\r\n\r\n")
-        first = connection.recv(65536)
-        set_deadline(SHORT)
-        connection.sendall(b"POST /length HTTP/1.1\r\nHo")
-        answers = first + read_to_end(connection)
+    answers = answers_to(connect, set_deadline, b"POST /length HTTP/1.1\r\nHo")
     assert answers.count(b"piece ") == 6
     assert b"HTTP/1.1 408 " in answers
 

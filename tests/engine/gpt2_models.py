@@ -53,6 +53,14 @@ def make_sequence(prompt: list[int], params: SamplingParams | None = None) -> Se
     return Sequence(prompt, params or SamplingParams(max_tokens=8, temperature=0), Ids())
 
 
+def prefilled(runner: Gpt2Runner, prompt: list[int]) -> Sequence:
+    """A sequence of which the first token can be drawn."""
+    sequence = make_sequence(prompt)
+    while not runner.prefill(sequence):
+        pass
+    return sequence
+
+
 def random_prompt(seed: int, length: int, vocabulary: int = 203) -> list[int]:
     return random.Random(seed).choices(range(vocabulary), k=length)
 

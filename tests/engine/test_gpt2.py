@@ -10,15 +10,17 @@ import torch
 from tokenizers import Tokenizer
 from torch import Tensor
 
-from minivault.engine.runners.base import Unsupported
+from minivault.engine.native.packing import Width
+from minivault.engine.runners.base import Kernels, Unsupported
 from minivault.engine.runners.gpt2 import Gpt2Runner
-from minivault.engine.sequence import Sequence
+from minivault.engine.runners.gpt2_files import read_shape
+from minivault.engine.runners.gpt2_order import Order
 from minivault.errors import ModelUnusable
 from tests.engine.gpt2_models import (
     SMALL,
     STORYTELLER,
     load,
-    make_sequence,
+    prefilled,
     random_prompt,
     random_weights,
     save_files,
@@ -40,13 +42,6 @@ def transformers_model(folder: Path) -> Any:
     import transformers
 
     return transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
-
-
-def prefilled(runner: Gpt2Runner, prompt: list[int]) -> Sequence:
-    sequence = make_sequence(prompt)
-    while not runner.prefill(sequence):
-        pass
-    return sequence
 
 
 def logits_after(runner: Gpt2Runner, prompt: list[int]) -> Tensor:
@@ -232,3 +227,12 @@ def test_narrow_weights_keep_apart_logits_that_share_a_large_offset(
     narrow = logits_after(load(tmp_path, dtype=dtype, kernels=kernels), prompt)
     assert float((narrow.log_softmax(-1) - exact.log_softmax(-1)).std()) < 0.1
     assert len(set(narrow.tolist())) > 180
+
+
+@pytest.mark.parametrize("width, kernels", [("int8", "auto"), ("float32", "native")])
+def test_what_only_the_cpu_can_do_is_refused_elsewhere(
+    tmp_path: Path, width: Width, kernels: Kernels
+) -> None:
+    shape = read_shape(save_gpt2(tmp_path))
+    with pytest.raises(ModelUnusable, match="for the CPU"):
+        Order(tmp_path, shape, width, torch.device("cuda"), 1, 1, kernels)

@@ -31,6 +31,7 @@ from tests.engine.gpt2_models import (
     SMALL,
     load,
     make_sequence,
+    prefilled,
     random_prompt,
     random_weights,
     save_files,
@@ -324,8 +325,7 @@ def test_a_prompt_that_fits_is_not_run_by_itself(
 def test_a_prompt_that_is_prefilled_may_be_again(folder: Path) -> None:
     runner, prompts = load(folder, kernels="native"), [random_prompt(1, 30)]
     expected = first_logits(runner, prompts)
-    [again] = [make_sequence(prompt) for prompt in prompts]
-    assert runner.prefill(again)
+    [again] = [prefilled(runner, prompt) for prompt in prompts]
     assert runner.prefill(again)
     assert tuple(runner.draw([again])[1].tolist()) == (expected[0][0],)
 
@@ -336,10 +336,7 @@ def test_a_context_of_one_token_can_be_loaded(tmp_path: Path) -> None:
 
 def first_logits(runner: Gpt2Runner, prompts: list[list[int]]) -> list[tuple[list[float], ...]]:
     """What the first three tokens of each text are drawn from."""
-    sequences = [make_sequence(prompt) for prompt in prompts]
-    for each in sequences:
-        while not runner.prefill(each):
-            pass
+    sequences = [prefilled(runner, prompt) for prompt in prompts]
     logits = []
     for _ in range(3):
         tokens, rows = runner.draw(sequences)

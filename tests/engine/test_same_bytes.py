@@ -20,7 +20,14 @@ from minivault.engine.runners.gpt2 import Gpt2Runner
 from minivault.engine.runners.gpt2_torch import TorchGpt2
 from minivault.engine.runners.linear import Linear
 from minivault.engine.sequence import Output, SamplingParams, Sequence, State
-from tests.engine.gpt2_models import STORYTELLER, load, make_sequence, random_prompt, save_gpt2
+from tests.engine.gpt2_models import (
+    STORYTELLER,
+    load,
+    make_sequence,
+    prefilled,
+    random_prompt,
+    save_gpt2,
+)
 
 Said = list[tuple[str, int | None, object, object]]
 SAMPLED = SamplingParams(
@@ -212,9 +219,7 @@ def test_without_that_rule_a_conversation_breaks_the_promise() -> None:
 
 def keys_and_values(runner: Gpt2Runner, prompt: list[int], decoded: int) -> torch.Tensor:
     """Those of the first 128 tokens, of which the last `decoded` went one by one."""
-    sequence = make_sequence(prompt[: len(prompt) - decoded])
-    while not runner.prefill(sequence):
-        pass
+    sequence = prefilled(runner, prompt[: len(prompt) - decoded])
     for token in prompt[len(prompt) - decoded :]:
         runner.decode([sequence])
         sequence.generated.append(token)

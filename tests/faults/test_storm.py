@@ -170,7 +170,7 @@ def test_a_storm_leaves_no_files_threads_or_memory_behind(tmp_path: Path) -> Non
     assert {each.files for each in later} == {warm[-1].files}
     assert max(each.threads for each in later) <= min(each.threads for each in held) + POOL
     least = min(each.resident for each in warm[1:])
-    assert min(each.resident for each in later) - least < MEMORY
+    assert min(each.resident for each in later[-2:]) - least < MEMORY
     assert len(accepted) > CROWD
 
 

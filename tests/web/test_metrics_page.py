@@ -38,10 +38,7 @@ def test_requests_are_counted_by_what_became_of_them(tmp_path: Path) -> None:
     with live_server(tmp_path) as server:
         generate = f"{server.url}/generate"
         assert httpx.post(generate, timeout=60, json=REQUEST).status_code == 200
-        assert (
-            httpx.post(generate, timeout=60, json=REQUEST, headers={"Host": "evil"}).status_code
-            == 400
-        )
+        assert httpx.post(generate, timeout=60, json=REQUEST, headers=EVIL).status_code == 400
         foreign = {"Sec-Fetch-Site": "cross-site"}
         assert httpx.post(generate, timeout=60, json=REQUEST, headers=foreign).status_code == 403
         numbers = page(server)

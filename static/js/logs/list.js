@@ -135,6 +135,7 @@ export class List extends EventTarget {
   /** Not a click: rows may be drawn anew between press and release, and then there is none. */
   #release(/** @type {PointerEvent} */ event) {
     const slip = Math.hypot(event.clientX - this.#pressed.x, event.clientY - this.#pressed.y);
+    this.#pressed = { x: NaN, y: NaN };
     if (event.button !== 0 || event.target === this.scroller || !(slip < SLIP)) return;
     const y = event.clientY - this.scroller.getBoundingClientRect().top - this.scroller.clientTop;
     this.choose(Math.floor((y + this.#top) / ROW));
