@@ -2,6 +2,6 @@
 
 from minivault.backends.base import Backend, Finish, ModelInfo, Piece, Request
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __all__ = ["Backend", "Finish", "ModelInfo", "Piece", "Request", "__version__"]
