@@ -12,6 +12,7 @@ from contextlib import AbstractAsyncContextManager
 from types import FrameType
 from typing import Any
 
+from pydantic import ValidationError
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.routing import BaseRoute, Mount
@@ -20,6 +21,7 @@ from starlette.templating import Jinja2Templates
 
 from minivault.errors import CannotStart, ChainBroken
 from minivault.resources import resource
+from minivault.schemas import field_errors
 from minivault.service import Service
 from minivault.settings import Settings
 from minivault.vault.secret import derive
@@ -140,6 +142,10 @@ def __getattr__(name: str) -> Starlette:
     try:
         refuse_workers(asked_workers(sys.argv[1:], os.environ))
         application = create_app(Settings())
+    except ValidationError as error:
+        for each in field_errors(error):
+            print(f"error: MINIVAULT_{each.field.upper()}: {each.message}", file=sys.stderr)
+        raise SystemExit(2) from None
     except (CannotStart, ChainBroken) as error:
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(3) from None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -12,6 +13,10 @@ from minivault.size import Bytes
 
 Keys = Annotated[list[SecretStr], NoDecode]
 Names = Annotated[list[str], NoDecode]
+
+_HOST = re.compile(r"[^\s/*,]+")
+_ORIGIN = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^\s/*,]+/?")
+_EXAMPLES = {_HOST: "vault.example or vault.example:8443", _ORIGIN: "https://example.org"}
 
 
 class Settings(BaseSettings):
@@ -91,30 +96,55 @@ class Settings(BaseSettings):
     @field_validator("api_key", "log_key", mode="before")
     @classmethod
     def _read_keys(cls, value: object) -> object:
-        return _listed(value, read_files=True)
+        return _listed(value, "key", read_files=True)
 
-    @field_validator("allowed_host", "trusted_origin", mode="before")
+    @field_validator("allowed_host", mode="before")
     @classmethod
-    def _read_names(cls, value: object) -> object:
-        return _listed(value, read_files=False)
+    def _read_hosts(cls, value: object) -> object:
+        return _listed(value, "name", right=_HOST)
+
+    @field_validator("trusted_origin", mode="before")
+    @classmethod
+    def _read_origins(cls, value: object) -> object:
+        return _listed(value, "origin", right=_ORIGIN)
 
 
-def _listed(value: object, *, read_files: bool) -> object:
-    """A comma-separated variable or the command line's list; @FILE is read by lines."""
-    items = value.split(",") if isinstance(value, str) else value
-    if not isinstance(items, list):
-        return items
+def _listed(
+    value: object, kind: str, *, right: re.Pattern[str] | None = None, read_files: bool = False
+) -> object:
+    """A comma-separated variable or the command line's list, cleaned; @FILE is read by lines.
+
+    Blank items vanish. Raises ValueError where nothing is left of what was given, since an option
+    that protects must not be off by accident, and for an item that is not `right`.
+    """
+    given = value.split(",") if isinstance(value, str) else value
+    if not isinstance(given, list):
+        return given
     found: list[object] = []
-    for item in items:
-        if read_files and isinstance(item, str) and item.startswith("@"):
-            found += _read_words(Path(item[1:]))
-        elif item:
-            found.append(item.strip() if isinstance(item, str) else item)
+    for item in given:
+        text = item.strip() if isinstance(item, str) else item
+        if read_files and isinstance(text, str) and text.startswith("@"):
+            found += _read_keys_of(Path(text[1:]))
+        elif text:
+            if right and not right.fullmatch(str(text)):
+                raise ValueError(f"{str(text)[:100]!r} is no {kind}; {_EXAMPLES[right]} is one")
+            found.append(text)
+    if given and not found:
+        raise ValueError(f"holds no {kind}, only blanks; give one or leave it out")
     return found
 
 
-def _read_words(path: Path) -> list[str]:
+def _read_keys_of(path: Path) -> list[str]:
+    """The keys of a file, one a line; a `#` at its begin or behind a blank starts a comment."""
     try:
-        return path.read_text(encoding="utf-8").split()
+        lines = path.expanduser().read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise ValueError(f"cannot read {path}: {error}") from error
+    keys = [re.sub(r"(^|\s)#.*", "", line).strip() for line in lines]
+    for number, key in enumerate(keys, 1):
+        if len(key.split()) > 1:
+            raise ValueError(f"{path}, line {number}: a key has no blanks in it; one key a line")
+    found = [key for key in keys if key]
+    if not found:
+        raise ValueError(f"{path} holds no key; write one a line, or leave the option out")
+    return found

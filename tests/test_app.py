@@ -104,3 +104,10 @@ def test_uvicorn_with_several_workers_ends_with_a_sentence(
     assert "2 workers cannot share one port" in errors
     assert "Traceback" not in errors
     assert not (tmp_path / "logs").exists()
+
+
+def test_a_variable_that_leaves_no_key_is_named_under_uvicorn_too(tmp_path: Path) -> None:
+    ended = run("import minivault.app; minivault.app.app", tmp_path, MINIVAULT_API_KEY=" , ")
+    assert ended.returncode == 2
+    assert ended.stderr.startswith("error: MINIVAULT_API_KEY: holds no key")
+    assert ended.stderr.count("\n") == 1

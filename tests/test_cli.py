@@ -153,6 +153,9 @@ def test_lists_come_by_comma_in_a_variable_and_by_repetition_on_the_line(
         (["serve", "--kv-memory", "much"], "--kv-memory: a size is a number and a unit"),
         (["serve", "--dtype", "float8"], "--dtype: input should be 'auto'"),
         (["serve", "--api-key", "@/nowhere"], "--api-key: cannot read /nowhere"),
+        (["serve", "--api-key", ""], "--api-key: holds no key, only blanks"),
+        (["serve", "--log-key", "@/dev/null"], "--log-key: /dev/null holds no key"),
+        (["serve", "--trusted-origin", " "], "--trusted-origin: holds no origin"),
         (["serve", "--no-such-option"], "No such option"),
         (["serve", "8000"], "unexpected extra argument"),
         (["no-such-command"], "No such command"),
@@ -177,6 +180,15 @@ def test_a_wrong_variable_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MINIVAULT_THREADS", "many")
     with pytest.raises(InvalidRequest, match=r"^MINIVAULT_THREADS: input should be a valid int"):
         read_settings({})
+
+
+@pytest.mark.parametrize("blank", [" ", ",", "@/dev/null"])
+def test_a_variable_that_leaves_no_key_is_named(
+    blank: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("MINIVAULT_API_KEY", blank)
+    assert cli.main(["serve"]) == 2
+    assert capsys.readouterr().err.startswith("error: MINIVAULT_API_KEY: ")
 
 
 def test_a_misspelt_variable_is_told(

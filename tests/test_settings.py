@@ -46,6 +46,7 @@ def test_every_field_is_a_variable(name: str, monkeypatch: pytest.MonkeyPatch) -
         "kernels": "torch",
         "store_text": "no",
         "host": "::1",
+        "trusted_origin": "https://example.org",
     }
     monkeypatch.setenv(f"MINIVAULT_{name.upper()}", values.get(name, "1"))
     assert getattr(Settings(), name) != getattr(Settings.model_construct(), name)
@@ -65,6 +66,66 @@ def test_keys_come_from_a_file_one_to_a_line(
     monkeypatch.setenv("MINIVAULT_API_KEY", f"@{tmp_path}/keys,third")
     keys = [key.get_secret_value() for key in Settings().api_key]
     assert keys == ["first", "second", "third"]
+
+
+LISTS = ["api_key", "log_key", "allowed_host", "trusted_origin"]
+
+
+def test_blank_items_of_a_list_vanish(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MINIVAULT_API_KEY", "first-key, second-key, ")
+    monkeypatch.setenv("MINIVAULT_TRUSTED_ORIGIN", " , https://example.org,")
+    settings = Settings(allowed_host=["", " a.example "])
+    keys = [key.get_secret_value() for key in settings.api_key]
+    assert keys == ["first-key", "second-key"]
+    assert settings.trusted_origin == ["https://example.org"]
+    assert settings.allowed_host == ["a.example"]
+
+
+@pytest.mark.parametrize("name", LISTS)
+@pytest.mark.parametrize("blank", [" ", ",", " , ,\t", [""], [" ", ""]])
+def test_a_list_of_which_nothing_is_left_is_refused(
+    name: str, blank: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(ValidationError, match=f"(?s){name}.*holds no "):
+        Settings(**{name: blank})
+    if isinstance(blank, str):
+        monkeypatch.setenv(f"MINIVAULT_{name.upper()}", blank)
+        with pytest.raises(ValidationError, match=f"(?s){name}.*holds no "):
+            Settings()
+
+
+@pytest.mark.parametrize("name", ["api_key", "log_key"])
+@pytest.mark.parametrize("content", ["", "\n \n", "# only a comment\n"])
+def test_a_key_file_without_a_key_is_refused_beside_other_keys_too(
+    name: str, content: str, tmp_path: Path
+) -> None:
+    (tmp_path / "keys").write_text(content, encoding="utf-8")
+    given: dict[str, Any] = {name: [f"@{tmp_path}/keys", "another-key"]}
+    with pytest.raises(ValidationError, match="keys holds no key"):
+        Settings(**given)
+
+
+def test_the_words_of_a_comment_are_no_keys(tmp_path: Path) -> None:
+    lines = ["# keys of the team", "first#1  # of Anna's laptop", "", "  second", "#old"]
+    (tmp_path / "keys").write_text("\n".join(lines), encoding="utf-8")
+    keys = [key.get_secret_value() for key in Settings(api_key=[f"@{tmp_path}/keys"]).api_key]
+    assert keys == ["first#1", "second"]
+    (tmp_path / "keys").write_text("first\nof the team\n", encoding="utf-8")
+    with pytest.raises(ValidationError, match=r"keys, line 2: .*one key a line") as caught:
+        Settings(api_key=[f"@{tmp_path}/keys"])
+    assert "team" not in str(caught.value)
+
+
+@pytest.mark.parametrize("origin", ["*", "null", "example.org", "https://", "https://a.b/path"])
+def test_what_is_no_origin_is_not_trusted(origin: str) -> None:
+    with pytest.raises(ValidationError, match=r"is no origin; https://example\.org is one"):
+        Settings(trusted_origin=[origin])
+
+
+@pytest.mark.parametrize("host", ["*", "https://a.b", "a.b/c", "a b"])
+def test_what_is_no_host_is_not_allowed(host: str) -> None:
+    with pytest.raises(ValidationError, match="is no name; vault"):
+        Settings(allowed_host=[host])
 
 
 def test_a_name_that_begins_with_an_at_sign_is_no_file(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -41,6 +41,7 @@ class Keyring:
         logs: Iterable[SecretStr] = (),
         secret: bytes,
     ) -> None:
+        """Raises ValueError for an empty key, which would let everybody in."""
         self._secret = secret
         self._digests = {Door.API: _digests(api), Door.LOGS: _digests(logs)}
 
@@ -127,7 +128,10 @@ def _as_sent(header: str) -> str:
 
 
 def _digests(keys: Iterable[SecretStr]) -> tuple[str, ...]:
-    return tuple(_digest(key.get_secret_value()) for key in keys)
+    words = [key.get_secret_value() for key in keys]
+    if not all(word.strip() for word in words):
+        raise ValueError("an empty key would let everybody in")
+    return tuple(_digest(word) for word in words)
 
 
 def _equal(given: str, expected: str) -> bool:

@@ -246,6 +246,23 @@ def test_servers_that_share_a_secret_accept_each_others_cookie() -> None:
     assert one.cookies(KEY) == other.cookies(KEY)
 
 
+@pytest.mark.parametrize("door", ["api", "logs"])
+@pytest.mark.parametrize("empty", ["", " ", "\t"])
+def test_an_empty_key_is_refused(door: str, empty: str) -> None:
+    with pytest.raises(ValueError, match="empty key"):
+        Keyring(**{door: [SecretStr(KEY), SecretStr(empty)]}, secret=b"one")
+
+
+def test_a_blank_behind_the_last_comma_lets_nobody_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MINIVAULT_API_KEY", "first-key, second-key, ")
+    client = Guarded().client()
+    for nothing in ("Bearer", "Bearer ", "Bearer  \t"):
+        sent = [(b"Authorization", nothing.encode())]
+        assert client.get("/models", headers=sent).status_code == 401
+    assert log_in(client, "").status_code == 401
+    assert client.get("/models", headers=bearer("second-key")).status_code == 200
+
+
 def test_keys_are_not_kept() -> None:
     keyring = Keyring(api=[SecretStr(KEY)], secret=b"one")
     assert KEY not in repr(vars(keyring))

@@ -54,7 +54,7 @@ class CrossSiteGuard:
         refused: Callable[[str], None] = lambda reason: None,
     ) -> None:
         self.app = app
-        self.trusted = frozenset(origin.lower().rstrip("/") for origin in trusted)
+        self.trusted = frozenset(origin.lower().rstrip("/") for origin in trusted if origin.strip())
         self.refused = refused
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import pytest
+from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
+from minivault.web.middleware.cross_site import CrossSiteGuard
 from tests.web.guarded import OWN, Guarded
 
 TRUSTED = "https://friend.example"
@@ -176,3 +178,12 @@ def test_a_trusted_origin_may_read_the_answer() -> None:
     assert response.headers["access-control-allow-origin"] == TRUSTED
     assert "Origin" in response.headers["vary"]
     assert "MiniVault-Id" in response.headers["access-control-expose-headers"]
+
+
+def test_blanks_among_the_trusted_origins_do_not_switch_the_guard_off() -> None:
+    """An origin of no letters is what a request without Origin would be compared with."""
+    guard = CrossSiteGuard(Starlette(), trusted=["", " ", "https://example.org"])
+    assert guard.trusted == {"https://example.org"}
+    site = Guarded(trusted_origin=["", "https://example.org"])
+    headers = {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "no-cors"}
+    assert site.client().get("/generate?prompt=x", headers=headers).status_code == 403
