@@ -58,7 +58,10 @@ class ModelLoading:
         try:
             await self._pull(wanted)
         except DownloadFailed as error:
-            self._stage.notice = f"{wanted} is not here, so the storyteller serves: {error}"
+            self._stage.notice = (
+                f"{wanted} is not here, so the storyteller serves: {error}. "
+                f"“minivault pull {wanted}” tries again"
+            )
         else:
             self._stage.notice = f"{wanted} is downloaded; the next start serves it"
         self._stage.progress = None

@@ -178,7 +178,7 @@ def test_replay_tells_same_from_altered(log: Path, capsys: pytest.CaptureFixture
     path = log / "log.jsonl"
     path.write_bytes(path.read_bytes().replace(b'"response":" ', b'"response":"_'))
     assert run("replay", "--all", folder=log) == 1
-    assert "differs at character 0" in capsys.readouterr().out
+    assert "differs from character 1 on" in capsys.readouterr().out
 
 
 def test_replay_says_why_it_cannot(log: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -73,7 +73,7 @@ def test_what_was_made_under_load_is_made_again_one_by_one(tmp_path: Path) -> No
     assert len(results) == len(records) >= COUNT + 12
     _alter_one_character(tmp_path / "logs" / "log.jsonl", records[0]["response"])
     done = minivault("logs", "replay", "1", cwd=tmp_path)
-    assert (done.returncode, done.stdout) == (1, "record 1 differs at character 1\n")
+    assert (done.returncode, done.stdout) == (1, "record 1 differs from character 2 on\n")
 
 
 def _alter_one_character(log: Path, response: str) -> None:

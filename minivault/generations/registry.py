@@ -163,7 +163,8 @@ class Registry:
         free = self._max_running - len(self._running) + self._running.unheard
         waiting = self._line.heard + len(self._accepting)
         if waiting >= self._max_waiting + max(0, free):
-            raise QueueFull(f"{waiting} requests are waiting already; come again in a moment")
+            many = "1 request is" if waiting == 1 else f"{waiting} requests are"
+            raise QueueFull(f"{many} waiting already; come again in a moment")
 
     def drain(self) -> None:
         """From now on nothing new is accepted; what is accepted goes on."""

@@ -134,6 +134,8 @@ class ModelStore:
             return Choice(model, DEFAULT, download=False, why=None)
         reason = "MiniVault is offline" if self.offline else "it is being downloaded"
         why = f"{DEFAULT} is not on this machine yet; {reason}, and the storyteller serves instead"
+        if self.offline:
+            why += f". “minivault pull {DEFAULT}” brings it, where the hub can be reached"
         return Choice(self.get(STORYTELLER), DEFAULT, download=not self.offline, why=why)
 
     def _asked(self, asked: str) -> Choice:

@@ -33,7 +33,10 @@ class Origin:
 
 @dataclass(frozen=True, slots=True)
 class Replay:
-    """A verdict. `at` is the first character that differs; `changes` says what else differs."""
+    """A verdict. `at` is the first character that differs, counted from 0; people count from 1.
+
+    `changes` says what else differs.
+    """
 
     seq: int
     verdict: Verdict
@@ -44,7 +47,7 @@ class Replay:
     def __str__(self) -> str:
         changes = f" ({'; '.join(self.changes)})" if self.changes else ""
         if self.verdict is Verdict.DIFFERS:
-            return f"record {self.seq} differs at character {self.at}{changes}"
+            return f"record {self.seq} differs from character {(self.at or 0) + 1} on{changes}"
         if self.verdict is Verdict.NOT_REPRODUCIBLE:
             return f"record {self.seq} is not reproducible because {self.why}{changes}"
         return f"record {self.seq} is the same"

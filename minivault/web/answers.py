@@ -219,6 +219,7 @@ class Verification(BaseModel):
     at: str
     file: str | None = None
     line: int | None = None
+    seq: int | None = Field(default=None, description="The record at that line.")
     reason: str | None = None
     first: int | None = None
     last: int | None = None

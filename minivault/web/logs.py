@@ -112,11 +112,19 @@ async def _verified(request: Request, told: Progress) -> dict[str, Any]:
         result = {"ok": True, **asdict(found)}
     except ChainBroken as error:
         result = {"ok": False, "file": error.file, "line": error.line, "reason": error.reason}
+        result["seq"] = await asyncio.to_thread(_seq_of, _reader(request), error)
     except BadCheckpoint as error:
         result = {"ok": False, "reason": str(error)}
     result["at"] = datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
     request.app.state.verified = result
     return result
+
+
+def _seq_of(reader: Reader, error: ChainBroken) -> int | None:
+    """The record that stands where the chain breaks, if that is at one line."""
+    firsts = (each.first for each in reader.segments() if each.name == error.file and each.first)
+    first = next(firsts, None)
+    return first + error.line - 1 if first and error.line else None
 
 
 async def _replayed(record: Record, narrator: QueuedNarrator) -> dict[str, Any]:

@@ -83,6 +83,42 @@ def test_search_looks_into_titles_and_texts(chat: ChatPage) -> None:
     expect(chat.page.locator("#no-conversations")).to_have_text("Nothing found.")
 
 
+def test_the_keyboard_is_never_lost(chat: ChatPage) -> None:
+    """What is typed after a key has done something goes somewhere."""
+    begin(chat, "marmalade for breakfast", "rain on the roof")
+    keyboard, focused = chat.page.keyboard, chat.page.locator(":focus")
+    chat.act("Edit")
+    keyboard.press("Escape")
+    expect(focused).to_have_attribute("data-action", "edit")
+    chat.last.get_by_role("button", name="Regenerate").focus()
+    keyboard.press("Enter")
+    expect(chat.last.locator(".alternatives")).to_contain_text("2 of 2")
+    expect(chat.prompt).to_be_focused()
+    chat.wait()
+    chat.last.get_by_role("button", name="Earlier answer").focus()
+    keyboard.press("Enter")
+    expect(chat.last.locator(".alternatives")).to_contain_text("1 of 2")
+    expect(chat.prompt).to_be_focused()  # there is no earlier one, so its button is off
+    keyboard.press("Control+k")
+    keyboard.type("o")
+    expect_titles(chat, "rain on the roof", "marmalade for breakfast")
+    keyboard.press("ArrowDown")
+    keyboard.press("ArrowDown")
+    expect(focused).to_contain_text("marmalade")
+    keyboard.press("Enter")
+    expect(chat.last.locator(".prompt")).to_have_text("marmalade for breakfast")
+    expect(focused).to_contain_text("marmalade")
+    keyboard.press("ArrowUp")
+    keyboard.press("ArrowUp")
+    expect(chat.page.locator("#search")).to_be_focused()
+    keyboard.press("Enter")
+    expect(chat.last.locator(".prompt")).to_have_text("rain on the roof")
+    keyboard.press("Alt+n")
+    expect(chat.exchanges).to_have_count(0)
+    keyboard.type("typed at once")
+    expect(chat.prompt).to_have_value("typed at once")
+
+
 def test_markdown_holds_the_text_and_how_to_make_it_again(chat: ChatPage) -> None:
     text = chat.ask("the fox and the crow")
     markdown = save(chat, "Markdown")

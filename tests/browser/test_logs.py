@@ -10,7 +10,7 @@ from pathlib import Path
 from urllib.request import urlopen
 
 import pytest
-from playwright.sync_api import BrowserContext, Page, expect
+from playwright.sync_api import BrowserContext, Page, Route, expect
 
 from tests.browser.backends import Forgetful
 from tests.browser.chat_page import ChatPage
@@ -110,16 +110,98 @@ def test_the_chain_is_verified_and_says_so_to_the_next_visitor(logs: Page) -> No
     expect(logs.locator("#chain-state")).to_contain_text("nothing changed")
 
 
-def test_a_changed_line_is_named(page: Page, tmp_path: Path) -> None:
+def test_a_verdict_covers_what_it_names_and_newer_lines_are_verified_by_themselves(
+    page: Page, tmp_path: Path
+) -> None:
+    chain, state = page.locator("#chain"), page.locator("#chain-state")
     with live_server(tmp_path) as server:
-        for prompt in ("one", "two", "three", "four"):
-            ask(server, prompt)
-        text = server.log.read_text()
-        server.log.write_text(text.replace('"prompt":"two"', '"prompt":"TWO"'))
         page.goto(f"{server.url}/logs")
         page.get_by_role("button", name="Verify").click()
-        expect(page.locator("#chain-state")).to_contain_text("Broken in log.jsonl, line 2")
+        expect(state).to_contain_text("The log is empty. Verified just now")
+        for prompt in ("one", "two", "three"):
+            ask(server, prompt)
+        held: list[Route] = []
+        page.route(
+            "**/logs/verify", lambda route: held.append(route)
+        )  # so that what is not verified yet can be seen
+        page.reload()
+        expect(state).to_contain_text("The log was empty at")
+        expect(state).to_contain_text("3 newer lines are not verified yet")
+        expect(chain).to_have_attribute("data-ok", "")
+        held[0].continue_()
+        expect(state).to_contain_text("Whole: all 3 lines, nothing changed, nothing missing")
+        expect(chain).to_have_attribute("data-ok", "true")
+        page.unroute("**/logs/verify")
+        ask(server, "four")
+        ask(server, "five")
+        text = server.log.read_text()
+        server.log.write_text(text.replace('"prompt":"three"', '"prompt":"THREE"'))
+        page.reload()
+        expect(state).to_contain_text("Broken in log.jsonl, line 3: record 3 was changed. Checked")
+        expect(chain).to_have_attribute("data-ok", "false")
+        state.get_by_role("link").click()
+        expect(page.locator(".record[aria-selected=true] .seq")).to_have_text("3")
+        expect(page.locator("#detail")).to_contain_text("THREE")
         server.log.write_text(text)
+
+
+def test_a_list_at_rest_is_left_alone(logs: Page) -> None:
+    """Neither the whole log nor a search, with hits or without, changes rows without a reason."""
+    search, found = logs.get_by_label("Search prompts"), logs.locator("#found")
+    expect(logs.locator(".record.absent")).to_have_count(0)
+    assert mutations(logs, 10) == 0
+    search.fill("weather")
+    expect(found).to_have_text("147 found")
+    assert mutations(logs, 30) == 0
+    logs.locator(".record").first.evaluate("row => row.dataset.mark = 'kept'")
+    logs.locator("#list").evaluate("list => void setTimeout(() => (list.scrollTop = 300), 100)")
+    assert mutations(logs, 30) > 0  # it sees what moves
+    expect(logs.locator("[data-mark=kept]")).to_have_count(1)
+    search.fill("marmalade")
+    expect(found).to_have_text("3 found")
+    assert mutations(logs, 30) == 0
+    logs.locator(".record").last.click()  # which Playwright does on what stands still only
+    expect(logs.locator("#detail")).to_contain_text("letter 7 about marmalade")
+    search.fill("nowhere to be seen")
+    expect(found).to_have_text("0 found")
+    assert mutations(logs, 30) == 0
+
+
+def mutations(page: Page, frames: int) -> int:
+    """How often the list is changed in so many frames."""
+    count: int = page.evaluate(
+        "frames => new Promise(done => { let count = 0;"
+        " const seen = new MutationObserver(found => (count += found.length));"
+        " seen.observe(document.querySelector('#rows'),"
+        "  { subtree: true, childList: true, attributes: true, characterData: true });"
+        " const next = () => frames-- ? requestAnimationFrame(next)"
+        "  : (seen.disconnect(), done(count));"
+        " next(); })",
+        frames,
+    )
+    return count
+
+
+def test_an_absent_record_is_told_in_one_sentence(logs: Page, server: LiveServer) -> None:
+    logs.goto(f"{server.url}/logs#999999")
+    logs.reload()
+    expect(logs.locator("#detail")).to_have_text("There is no record 999999.")
+
+
+def test_new_lines_leave_who_reads_where_they_were(page: Page, tmp_path: Path) -> None:
+    with live_server(tmp_path) as server:
+        for number in range(30):
+            ask(server, f"letter {number}")
+        page.goto(f"{server.url}/logs")
+        page.locator(".record").nth(2).click()
+        places = page.locator("#list")
+        places.evaluate("list => list.scrollTop = 52")
+        expect(page.locator(".record[aria-selected=true] .seq")).to_have_text("28")
+        before = page.locator("#row-28").bounding_box()
+        ask(server, "a new one")
+        expect(page.locator("#found")).to_have_text("31 lines")
+        expect(page.locator(".record[aria-selected=true] .seq")).to_have_text("28")
+        assert page.locator("#row-28").bounding_box() == before
 
 
 def test_a_replay_that_is_the_same_says_so(logs: Page) -> None:
@@ -135,7 +217,7 @@ def test_a_replay_that_differs_shows_each_character(page: Page, tmp_path: Path) 
         page.get_by_role("button", name="Replay").click()
         expect(page.locator(".replay del")).to_have_text("1")
         expect(page.locator(".replay ins")).to_have_text("2")
-        expect(page.locator(".replay")).to_contain_text("differs at character 17")
+        expect(page.locator(".replay")).to_contain_text("differs from character 18 on")
 
 
 def test_the_log_is_downloaded_as_it_stands(logs: Page, server: LiveServer) -> None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import BrowserContext, expect
 
 from tests.browser.chat_page import ChatPage
 from tests.live import LiveServer
@@ -47,6 +48,26 @@ def test_alternatives_show_on_hover_and_by_the_arrow_keys(chat: ChatPage) -> Non
     expect(chat.last.locator(".token.current")).to_have_count(1)
     expect(card).to_be_visible()
     chat.page.keyboard.press("Escape")
+    expect(card).to_be_hidden()
+
+
+def test_a_tap_opens_the_probabilities_and_the_next_one_elsewhere_closes_them(
+    new_context: Callable[..., BrowserContext], echo: LiveServer
+) -> None:
+    page = new_context(viewport={"width": 360, "height": 740}, has_touch=True).new_page()
+    chat = ChatPage(page, echo.url).open()
+    page.get_by_role("button", name="Controls").tap()
+    show(chat)
+    chat.parameter("max_tokens").fill("10")
+    page.keyboard.press("Escape")
+    chat.ask(PROMPT)
+    card = page.locator("#token-card")
+    chat.last.locator(".token").nth(2).tap()
+    expect(card).to_contain_text("%")
+    expect(chat.last.locator(".token.current")).to_have_count(1)
+    chat.last.locator(".token").nth(5).tap()
+    expect(card).to_be_visible()
+    chat.last.locator(".facts").tap(position={"x": 2, "y": 2})
     expect(card).to_be_hidden()
 
 

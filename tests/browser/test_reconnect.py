@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import signal
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from minivault.backends.echo import EchoBackend
+from minivault.vault.log import Log
 from tests.browser.backends import Fails
 from tests.browser.chat_page import ChatPage
 from tests.faults.cutproxy import CutProxy
@@ -149,7 +151,7 @@ def test_a_full_queue_is_told_and_waited_for(chat: ChatPage, tmp_path: Path) -> 
         second = ChatPage(chat.page.context.new_page(), server.url).open("#new")
         second.parameter("max_tokens").fill("3")
         second.send("nobody may wait")
-        expect(second.last.locator(".facts")).to_contain_text("requests are waiting already")
+        expect(second.last.locator(".facts")).to_contain_text("it is tried again by itself")
         first.page.bring_to_front()
         first.stop_button.click()
         second.wait()
@@ -180,8 +182,48 @@ def test_a_model_that_fails_is_explained_and_what_it_said_is_kept(
         page.send(PROMPT)
         page.wait("failed")
         assert page.said() == "so far so good"
-        expect(page.last.get_by_role("alert")).to_contain_text("The model failed")
+        expect(page.last.get_by_role("alert")).to_contain_text(
+            "The model failed. The backend raised RuntimeError."
+        )
         expect(page.last.get_by_role("button", name="Try again")).to_be_visible()
+
+
+def test_a_log_that_is_full_is_told_at_once_and_no_longer_than_it_is(
+    chat: ChatPage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with live_server(tmp_path) as server:
+        page = ChatPage(chat.page, server.url).open()
+        with monkeypatch.context() as full:
+            full.setattr(Log, "append", _no_space)
+            page.send(PROMPT)
+            page.wait("failed")
+            expect(page.last.get_by_role("alert")).to_contain_text("The text above is not in the")
+            expect(page.page.locator("#model")).not_to_have_attribute("data-status", "ready")
+        expect(page.last.get_by_role("alert")).to_be_hidden()
+        expect(page.last.locator(".facts")).to_contain_text("written to the vault late")
+        assert responses(server) == [page.said()]
+
+
+def _no_space(*_: object) -> None:
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_a_notice_is_read_once(chat: ChatPage, tmp_path: Path) -> None:
+    with live_server(tmp_path) as server:
+        server.service.stage.notice = "another model serves. This brings it: minivault pull other"
+        page, notice = chat.page, chat.page.locator("#notice")
+        ChatPage(page, server.url).open()
+        expect(notice).to_contain_text(
+            "Another model serves. This brings it: minivault pull other."
+        )
+        page.get_by_role("button", name="Close this notice").click()
+        expect(notice).to_be_hidden()
+        page.goto(f"{server.url}/logs")
+        expect(page.locator("#model")).to_have_attribute("data-status", "ready")
+        expect(notice).to_be_hidden()
+        server.service.stage.notice = "something new"
+        page.reload()
+        expect(notice).to_contain_text("Something new.")
 
 
 def test_an_answer_of_another_server_is_gone_in_words(chat: ChatPage, tmp_path: Path) -> None:

@@ -240,6 +240,7 @@ def test_offline_what_is_asked_for_and_not_there_is_an_error(tmp_path: Path) -> 
     assert choice.download is False
     assert choice.why is not None
     assert "offline" in choice.why
+    assert "minivault pull distilgpt2" in choice.why
 
 
 def test_a_failed_download_leaves_the_storyteller_serving(hub: Hub, store: ModelStore) -> None:

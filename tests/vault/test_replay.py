@@ -56,7 +56,7 @@ def test_the_same_text_is_the_same() -> None:
 def test_one_altered_character_is_found() -> None:
     result = _replay(_record("Once upon b time"))
     assert (result.verdict, result.at) == (Verdict.DIFFERS, 10)
-    assert str(result) == "record 17 differs at character 10"
+    assert str(result) == "record 17 differs from character 11 on"
 
 
 @pytest.mark.parametrize("text", ["Once upon a tim", "Once upon a time."])

@@ -11,6 +11,8 @@ import { Run } from "./run.js";
 export class Chat extends EventTarget {
   /** @type {Map<string, Run>} by exchange; they go on when another conversation is opened */
   runs = new Map();
+  /** @type {Set<string>} answers that the server could not write into its log yet */
+  #unwritten = new Set();
 
   /**
    * @param {import("./store.js").Store} store
@@ -23,6 +25,7 @@ export class Chat extends EventTarget {
     this.server = server;
     this.controls = controls;
     this.conversation = store.create();
+    server.addEventListener("change", () => this.#writtenLate());
     store.addEventListener("elsewhere", (e) => this.#elsewhere(/** @type {CustomEvent} */ (e).detail));
   }
 
@@ -117,9 +120,27 @@ export class Chat extends EventTarget {
 
   #ended(/** @type {Run} */ run) {
     this.runs.delete(run.exchange.id);
+    if (run.exchange.end?.error?.type === "log") this.#unwritten.add(run.exchange.id);
     this.controls.sawSeed(run.exchange.start?.seed);
-    if (run.exchange.end?.problem?.status === 503 || !this.server.ready) this.server.poll();
+    if (run.exchange.state !== "done" || !this.server.ready) this.#look();
     this.#changed();
+  }
+
+  /** Something went wrong: how the server is shall not be seen only at the next regular look. */
+  async #look() {
+    await this.server.poll();
+    this.#writtenLate();
+  }
+
+  /** A server that can write again has written what it could not: that is what it waits for. */
+  #writtenLate() {
+    if (!this.server.ready) return;
+    for (const each of this.conversation.exchanges.values())
+      if (this.#unwritten.delete(each.id)) {
+        each.end.error.written = true;
+        this.store.save(each);
+        this.#shown();
+      }
   }
 
   /** What goes to the server; made from what is stored, so that a reload makes the same. */

@@ -1,6 +1,6 @@
 /** Where prompts are written and sent, and answers stopped. */
 
-import { button, element, find } from "../shared/dom.js";
+import { button, composing, element, find } from "../shared/dom.js";
 import { Gauge } from "./gauge.js";
 import { firstPrompts } from "./prompts.js";
 
@@ -79,7 +79,7 @@ export class Composer {
   }
 
   #key(/** @type {KeyboardEvent} */ event) {
-    if (event.isComposing) return;
+    if (composing(event)) return;
     if (event.key === "Enter" && !event.shiftKey && !event.altKey) {
       event.preventDefault();
       this.send();

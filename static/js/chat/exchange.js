@@ -1,9 +1,10 @@
 /** One exchange on the page: prompt and answer, what is known of it, what can be done with it. */
 
-import { announce, button, copy, element, find, icon, iconButton } from "../shared/dom.js";
+import { announce, button, composing, copy, element, find, icon, iconButton } from "../shared/dom.js";
 import { explain } from "../shared/explain.js";
 import { counted, duration, speed } from "../shared/format.js";
 import { PlainText } from "./answer.js";
+import { keepingFocus } from "./focus.js";
 import { TokenText } from "./tokens.js";
 
 /** How often the figures of a running answer are renewed. */
@@ -74,7 +75,8 @@ export class ExchangeView {
     this.#figures();
     this.#problem();
     this.#alternatives();
-    find(".actions", this.node).replaceChildren(...(running ? [] : this.#actions()));
+    const actions = running ? [] : this.#actions();
+    keepingFocus(this.node, () => find(".actions", this.node).replaceChildren(...actions));
   }
 
   #ended() {
@@ -158,11 +160,12 @@ export class ExchangeView {
       button("Cancel", () => restore()),
     ));
     const text = find(".text", this.node);
-    const restore = () => form.replaceWith(text);
+    const restore = () => (form.replaceWith(text), find("[data-action=edit]", this.node).focus());
     form.onsubmit = (/** @type {Event} */ e) => (e.preventDefault(), run());
     area.onkeydown = (/** @type {KeyboardEvent} */ e) => {
+      if (composing(e)) return;
       if (e.key === "Escape") e.stopPropagation(), restore();
-      if (e.key === "Enter" && !e.shiftKey && !e.isComposing) e.preventDefault(), run();
+      if (e.key === "Enter" && !e.shiftKey) e.preventDefault(), run();
     };
     text.replaceWith(form);
     area.focus();
@@ -188,11 +191,12 @@ function liveFacts(/** @type {Run} */ run) {
 
 /** @returns {any[]} */
 function endFacts(/** @type {any} */ end = {}) {
-  const { usage, timings, finish_reason: reason } = end;
+  const { usage, timings, finish_reason: reason, error } = end;
   return [
     usage && counted(usage.completion_tokens, "token"),
     timings?.tokens_per_second && speed(timings.tokens_per_second),
     timings?.first_token_ms && `first after ${duration(timings.first_token_ms)}`,
     REASONS[reason],
+    error?.written && "written to the vault late: the log could not be written when it ended",
   ];
 }

@@ -7,6 +7,7 @@ import { Chat } from "./chat.js";
 import { Composer } from "./composer.js";
 import { Controls } from "./controls.js";
 import { showShortcuts } from "./dialogs.js";
+import { focusPrompt } from "./focus.js";
 import { Sidebar } from "./sidebar.js";
 import { Store } from "./store.js";
 import { Transcript } from "./transcript.js";
@@ -26,7 +27,7 @@ new Sidebar(chat, panel);
 async function openAddressed() {
   const id = location.hash.slice(1);
   if (id && id === chat.conversation.head.id) return;
-  if (id === NEW) return chat.fresh();
+  if (id === NEW) return chat.fresh(), focusPrompt();
   const [latest] = id ? [{ id }] : await chat.store.list();
   return latest ? chat.open(latest.id) : chat.fresh();
 }

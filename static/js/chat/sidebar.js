@@ -1,8 +1,9 @@
 /** The list of conversations: open, search, rename, delete, export and import. */
 
-import { announce, button, download, element, find } from "../shared/dom.js";
+import { announce, button, composing, download, element, find } from "../shared/dom.js";
 import { ago } from "../shared/format.js";
 import { confirmed } from "./dialogs.js";
+import { keepingFocus } from "./focus.js";
 import { fromJSON, toJSON, toMarkdown } from "./export.js";
 
 const SEARCH_DELAY_MS = 150;
@@ -23,7 +24,9 @@ export class Sidebar {
     this.list = find("#conversation-list");
     this.search = find("#search");
     this.search.oninput = () => this.#searchSoon();
-    find("#new").onclick = () => this.#leave("");
+    this.search.onkeydown = (/** @type {KeyboardEvent} */ e) => this.#fromSearch(e);
+    this.list.onkeydown = (/** @type {KeyboardEvent} */ e) => this.#walk(e);
+    find("#new-conversation").onclick = () => this.#leave("");
     find("#export").onclick = () => this.#exportAll();
     find("#import").onclick = () => find("#import-file").click();
     find("#import-file").onchange = (/** @type {any} */ e) => this.#import(e.target);
@@ -38,9 +41,27 @@ export class Sidebar {
     const [heads, found] = await Promise.all([this.store.list(), words ? this.store.search(words) : null]);
     if (this.list.querySelector("input")) return; // a title is being written
     const wanted = found ? heads.filter((head) => found.has(head.id)) : heads;
-    this.list.replaceChildren(...wanted.map((head) => this.#item(head)));
+    keepingFocus(this.list, () => this.list.replaceChildren(...wanted.map((head) => this.#item(head))));
     find("#no-conversations").hidden = wanted.length > 0;
     find("#no-conversations").textContent = words ? "Nothing found." : "No conversations yet.";
+  }
+
+  /** From the search box into what it has found. */
+  #fromSearch(/** @type {KeyboardEvent} */ event) {
+    const [first] = this.list.querySelectorAll("a");
+    if (!first || composing(event)) return;
+    if (event.key === "ArrowDown") event.preventDefault(), first.focus();
+    if (event.key === "Enter") event.preventDefault(), first.focus(), first.click();
+  }
+
+  /** The arrow keys go from conversation to conversation, and back into the search box. */
+  #walk(/** @type {KeyboardEvent} */ event) {
+    const step = { ArrowDown: 1, ArrowUp: -1 }[event.key];
+    const links = [...this.list.querySelectorAll("a")];
+    const at = links.indexOf(document.activeElement);
+    if (!step || at < 0) return;
+    event.preventDefault();
+    (links[at + step] ?? (step < 0 ? this.search : links[at])).focus();
   }
 
   #item(/** @type {Head} */ head) {

@@ -1,6 +1,7 @@
 /** Follows one generation to its end, over lost connections, restarts and reloads. */
 
 import { health, problemOf } from "../shared/api.js";
+import { held } from "../shared/explain.js";
 import { events } from "./sse.js";
 
 /** Longer addresses go by POST: proxies commonly refuse request lines over 8 kB. */
@@ -125,7 +126,7 @@ export class Stream {
   async #refused(/** @type {import("../shared/api.js").Problem} */ problem) {
     if (problem.status !== 503) return this.#end("refused", problem);
     this.#connected = false;
-    this.listener.connectionChanged("held", problem.detail);
+    this.listener.connectionChanged("held", held(problem));
     await this.#serverIsBack(1000 * (problem.retryAfter ?? 2));
     this.open();
   }

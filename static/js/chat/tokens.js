@@ -26,8 +26,9 @@ export class TokenText {
     container.tabIndex = 0;
     container.setAttribute("role", "group");
     container.setAttribute("aria-label", "The answer, token by token; arrow keys show alternatives");
-    container.onpointerover = (e) => this.#hover(/** @type {HTMLElement} */ (e.target));
-    container.onpointerleave = () => hideCard();
+    container.onpointerover = (e) => e.pointerType === "mouse" && this.#point(e);
+    container.onpointerleave = (e) => e.pointerType === "mouse" && hideCard();
+    container.onclick = (e) => this.#point(e);
     container.onkeydown = (e) => this.#key(e);
     container.onblur = () => hideCard();
   }
@@ -66,8 +67,9 @@ export class TokenText {
     return span;
   }
 
-  #hover(/** @type {HTMLElement} */ target) {
-    const index = target.dataset.token;
+  /** By a mouse that passes, or a tap: a finger leaves as soon as it is lifted. */
+  #point(/** @type {PointerEvent | MouseEvent} */ event) {
+    const index = /** @type {HTMLElement} */ (event.target).dataset.token;
     if (index === undefined) hideCard();
     else this.#show(Number(index));
   }
@@ -116,3 +118,10 @@ function visible(/** @type {string} */ text) {
 function hideCard() {
   find("#token-card").hidden = true;
 }
+
+/** A tap anywhere else closes the card; where it stands is true only until something scrolls. */
+document.addEventListener("pointerdown", (e) => {
+  if (!(e.target instanceof HTMLElement && e.target.dataset.token)) hideCard();
+});
+document.addEventListener("scroll", hideCard, true);
+

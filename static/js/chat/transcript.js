@@ -1,6 +1,7 @@
 /** The exchanges on display, in order. */
 
 import { find } from "../shared/dom.js";
+import { keepingFocus } from "./focus.js";
 import { ExchangeView } from "./exchange.js";
 
 export class Transcript {
@@ -21,8 +22,10 @@ export class Transcript {
     const path = this.chat.conversation.path();
     const views = path.map((exchange) => this.#view(exchange));
     this.#views = new Map(views.map((view) => [view.exchange.id, view]));
-    this.list.replaceChildren(...views.map((view) => view.node));
-    for (const view of views) view.refresh();
+    keepingFocus(this.list, () => {
+      this.list.replaceChildren(...views.map((view) => view.node));
+      for (const view of views) view.refresh();
+    });
     find("#welcome").hidden = views.length > 0;
     this.toEnd();
   }

@@ -20,6 +20,8 @@ export class List extends EventTarget {
   #scrolled = 0;
   #pressed = { x: NaN, y: NaN };
   #frame = 0;
+  /** @type {Map<number, {node: HTMLElement, row: any}>} the rows on display, by what they show */
+  #drawn = new Map();
   #redraw = () => this.#soon();
 
   /**
@@ -38,6 +40,13 @@ export class List extends EventTarget {
     scroller.addEventListener("pointerup", (e) => this.#release(e));
     scroller.addEventListener("click", (e) => this.#click(e));
     new ResizeObserver(() => this.#soon()).observe(scroller);
+  }
+
+  /** New rows have come above all others: who reads further down goes on reading the same. */
+  moved(/** @type {number} */ places) {
+    if (this.chosen >= 0) this.chosen += places;
+    set(this.canvas.style, "block-size", `${this.#height}px`);
+    if (this.#top > 0) this.#moveTo(this.#top + places * ROW);
   }
 
   show(/** @type {any} */ source) {
@@ -105,31 +114,45 @@ export class List extends EventTarget {
     const first = Math.max(0, Math.floor(this.#top / ROW) - SPARE);
     const last = Math.min(source.count - 1, Math.ceil((this.#top + this.#view) / ROW) + SPARE);
     source.need(first, last);
-    this.canvas.style.setProperty("block-size", `${this.#height}px`);
-    const rows = [];
-    for (let index = first; index <= last; index++) rows.push(this.#row(index, source));
-    this.canvas.replaceChildren(...rows);
-    if (this.chosen >= first && this.chosen <= last) this.scroller.setAttribute("aria-activedescendant", `row-${this.chosen}`);
+    set(this.canvas.style, "block-size", `${this.#height}px`);
+    const drawn = new Map();
+    for (let index = first; index <= last; index++) {
+      const seq = source.seqAt(index);
+      drawn.set(seq, this.#row(index, seq, source));
+    }
+    for (const [seq, { node }] of this.#drawn) if (drawn.get(seq)?.node !== node) node.remove();
+    this.#drawn = drawn;
+    this.#inOrder([...drawn.values()].map(({ node }) => node));
+    const chosen = this.chosen >= first && this.chosen <= last && source.seqAt(this.chosen);
+    if (chosen) attribute(this.scroller, "aria-activedescendant", `row-${chosen}`);
     else this.scroller.removeAttribute("aria-activedescendant");
   }
 
-  #row(/** @type {number} */ index, /** @type {any} */ source) {
+  /** Where a row is read by a screen reader; those that are in their place stay untouched. */
+  #inOrder(/** @type {HTMLElement[]} */ nodes) {
+    let at = this.canvas.firstChild;
+    for (const node of nodes) {
+      if (node === at) at = at.nextSibling;
+      else this.canvas.insertBefore(node, at);
+    }
+  }
+
+  /** The node that shows this row already, or a new one: what is on display is not made again. */
+  #row(/** @type {number} */ index, /** @type {number} */ seq, /** @type {any} */ source) {
     const row = source.row(index);
-    const node = element(
-      "div",
-      {
-        role: "option",
-        id: `row-${index}`,
-        class: row ? "record" : "record absent",
-        "data-index": index,
-        "aria-selected": String(index === this.chosen),
-        "aria-setsize": source.complete ? source.count : -1,
-        "aria-posinset": index + 1,
-      },
-      ...(row ? this.cells(row) : ["…"]),
-    );
-    node.style.setProperty("translate", `0 ${index * ROW - this.#top + this.#scrolled}px`);
-    return node;
+    const known = this.#drawn.get(seq);
+    const node = known && known.row === row ? known.node : this.#made(seq, row);
+    attribute(node, "data-index", index);
+    attribute(node, "aria-selected", index === this.chosen);
+    attribute(node, "aria-setsize", source.complete ? source.count : -1);
+    attribute(node, "aria-posinset", index + 1);
+    set(node.style, "translate", `0px ${index * ROW - this.#top + this.#scrolled}px`);
+    return { node, row };
+  }
+
+  #made(/** @type {number} */ seq, /** @type {any} */ row) {
+    const attributes = { role: "option", id: `row-${seq}`, class: row ? "record" : "record absent" };
+    return element("div", attributes, ...(row ? this.cells(row) : ["…"]));
   }
 
   /** Not a click: rows may be drawn anew between press and release, and then there is none. */
@@ -157,4 +180,13 @@ export class List extends EventTarget {
     event.preventDefault();
     this.choose(Math.max(0, Math.min(last, to)));
   }
+}
+
+/** Sets an attribute if it is another: each setting wakes whoever watches the list. */
+function attribute(/** @type {Element} */ node, /** @type {string} */ name, /** @type {any} */ value) {
+  if (node.getAttribute(name) !== String(value)) node.setAttribute(name, String(value));
+}
+
+function set(/** @type {CSSStyleDeclaration} */ style, /** @type {string} */ name, /** @type {string} */ value) {
+  if (style.getPropertyValue(name) !== value) style.setProperty(name, value);
 }

@@ -6,9 +6,10 @@ import { explainProblem } from "../shared/explain.js";
 import { count, counted } from "../shared/format.js";
 import { Server } from "../shared/server.js";
 import { drawHistory } from "./chart.js";
-import { replay, showChain, verifyChain } from "./checks.js";
+import { Chain } from "./chain.js";
 import { List } from "./list.js";
 import { detail, rowCells } from "./records.js";
+import { replay } from "./replay.js";
 import { Matches, WholeLog } from "./source.js";
 
 const TYPING_MS = 250;
@@ -16,10 +17,13 @@ const FRESH_MS = 5000;
 
 const form = find("#filters");
 const panel = find("#detail");
+const chain = new Chain();
 const list = new List(find("#list"), find("#rows"), rowCells);
 /** @type {WholeLog | Matches | null} */
 let source = null;
 let typing = 0;
+/** The newest line that the overview knows. */
+let known = -1;
 
 function filter() {
   const entries = [...new FormData(form)].filter(([, value]) => value !== "");
@@ -48,15 +52,28 @@ function tellFound() {
   } else find("#found").textContent = counted(source?.count ?? 0, "line");
 }
 
-/** New lines are shown as they come, unless somebody reads further down or searches. */
+/** New lines are told to the chain, and shown as they come unless somebody searches. */
 async function refresh() {
-  if (document.hidden || !(source instanceof WholeLog) || find("#list").scrollTop > 0) return;
-  const { last } = await getJSON("logs/records?limit=1");
-  if (last === source.last) return;
-  const seq = list.chosen < 0 ? 0 : source.last - list.chosen;
-  await search();
-  if (source instanceof WholeLog && seq) list.chosen = source.indexOf(seq);
-  drawHistory(await getJSON("logs/history"));
+  if (document.hidden) return;
+  const { first, last } = await getJSON("logs/records?limit=1");
+  if (last !== known) {
+    if (source instanceof WholeLog && last !== source.last) {
+      const places = last - source.last;
+      source.grow(first, last);
+      list.moved(places);
+      tellFound();
+    }
+    await overview(last);
+  }
+  await chain.saw(null, last);
+}
+
+/** The picture of the whole log, and what was last found of its chain. */
+async function overview(/** @type {number} */ last) {
+  const history = await getJSON("logs/history");
+  known = last;
+  drawHistory(history);
+  await chain.saw(history.verified, last);
 }
 
 async function open(/** @type {number} */ seq) {
@@ -89,7 +106,7 @@ function problem(/** @type {unknown} */ error) {
 function fail(/** @type {any} */ error) {
   const { title, detail: text } = explainProblem(problem(error));
   const login = problem(error).status === 401 && element("a", { href: "login?next=/logs" }, "Log in");
-  find("#found").replaceChildren(`${title}. ${text} `, login || "");
+  find("#found").replaceChildren(`${title} ${text} `, login || "");
 }
 
 list.addEventListener("choose", (e) => {
@@ -107,14 +124,11 @@ addEventListener("keydown", (e) => {
   if (e.key === "Escape" && !panel.hidden) find("[aria-label=Close]", panel).click();
 });
 
-find("#verify").onclick = verifyChain;
 new Server().poll();
 try {
   await search();
   openAddressed();
-  const history = await getJSON("logs/history");
-  drawHistory(history);
-  showChain(history.verified);
+  await refresh();
   setInterval(() => refresh().catch(() => {}), FRESH_MS);
 } catch (error) {
   fail(error);

@@ -18,14 +18,18 @@ export class WholeLog extends EventTarget {
   complete = true;
   /** @type {Map<number, any>} */
   #rows = new Map();
-  /** @type {Set<number>} */
+  /** @type {Set<number>} pages, counted from the log's beginning: new lines move none of them */
   #asked = new Set();
 
   /** @param {number} first @param {number} last sequence numbers; last is 0 for an empty log */
   constructor(first, last) {
     super();
+    this.first = first;
     this.last = last;
-    this.count = last ? last - first + 1 : 0;
+  }
+
+  get count() {
+    return this.last ? this.last - this.first + 1 : 0;
   }
 
   row(/** @type {number} */ index) {
@@ -43,21 +47,34 @@ export class WholeLog extends EventTarget {
     return index >= 0 && index < this.count ? index : -1;
   }
 
+  /** The log has grown. What is on display is asked for again: a new line may redact an old one. */
+  grow(/** @type {number} */ first, /** @type {number} */ last) {
+    this.first = first;
+    this.last = last;
+    this.#asked.clear();
+    this.dispatchEvent(new Event("change"));
+  }
+
   need(/** @type {number} */ first, /** @type {number} */ last) {
-    for (let page = Math.floor(first / PAGE); page <= Math.floor(last / PAGE); page++) this.#load(page);
+    const page = (/** @type {number} */ index) => Math.floor((this.seqAt(index) - 1) / PAGE);
+    for (let each = page(last); each <= page(first); each++) this.#load(each);
   }
 
   async #load(/** @type {number} */ page) {
-    if (this.#asked.has(page) || page * PAGE >= this.count) return;
+    if (this.#asked.has(page) || !this.count) return;
     this.#asked.add(page);
     try {
-      const before = this.last - page * PAGE + 1;
-      const found = await getJSON(`logs/records?limit=${PAGE}&before=${before}`);
-      for (const each of found.records) this.#rows.set(each.seq, each);
+      const found = await getJSON(`logs/records?limit=${PAGE}&before=${(page + 1) * PAGE + 1}`);
+      for (const each of found.records) this.#keep(each);
       this.dispatchEvent(new Event("change"));
     } catch {
       this.#asked.delete(page);
     }
+  }
+
+  /** A row that is as it was stays the same object, so that it is not drawn again. */
+  #keep(/** @type {any} */ row) {
+    if (JSON.stringify(this.#rows.get(row.seq)) !== JSON.stringify(row)) this.#rows.set(row.seq, row);
   }
 }
 
@@ -106,6 +123,7 @@ export class Matches extends EventTarget {
     this.complete = true;
   }
 
+  /** Rests as soon as there are rows enough, and for good when all has been looked through. */
   async #search() {
     if (this.#searching) return;
     this.#searching = true;
@@ -113,9 +131,9 @@ export class Matches extends EventTarget {
       while (!this.complete && this.count < this.#wanted) await this.#next();
     } catch {
       this.complete = true;
+      this.dispatchEvent(new Event("change"));
     }
     this.#searching = false;
-    this.dispatchEvent(new Event("change"));
   }
 
   async #next() {

@@ -52,6 +52,11 @@ function filled(/** @type {Element} */ node, /** @type {Record<string, any>} */ 
   return node;
 }
 
+/** Whether a key belongs to an input method; Safari says so by 229 alone when Enter ends a composition. */
+export function composing(/** @type {KeyboardEvent} */ event) {
+  return event.isComposing || event.keyCode === 229;
+}
+
 /** @param {string} text @param {string} name @param {string} [type] */
 export function download(text, name, type = "application/json") {
   const address = URL.createObjectURL(new Blob([text], { type }));

@@ -9,11 +9,11 @@
 
 /** @type {Record<number, [string, Explanation["action"]]>} */
 const BY_STATUS = {
-  0: ["Start it again with “make run”; this page notices by itself.", "retry"],
+  0: ["Start it again; this page notices by itself.", "retry"],
   400: ["Open the page under the address that the server prints at its start.", ""],
   401: ["Log in with the key of this server.", "login"],
   403: ["Open the page under the address that the server prints at its start.", ""],
-  404: ["The server no longer has it.", "again"],
+  404: ["", "again"],
   413: ["Shorten the prompt.", "edit"],
   422: ["Change what is named and send again.", "edit"],
   500: ["The server's terminal tells more. Trying again is safe.", "retry"],
@@ -29,7 +29,7 @@ export function explain(state, end = {}) {
   if (state === "refused") return explainProblem(end);
   if (state === "failed") return failed(end.error ?? end);
   if (state === "gone")
-    return { title: "This answer can no longer be followed", detail: end.detail ?? end.message ?? GONE, action: "again" };
+    return { title: "This answer can no longer be followed.", detail: sentence(end.detail ?? end.message ?? GONE), action: "again" };
   if (state === "stopped") return stopped(end.finish_reason);
   return null;
 }
@@ -39,27 +39,52 @@ const GONE = "The server has been replaced, or the answer is too old. What arriv
 /** @param {import("./api.js").Problem} problem @returns {Explanation} */
 export function explainProblem(problem) {
   const [advice, action] = BY_STATUS[problem.status] ?? ["", "retry"];
-  const fields = (problem.errors ?? []).map((error) => `${labelOf(error.field)}: ${error.message}.`);
+  const fields = (problem.errors ?? []).map((error) => fieldText(error));
   const tooLong = /token/.test(problem.detail) && (problem.errors ?? []).some((e) => e.field === "prompt");
   return {
-    title: problem.title,
-    detail: [...(fields.length ? fields : [problem.detail]), advice].join(" "),
+    title: sentence(problem.title),
+    detail: [...(fields.length ? fields : [sentence(problem.detail)]), advice].filter(Boolean).join(" "),
     action: tooLong ? "alone" : action,
   };
 }
 
-/** @returns {Explanation} */
+/** @returns {Explanation | null} */
 function failed(/** @type {any} */ error) {
+  if (error.written) return null;
   if (error.type === "log")
-    return { title: "The log could not be written", detail: "The text below is not in the vault yet. The server keeps it and tries again; look at the disk.", action: "" };
-  return { title: "The model failed", detail: error.message ?? "The server's terminal tells more.", action: "retry" };
+    return { title: "The log could not be written.", detail: "The text above is not in the vault yet. The server keeps it and tries again; look at the disk.", action: "" };
+  return { title: "The model failed.", detail: sentence(error.message ?? "the server's terminal tells more"), action: "retry" };
 }
 
 /** @returns {Explanation | null} */
 function stopped(/** @type {string} */ reason) {
   if (reason === "disconnected")
-    return { title: "Ended while nobody listened", detail: "The connection was lost for too long.", action: "retry" };
+    return { title: "Ended while nobody listened.", detail: "The connection was lost for too long.", action: "retry" };
   return null;
+}
+
+/** What the server says of a field begins with a verb: "has 204 tokens", "must be a number". */
+function fieldText(/** @type {{field: string, message: string}} */ { field, message }) {
+  const goesOn = /^(must|has|have|is|are|holds|contains|belongs|goes|cannot|given)\b/.test(message);
+  return sentence(goesOn ? `${labelOf(field)} ${message}` : message);
+}
+
+/**
+ * Why an answer has to wait for the server, in the page's own words.
+ * @param {import("./api.js").Problem} problem
+ */
+export function held({ title, detail }) {
+  if (title === "Queue full") return "as many are waiting as may wait; it is tried again by itself";
+  if (title === "Loading") return "the model is being loaded";
+  if (title === "Shutting down") return "the server is shutting down";
+  return detail;
+}
+
+/** @param {string} text @returns {string} with a capital and a full stop; numbers as people read them */
+export function sentence(text) {
+  const written = text.charAt(0).toUpperCase() + text.slice(1);
+  const readable = written.replace(/\b\d{4,7}(?= tokens)/g, (digits) => Number(digits).toLocaleString("en"));
+  return /[.!?…]$/.test(readable) ? readable : `${readable}.`;
 }
 
 /** @param {string} field @returns {string} a parameter's name as the page shows it */

@@ -2,6 +2,7 @@
 
 const NUMBER = new Intl.NumberFormat("en");
 const TIME = new Intl.DateTimeFormat("en-GB", { dateStyle: "medium", timeStyle: "medium" });
+const CLOCK = new Intl.DateTimeFormat("en-GB", { hour: "2-digit", minute: "2-digit" });
 const AGO = new Intl.RelativeTimeFormat("en", { numeric: "auto" });
 
 /** @type {[Intl.RelativeTimeFormatUnit, number][]} */
@@ -38,6 +39,17 @@ export function size(bytes) {
 /** @param {string | number} time */
 export function moment(time) {
   return TIME.format(new Date(time));
+}
+
+/** The time of a day that is today; of an earlier one with its date. @param {string} time @param {number} [now] */
+export function clock(time, now = Date.now()) {
+  const date = new Date(time);
+  return date.toDateString() === new Date(now).toDateString() ? CLOCK.format(date) : TIME.format(date);
+}
+
+/** @param {number} first @param {number} last */
+export function lines(first, last) {
+  return first === last ? `line ${count(first)}` : `lines ${count(first)} to ${count(last)}`;
 }
 
 /** @param {number} time milliseconds @param {number} [now] */

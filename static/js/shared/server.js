@@ -2,9 +2,13 @@
 
 import { health } from "./api.js";
 import { find } from "./dom.js";
+import { sentence } from "./explain.js";
+import { recall, remember } from "./storage.js";
 
 const READY_POLL_MS = 15_000;
 const WAITING_POLL_MS = 1000;
+/** The notice that was closed in this tab. */
+const READ = "minivault.notice";
 
 /** @type {Record<string, string>} */
 const WORDS = {
@@ -62,17 +66,18 @@ export class Server extends EventTarget {
     chip.dataset.status = status;
     find(".name", chip).textContent = this.model || "MiniVault";
     find(".state", chip).textContent = WORDS[status] ?? status;
-    const text = [this.ready ? "" : detail, notice, progressText(this.state.progress)].filter(Boolean).join(" ");
-    const bar = find("#notice");
-    bar.hidden = !text;
-    if (bar.textContent !== text) bar.textContent = text;
+    const told = [this.ready ? "" : detail, notice].filter(Boolean).map(sentence).join(" ");
+    showNotice(told, this.ready);
   }
 }
 
-/** @returns {string} how far a download is, where there is one */
-function progressText(/** @type {any} */ progress) {
-  if (!progress) return "";
-  if (typeof progress === "string") return progress;
-  const { done, total } = progress;
-  return total ? `${Math.floor((100 * done) / total)} % downloaded.` : "";
+/** The line below the header. Once it works, what stays to be said need not be read for ever. */
+function showNotice(/** @type {string} */ text, /** @type {boolean} */ closable) {
+  const bar = find("#notice");
+  const read = closable && recall(READ, "sessionStorage") === text;
+  bar.hidden = !text || read;
+  if (find("span", bar).textContent !== text) find("span", bar).textContent = text;
+  const close = find("button", bar);
+  close.hidden = !closable;
+  close.onclick = () => (remember(READ, text, "sessionStorage"), (bar.hidden = true));
 }

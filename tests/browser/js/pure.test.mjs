@@ -4,7 +4,7 @@ import { query } from "../../../static/js/chat/stream.js";
 import { presetOf, presetValues } from "../../../static/js/chat/presets.js";
 import { diff } from "../../../static/js/logs/diff.js";
 import { visibleParts } from "../../../static/js/logs/visible.js";
-import { explain } from "../../../static/js/shared/explain.js";
+import { explain, held } from "../../../static/js/shared/explain.js";
 import { ago, duration, probability, size } from "../../../static/js/shared/format.js";
 
 const side = (parts, left) => parts.filter((p) => p.kind !== left).map((p) => p.text).join("");
@@ -53,13 +53,29 @@ test("presets are recognised", () => {
 test("every failure is explained with something to do", () => {
   for (const status of [0, 400, 401, 403, 404, 413, 422, 500, 503, 599]) {
     const { title, detail } = explain("refused", { status, title: "T", detail: "D." });
-    assert.equal(title, "T");
+    assert.equal(title, "T.");
     assert.ok(detail.startsWith("D."));
   }
   const long = { status: 422, title: "T", detail: "has 9 tokens", errors: [{ field: "prompt", message: "has 9 tokens" }] };
   assert.equal(explain("refused", long).action, "alone");
   assert.equal(explain("done", { finish_reason: "stop" }), null);
   assert.match(explain("gone", {}).title, /no longer/);
+});
+
+test("what a server says becomes sentences that a person can act on", () => {
+  const said = (problem) => Object.values(explain("refused", problem)).slice(0, 2).join(" ");
+  const tooLong = { field: "prompt", message: "has 1601 tokens; this model's context is 512" };
+  assert.match(said({ status: 422, title: "Invalid request", detail: "", errors: [tooLong] }),
+    /^Invalid request\. Prompt has 1,601 tokens; this/);
+  assert.equal(said({ status: 404, title: "Not found", detail: "there is no record 9" }), "Not found. There is no record 9.");
+  assert.match(said({ status: 0, title: "No answer", detail: "It was stopped." }), /Start it again; this page/);
+  const failed = explain("failed", { error: { type: "backend", message: "the backend raised RuntimeError" } });
+  assert.equal(`${failed.title} ${failed.detail}`, "The model failed. The backend raised RuntimeError.");
+  const log = { type: "log", message: "the log cannot be written: full" };
+  assert.match(explain("failed", { error: log }).detail, /^The text above is not in the vault yet/);
+  assert.equal(explain("failed", { error: { ...log, written: true } }), null);
+  assert.match(held({ title: "Queue full", detail: "1 request is waiting already" }), /by itself/);
+  assert.equal(held({ title: "Loading", detail: "/health tells how far it is" }), "the model is being loaded");
 });
 
 test("figures read well", () => {
