@@ -2,20 +2,23 @@
 
 PYTHON      ?= python3
 ARGS        ?=
-TORCH       := 2.13.0
+TORCH       := $(shell sed -n 's/^torch==//p' requirements.lock)
 TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 
 # Relative, so that a space in the path of the checkout does no harm.
-VENV := .venv
+VENV ?= .venv
 PY   := $(VENV)/bin/python
 PIP  := $(PY) -m pip --disable-pip-version-check --no-input
+
+# A section of requirements.lock, for pip. Nothing is resolved anew: the versions and hashes stand there.
+LOCKED = $(PY) -m scripts.lock section $(1) > $(VENV)/$(1).txt && $(PIP) install --no-deps --require-hashes --requirement $(VENV)/$(1).txt
 
 # Commands that tests drive, and the Debian packages they come in. `fonts` has no command of its own.
 TOOLS    := cc chromium curl nginx strace jq node
 PACKAGES := gcc libc6-dev chromium fonts-dejavu-core fonts-noto-color-emoji curl nginx-light strace jq nodejs
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test test-fast lint fmt wheel bench bench-peers faults soak screenshots demo clean tools
+.PHONY: help install lock run test test-fast test-lowest test-newest lint fmt wheel bench bench-peers faults soak screenshots demo clean tools
 
 help: ## list the commands
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|' 2>/dev/null \
@@ -25,8 +28,17 @@ help: ## list the commands
 
 install: $(VENV)/installed ## make .venv with everything that serving needs
 
-# The stamps make the second run instant; they are older than pyproject.toml when something changed.
-$(VENV)/installed: pyproject.toml
+# The stamps make the second run instant; they are older than the lock when something changed.
+$(VENV)/installed: pyproject.toml requirements.lock
+	@$(MAKE) --no-print-directory venv torch
+	@echo "Installing MiniVault and what it needs (about 100 MB) ..."
+	@$(call LOCKED,serve)
+	@$(MAKE) --no-print-directory compiler
+	@$(PIP) install --no-deps --no-build-isolation --editable .
+	@touch $@
+
+.PHONY: venv torch compiler
+venv:
 	@command -v "$(PYTHON)" >/dev/null || \
 	  { echo "error: $(PYTHON) was not found; install Python 3.11 or newer, or say make PYTHON=/path/to/python3" >&2; exit 1; }
 	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -34,14 +46,9 @@ $(VENV)/installed: pyproject.toml
 	@"$(PYTHON)" -c 'import ensurepip, venv' 2>/dev/null || \
 	  { echo "error: this Python cannot make a .venv; install its package for that (Debian and Ubuntu: apt install python3-venv)" >&2; exit 1; }
 	@"$(PYTHON)" -m venv $(VENV)
-	@$(MAKE) --no-print-directory torch
-	@echo "Installing MiniVault and what it needs (about 100 MB) ..."
-	@$(PIP) install --editable .
-	@touch $@
 
 # The default index's torch for Linux brings CUDA, several gigabytes of it, used or not. So where there
 # is no NVIDIA card, torch's own index for CPUs is asked first: once, and not for long.
-.PHONY: torch
 torch:
 	@if $(PY) -c 'import importlib.metadata as m, sys; sys.exit(m.version("torch").split("+")[0] != "$(TORCH)")' 2>/dev/null; then \
 	  exit 0; \
@@ -53,13 +60,24 @@ torch:
 	else \
 	  echo "Installing torch (on Linux with CUDA: up to 3 GB) ..."; \
 	fi; \
-	$(PIP) install torch==$(TORCH)
+	$(PIP) install --no-deps torch==$(TORCH)
+	@if $(PY) -c 'import importlib.metadata as m, re, sys; sys.exit(not re.search("cuda|nvidia", str(m.requires("torch"))))'; then \
+	  $(call LOCKED,cuda); \
+	fi
+
+compiler:
+	@if ! command -v cc >/dev/null; then \
+	  echo "There is no C compiler (cc); the package index has one. Installing ziglang (about 100 MB) ..."; \
+	  $(call LOCKED,compiler); \
+	fi
 
 $(VENV)/developer: $(VENV)/installed
 	@echo "Installing the test tools ..."
-	@$(PY) -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["dependency-groups"]["dev"], sep="\n")' > $(VENV)/dev.txt
-	@$(PIP) install --quiet --requirement $(VENV)/dev.txt
+	@$(call LOCKED,develop)
 	@touch $@
+
+lock: $(VENV)/developer ## resolve pyproject.toml into requirements.lock (ARGS=--upgrade takes newer versions)
+	@$(PY) -m scripts.lock write $(ARGS)
 
 # What tests need and pip does not bring. Missing ones skip their tests, under CI=true they fail it.
 tools:
@@ -87,6 +105,18 @@ test: $(VENV)/developer tools ## run every test
 
 test-fast: $(VENV)/developer ## run the tests that take no browser and no seconds
 	@$(PY) -m pytest -q -n 2 --dist loadfile -m "not slow and not browser" $(ARGS)
+
+# The same tests with other versions than the locked ones: the lowest that pyproject.toml admits, and the
+# newest. Each has an environment of its own.
+test-lowest test-newest: $(VENV)/developer tools ## run every test with the lowest, or the newest, versions allowed
+	@$(PY) -m scripts.lock resolve $(@:test-%=%) > $(VENV)/$(@:test-%=%).txt
+	@$(MAKE) --no-print-directory VENV=$(VENV)-$(@:test-%=%) REQUIREMENTS=$(VENV)/$(@:test-%=%).txt resolved
+	@MINIVAULT_UNLOCKED=1 $(VENV)-$(@:test-%=%)/bin/python -m pytest -n 2 --dist loadfile $(ARGS)
+
+.PHONY: resolved
+resolved: venv torch
+	@$(PIP) install --quiet --no-deps --requirement $(REQUIREMENTS)
+	@$(PIP) install --quiet --no-deps --no-build-isolation --editable .
 
 lint: $(VENV)/developer ## check style, types, and that the changelog's head is the version
 	@$(PY) -m ruff check .
@@ -123,4 +153,4 @@ demo: $(VENV)/developer tools ## record the README's film anew
 	@$(PY) -m media.demo $(ARGS)
 
 clean: ## remove what can be made again; models and logs stay
-	@rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	@rm -rf $(VENV) $(VENV)-lowest $(VENV)-newest build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -42,9 +42,6 @@ _FOR_ONE_ANSWER = {
     "store_text",
 }
 
-#: Libraries whose version can change what a model says.
-_LIBRARIES = ("torch", "transformers", "tokenizers", "safetensors", "numpy")
-
 app = typer.Typer(
     name="minivault",
     help="Text from a local language model, streamed and kept in a log that verifies and replays.",
@@ -63,6 +60,9 @@ def serve(
     """Serve the page, the API and the log. Every option is a MINIVAULT_… variable too."""
     settings = read_settings(given)
     _warn_of_unknown_variables()
+    from minivault.libraries import require
+
+    require("uvicorn", "sse-starlette", "starlette")  # before they are built upon
     from minivault import server
 
     with _starting():
@@ -96,17 +96,23 @@ def version(
     *,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Say which MiniVault this is, and which Python and libraries it runs on."""
-    from importlib.metadata import version as installed
+    """Say which MiniVault this is, on which Python and libraries, and which were not tested."""
     from platform import platform, python_version
 
+    from minivault.libraries import libraries
+
     versions = {"minivault": __version__, "python": python_version(), "platform": platform()}
-    versions |= {name: installed(name) for name in _LIBRARIES}
+    found = {each.name: each for each in libraries()}
     if as_json:
-        print(json.dumps(versions))
-    else:
-        for name, number in versions.items():
-            print(f"{name:<16} {number}")
+        untested = {each.name: str(each.tested) for each in found.values() if not each.within}
+        installed = {each.name: each.installed for each in found.values()}
+        print(json.dumps({**versions, **installed, "untested": untested}))
+        return
+    for name, number in versions.items():
+        print(f"{name:<18} {number}")
+    for each in found.values():
+        remark = "" if each.within else f"  outside what was tested: {each.tested}"
+        print(f"{each.name:<18} {each.installed or 'not installed'}{remark}")
 
 
 for _command in (serve, generate, pull, models, bench, version):  # as --help lists them

@@ -10,6 +10,7 @@ from pathlib import Path
 from minivault.backends.base import Backend, ModelInfo
 from minivault.errors import CannotStart
 from minivault.generations import Audit, GenerationIds, Registry
+from minivault.libraries import untested
 from minivault.loading import ModelLoading, started
 from minivault.metrics import Metrics
 from minivault.settings import Settings
@@ -47,6 +48,8 @@ class Service:
         if self._prepared:
             return
         settings = self.settings
+        for library in untested():
+            self.stage.warn(f"MiniVault was not tested with {library}; see minivault doctor")
         if self._backend is None:
             self._loading.choose()
         _make_folder(settings.logs_dir)

@@ -19,6 +19,7 @@ PACKAGE = ROOT / "minivault"
 #: but not its neighbours in the same line.
 LAYERS = [
     {"errors", "size", "stage", "stop_strings", "console_log", "trace"},
+    {"libraries"},
     {"schemas", "settings", "resources"},
     {"backends.base"},
     {"vault", "model_store", "engine", "metrics"},

@@ -217,7 +217,7 @@ def test_version_names_what_a_text_depends_on(capsys: pytest.CaptureFixture[str]
     versions = json.loads(capsys.readouterr().out)
     assert {"minivault", "python", "torch", "transformers", "tokenizers"} <= set(versions)
     assert cli.main(["version"]) == 0
-    assert f"minivault        {versions['minivault']}\n" in capsys.readouterr().out
+    assert f"minivault          {versions['minivault']}\n" in capsys.readouterr().out
 
 
 def test_an_unexpected_error_says_where_but_not_what(

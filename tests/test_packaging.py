@@ -78,12 +78,6 @@ def test_the_version_stands_in_one_place() -> None:
     assert newest[1] == minivault.__version__
 
 
-def test_torch_is_pinned_and_the_makefile_knows_it() -> None:
-    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
-    [pinned] = [each for each in PROJECT["project"]["dependencies"] if each.startswith("torch==")]
-    assert re.search(r"^TORCH +:= (.+)$", makefile, re.MULTILINE)[1] == pinned[7:]  # type: ignore[index]
-
-
 def test_the_built_in_backends_are_entry_points_like_everybody_elses() -> None:
     assert PROJECT["project"]["entry-points"]["minivault.backends"] == BUILT_IN
 

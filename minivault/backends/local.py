@@ -13,6 +13,7 @@ from minivault.engine.processor import available_cores
 from minivault.engine.sequence import Output, SamplingParams, TokenChoice
 from minivault.engine.sequence import Sequence as EngineSequence
 from minivault.errors import BackendFailed, FieldError, InvalidRequest, Unavailable
+from minivault.libraries import require
 from minivault.model_store import StoredModel
 from minivault.settings import Settings
 
@@ -90,6 +91,7 @@ class LocalBackend:
         return self._engine.statistics() if self._engine else {}
 
     def _load(self) -> Engine:
+        require("tokenizers")  # before it is built upon
         from minivault.engine.engine import Engine
         from minivault.engine.loading import load_runner
         from minivault.engine.tokenizer import load_tokenizer

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from minivault.errors import CannotStart, DownloadFailed, ModelNotFound, ModelUnusable
+from minivault.libraries import require
 from minivault.model_store.model import StoredModel, problems_of, read_model
 from minivault.model_store.names import (
     DEFAULT,
@@ -101,6 +102,7 @@ class ModelStore:
             return whole
         if self.offline:
             raise DownloadFailed(f"{name} is not downloaded: MiniVault is offline")
+        require("huggingface-hub")  # before it is built upon
         from minivault.model_store.download import (
             Download,
         )  # brings the hub's client; rarely needed

@@ -170,6 +170,9 @@ class Health(BaseModel):
     wanted: str | None = None
     notice: str | None = Field(default=None, description="Why another model serves than wanted.")
     progress: float | None = Field(default=None, description="Of a download, 0 to 1.")
+    warnings: list[str] | None = Field(
+        default=None, description="What costs speed, memory or a promise here, and what mends it."
+    )
     context_length: int | None = None
     chat: bool | None = None
     running: int | None = None

@@ -75,6 +75,7 @@ def _details(service: Service) -> dict[str, Any]:
         "wanted": stage.wanted,
         "notice": stage.notice,
         "progress": stage.progress,
+        "warnings": list(stage.warnings),
         "context_length": model and model["context_length"],
         "chat": bool(model and model["chat"]),
         "running": counts["running"],

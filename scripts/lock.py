@@ -1,0 +1,122 @@
+"""The lock: the exact version of every package that is installed, and the hashes of its files.
+
+    python -m scripts.lock write [--upgrade]        `make lock`: resolves pyproject.toml anew
+    python -m scripts.lock section NAME             the lines of one section, for pip
+    python -m scripts.lock resolve lowest|newest    what `make test-lowest`, `test-newest` install
+
+The lock is a requirements file, so that pip installs it by the index, mirror and certificates that
+its user has configured; pylock.toml (PEP 751) names the addresses of files on one index. It holds
+for every Python and platform at once (markers). Only `write` and `resolve` need uv.
+
+torch has a version and no hashes: its own index for CPUs, the default index and a mirror each give
+another file of the same version. All other packages are the same files everywhere.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import subprocess
+import sys
+import sysconfig
+import tempfile
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+LOCK = ROOT / "requirements.lock"
+
+#: What each section is for; the order in the file.
+SECTIONS = {
+    "serve": "what `make install` brings",
+    "torch": "torch itself, without hashes (see scripts/lock.py)",
+    "cuda": "what torch's builds for NVIDIA cards need; installed only with such a build",
+    "compiler": "a C compiler, where the machine has none",
+    "develop": "what `make test` and the other targets for developers bring",
+}
+
+_OLDEST_PYTHON = "3.11"
+
+Requirements = dict[str, str]
+"""The first line of a requirement (name, version, marker), and all its lines."""
+
+
+def main() -> None:
+    arguments = argparse.ArgumentParser(description=__doc__)
+    commands = arguments.add_subparsers(dest="command", required=True)
+    commands.add_parser("write").add_argument("--upgrade", action="store_true")
+    commands.add_parser("section").add_argument("name", choices=SECTIONS)
+    commands.add_parser("resolve").add_argument("resolution", choices=("lowest", "newest"))
+    asked = arguments.parse_args()
+    if asked.command == "write":
+        LOCK.write_text(_locked(upgrade=asked.upgrade), encoding="utf-8")
+    elif asked.command == "section":
+        print("\n".join(read()[asked.name].values()))
+    else:
+        print("\n".join(_resolved(asked.resolution)))
+
+
+def read(text: str | None = None) -> dict[str, Requirements]:
+    """The sections of a lock, by default of the one in the repository."""
+    lock = LOCK.read_text(encoding="utf-8") if text is None else text
+    parts = re.split(r"^# \[(\w+)\].*\n", lock, flags=re.MULTILINE)[1:]
+    return {name: _parsed(lines) for name, lines in zip(parts[::2], parts[1::2], strict=True)}
+
+
+def _parsed(lines: str) -> Requirements:
+    blocks = re.split(r"\n(?=\S)", lines.strip())
+    return {block.splitlines()[0].rstrip(" \\"): block for block in blocks if "==" in block}
+
+
+def _locked(*, upgrade: bool) -> str:
+    options = ["--universal", "--python-version", _OLDEST_PYTHON, "--generate-hashes"]
+    kept = "" if upgrade or not LOCK.exists() else LOCK.read_text(encoding="utf-8")
+    everything = _compiled([*options, "--group", "dev", "--extra", "compiler"], kept=kept)
+    # What the narrower resolutions hold is what they hold of the widest: versions agree.
+    pinned = ["--constraints", _file("".join(f"{line}\n" for line in everything))]
+    serve = _compiled([*options, *pinned])
+    compiler = _compiled([*options, *pinned, "--extra", "compiler"])
+    sections: dict[str, Requirements] = {name: {} for name in SECTIONS}
+    for line, block in everything.items():
+        if line.startswith("torch=="):
+            sections["torch"][line] = line
+        elif line.startswith(("nvidia-", "cuda-", "triton==")):
+            sections["cuda"][line] = block
+        elif line in serve:
+            sections["serve"][line] = block
+        else:
+            sections["compiler" if line in compiler else "develop"][line] = block
+    head = "# Made by `make lock` from pyproject.toml; see scripts/lock.py. Not to be edited.\n"
+    return head + "".join(
+        f"\n# [{name}] {meaning}\n" + "".join(f"{block}\n" for block in sections[name].values())
+        for name, meaning in SECTIONS.items()
+    )
+
+
+def _resolved(resolution: str) -> list[str]:
+    """Requirements of this Python on this machine, without torch, which comes before them."""
+    how = ["--resolution", "lowest-direct"] if resolution == "lowest" else ["--upgrade"]
+    python = ["--python", sys.executable]
+    ours = _compiled([*python, *how])
+    pinned = ["--constraints", _file("".join(f"{line}\n" for line in ours))]
+    everything = _compiled([*python, *pinned, "--group", "dev"])
+    return [line for line in everything if not re.match(r"torch==|nvidia-|cuda-|triton==", line)]
+
+
+def _compiled(options: list[str], *, kept: str = "") -> Requirements:
+    """What uv makes of pyproject.toml and what building it needs."""
+    uv = Path(sysconfig.get_path("scripts")) / "uv"
+    output = _file(kept)
+    command = [str(uv), "pip", "compile", "pyproject.toml", "--group", "build", *options]
+    quiet = ["--quiet", "--no-header", "--no-annotate", "--output-file", output]
+    subprocess.run([*command, *quiet], cwd=ROOT, check=True)
+    return _parsed(Path(output).read_text(encoding="utf-8"))
+
+
+def _file(text: str) -> str:
+    with tempfile.NamedTemporaryFile("w", suffix=".txt", delete=False) as file:
+        file.write(text)
+    return file.name
+
+
+if __name__ == "__main__":
+    main()
