@@ -58,6 +58,10 @@ class Settings(BaseSettings):
         Bytes("256 MiB"),
         description="Memory for prefilled beginnings that are kept; 0 is none.",
     )
+    share_prefixes: bool = Field(
+        False,
+        description="Let callers with different keys reuse each other's prefilled beginnings.",
+    )
     backend: str | None = Field(
         None, description="Another backend: local, echo, an entry point or package.module:Class."
     )

@@ -43,11 +43,16 @@ class ModelInfo:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One request as a backend sees it: everything is decided, the seed too."""
+    """One request as a backend sees it: everything is decided, the seed too.
+
+    `caller` is a name for the key it came with, "" without one. What a backend keeps of one
+    caller's prompts must not show in another's answers, nor in how fast they come.
+    """
 
     prompt: str
     params: EffectiveParameters
     seed: int
+    caller: str = ""
 
     @property
     def max_tokens(self) -> int:

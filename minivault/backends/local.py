@@ -136,7 +136,8 @@ class LocalBackend:
             message = f"has {len(prompt)} tokens; from 1 to {self.info.context_length - 1} fit"
             raise InvalidRequest([FieldError("prompt", message)])
         text = tokenizer.text(prompt, request.params.stop)
-        return EngineSequence(prompt, _sampling(request, left), text, owner=outputs)
+        group = "" if self._settings.share_prefixes else request.caller
+        return EngineSequence(prompt, _sampling(request, left), text, owner=outputs, group=group)
 
     def _piece(self, output: Output) -> Piece:
         tokens = int(output.token_id is not None)

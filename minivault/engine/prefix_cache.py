@@ -19,6 +19,8 @@ CHUNK = 64
 class PrefixCache:
     """Keys and values of chunks, by all tokens from the prompt's begin to the chunk's end.
 
+    A group finds only its own: how fast a prompt is prefilled would tell what others had sent.
+
     Holds at most `memory` bytes; what was not used for longest goes first. For one thread.
     """
 
@@ -29,9 +31,9 @@ class PrefixCache:
         self.hits = 0
         self.misses = 0
 
-    def find(self, prompt: Sequence[int], tokens: int) -> list[Tensor]:
+    def find(self, prompt: Sequence[int], tokens: int, group: str = "") -> list[Tensor]:
         """The kept chunks at the begin of `prompt`, none of them past its first `tokens`."""
-        keys = [_key(prompt[:end]) for end in range(CHUNK, tokens + 1, CHUNK)]
+        keys = [_key(prompt[:end], group) for end in range(CHUNK, tokens + 1, CHUNK)]
         found = 0
         while found < len(keys) and keys[found] in self._chunks:
             found += 1
@@ -41,9 +43,9 @@ class PrefixCache:
             self._chunks.move_to_end(key)
         return [self._chunks[key] for key in keys[:found]]
 
-    def keep(self, tokens: Sequence[int], chunk: Tensor) -> None:
+    def keep(self, tokens: Sequence[int], chunk: Tensor, group: str = "") -> None:
         """Copies the last chunk of these tokens, which are a whole number of chunks."""
-        key = _key(tokens)
+        key = _key(tokens, group)
         if chunk.nbytes > self._memory or key in self._chunks:
             return
         while self.bytes + chunk.nbytes > self._memory:
@@ -52,5 +54,5 @@ class PrefixCache:
         self.bytes += chunk.nbytes
 
 
-def _key(tokens: Sequence[int]) -> bytes:
-    return array("I", tokens).tobytes()
+def _key(tokens: Sequence[int], group: str) -> bytes:
+    return group.encode() + b"\0" + array("I", tokens).tobytes()

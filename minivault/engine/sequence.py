@@ -70,6 +70,7 @@ class Sequence:
     """One text in the making. Made by the caller, then owned by the engine until it ends.
 
     `owner` is the caller's own: the engine hands it back untouched in every output.
+    `group`: only sequences of the same one reuse each other's prefilled beginnings.
     `cache` is the runner's own: whatever it keeps for this sequence between two calls.
     """
 
@@ -78,6 +79,7 @@ class Sequence:
         "cache",
         "cancelled",
         "generated",
+        "group",
         "owner",
         "params",
         "prompt",
@@ -91,12 +93,14 @@ class Sequence:
         params: SamplingParams,
         text: TextStream,
         owner: Any = None,
+        group: str = "",
     ) -> None:
         """`prompt`: at least one token id, and at most the context length minus one."""
         self.prompt = tuple(prompt)
         self.params = params
         self.text = text
         self.owner = owner
+        self.group = group
         self.generated: list[int] = []
         self.state = State.WAITING
         self.cache: Any = None

@@ -40,7 +40,7 @@ class Accepting:
         assert generation.asked is not None
         assert self._registry.backend is not None
         generation.request, generation.prompt_tokens = await asyncio.to_thread(
-            resolve, generation.asked, seed, self._registry.backend
+            resolve, generation.asked, seed, self._registry.backend, generation.caller
         )
 
     async def _accept(self, generation: Generation, resolved: Coroutine[Any, Any, None]) -> None:

@@ -2,7 +2,8 @@
 
 Base64url of 48 bytes: version (1), nonce (8), seed (7), request (8), engine (8), tag (16).
 `request` is a keyed hash of prompt and parameters, so that an id tells nothing about them; the tag
-is HMAC-SHA-256 (RFC 2104), cut to 128 bits, over everything before it.
+is HMAC-SHA-256 (RFC 2104), cut to 128 bits, over everything before it and the caller's name, which
+the id does not hold: in the hands of another caller it is none of ours.
 """
 
 from __future__ import annotations
@@ -49,17 +50,17 @@ class GenerationIds:
         self._tag_key = hmac.digest(secret, b"minivault generation id tag", sha256)
         self._request_key = hmac.digest(secret, b"minivault generation id request", sha256)
 
-    def make(self, seed: int, request: bytes, engine: bytes) -> str:
+    def make(self, seed: int, request: bytes, engine: bytes, caller: str = "") -> str:
         body = _VERSION + secrets.token_bytes(8) + seed.to_bytes(7) + request + engine
-        return urlsafe_b64encode(body + self._tag(body)).decode("ascii")
+        return urlsafe_b64encode(body + self._tag(body, caller)).decode("ascii")
 
-    def read(self, id: str) -> IdParts | None:
-        """What the id says; None if it is not one of ours."""
+    def read(self, id: str, caller: str = "") -> IdParts | None:
+        """What the id says; None if it is not one of ours, or not this caller's."""
         if not _PATTERN.fullmatch(id):
             return None
         raw = urlsafe_b64decode(id)
         body, tag = raw[:-16], raw[-16:]
-        if body[:1] != _VERSION or not hmac.compare_digest(tag, self._tag(body)):
+        if body[:1] != _VERSION or not hmac.compare_digest(tag, self._tag(body, caller)):
             return None
         return IdParts(int.from_bytes(body[9:16]), body[16:24], body[24:32])
 
@@ -68,8 +69,8 @@ class GenerationIds:
         asked = request.model_dump(mode="json", exclude={"key"})
         return hmac.digest(self._request_key, _canonical(asked), sha256)[:8]
 
-    def _tag(self, body: bytes) -> bytes:
-        return hmac.digest(self._tag_key, body, sha256)[:16]
+    def _tag(self, body: bytes, caller: str) -> bytes:
+        return hmac.digest(self._tag_key, body + caller.encode(), sha256)[:16]
 
 
 def engine_hash(info: ModelInfo) -> bytes:

@@ -15,7 +15,9 @@ def draw_seed() -> int:
     return secrets.randbelow(MAX_SEED + 1)
 
 
-def resolve(asked: GenerateRequest, seed: int, backend: Backend) -> tuple[Request, int | None]:
+def resolve(
+    asked: GenerateRequest, seed: int, backend: Backend, caller: str = ""
+) -> tuple[Request, int | None]:
     """The request as the backend gets it, and how many tokens its prompt has (None: not countable).
 
     Any thread; takes as long as the tokenizer needs. Raises InvalidRequest.
@@ -31,7 +33,7 @@ def resolve(asked: GenerateRequest, seed: int, backend: Backend) -> tuple[Reques
     if tokens is not None and tokens >= context:
         raise InvalidRequest([FieldError("prompt", _too_long(tokens, context))])
     left = context - (tokens or 0)
-    return Request(prompt, _effective(asked, left), seed), tokens
+    return Request(prompt, _effective(asked, left), seed, caller), tokens
 
 
 def _prompt(asked: GenerateRequest, backend: Backend) -> str:

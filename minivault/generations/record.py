@@ -8,6 +8,7 @@ from typing import Any
 from minivault.backends.base import ModelInfo
 from minivault.errors import LogUnavailable, MiniVaultError
 from minivault.generations.generation import Event, Generation, Irreproducible
+from minivault.metrics import Metrics
 from minivault.schemas import FinishReason, Receipt, Timings, Usage
 from minivault.vault import Begin, Outcome
 
@@ -78,6 +79,19 @@ def timings_of(generation: Generation) -> Timings:
         first_token_ms=_ms(first, start),
         total_ms=round(total * 1000, 1),
         tokens_per_second=_rate(generation),
+    )
+
+
+def measure(generation: Generation, metrics: Metrics) -> None:
+    """Counts an ended generation."""
+    started = generation.started_at or generation.ended_at or generation.accepted_at
+    metrics.finished(
+        generation.finish_reason or FinishReason.ERROR,
+        generation.client,
+        prompt_tokens=generation.prompt_tokens or 0,
+        completion_tokens=generation.tokens,
+        queue_seconds=started - generation.accepted_at,
+        total_seconds=(generation.ended_at or started) - generation.accepted_at,
     )
 
 

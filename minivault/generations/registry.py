@@ -14,6 +14,7 @@ from minivault.generations.audit import Audit
 from minivault.generations.generation import Follower, Generation, State
 from minivault.generations.generation_id import GenerationIds, engine_hash
 from minivault.generations.prompt import draw_seed
+from minivault.generations.record import measure
 from minivault.generations.running import Running
 from minivault.generations.shelf import Shelf
 from minivault.generations.waiting import WaitingLine
@@ -89,7 +90,7 @@ class Registry:
         backend = self.open_backend()
         self.check_room()
         seed = draw_seed() if asked.seed is None else asked.seed
-        id = self.ids.make(seed, self.ids.request_hash(asked), engine_hash(backend.info))
+        id = self.ids.make(seed, self.ids.request_hash(asked), engine_hash(backend.info), caller)
         generation = Generation(id, asked, caller, client, audit)
         resolved = self._accepting.resolve(generation, seed)
         return await self.launch(generation, resolved, lives_on=lives_on)
@@ -125,10 +126,13 @@ class Registry:
         self.schedule()
         return follower
 
-    async def stop(self, id: str) -> Generation:
-        """Ends a generation as cancelled and returns when that is recorded. Raises NotFound."""
+    async def stop(self, id: str, caller: str = "") -> Generation:
+        """Ends a generation as cancelled and returns when that is recorded.
+
+        Raises NotFound, also for one of another caller.
+        """
         generation = self.shelf.by_id(id)
-        if generation is None:
+        if generation is None or generation.caller != caller:
             raise NotFound("no generation with this id is running or kept here")
         self.end(generation, FinishReason.CANCELLED)
         await generation.over()
@@ -241,7 +245,7 @@ class Registry:
     def ended(self, generation: Generation) -> None:
         """A generation has its last event: keeps it, and makes room."""
         self._cancel_timer(generation)
-        self._measure(generation)
+        measure(generation, self.metrics)
         self.shelf.keep(generation)
         if not self.shelf.open():
             self._idle.set()
@@ -277,17 +281,6 @@ class Registry:
         """Bounds the memory that clients which connect and vanish can take."""
         for generation in self._line.unheard()[:-MAX_UNHEARD_WAITING]:
             self.end(generation, FinishReason.DISCONNECTED)
-
-    def _measure(self, generation: Generation) -> None:
-        started = generation.started_at or generation.ended_at or generation.accepted_at
-        self.metrics.finished(
-            generation.finish_reason or FinishReason.ERROR,
-            generation.client,
-            prompt_tokens=generation.prompt_tokens or 0,
-            completion_tokens=generation.tokens,
-            queue_seconds=started - generation.accepted_at,
-            total_seconds=(generation.ended_at or started) - generation.accepted_at,
-        )
 
     def _cancel_timer(self, generation: Generation) -> None:
         timer = self._timers.pop(generation, None)

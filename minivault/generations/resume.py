@@ -7,7 +7,7 @@ new request; at most it continues an accepted one, with the same seed and so to 
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from minivault.backends.base import Backend, Request
 from minivault.errors import FieldError, KeyConflict
@@ -85,7 +85,7 @@ async def resume(registry: Registry, back: Return, audit: Audit) -> Answer:
 
     Raises KeyConflict if the request in the URL is another one, Unavailable if it has to wait.
     """
-    parts = registry.ids.read(back.id)
+    parts = registry.ids.read(back.id, back.caller)
     if parts is None:
         return Gone()
     if back.asked and registry.ids.request_hash(back.asked) != parts.request:
@@ -191,9 +191,10 @@ async def _continue(registry: Registry, back: Return, audit: Audit, said: _Said)
 
 async def _accept(generation: Generation, said: _Said, backend: Backend) -> None:
     if said.request is not None:
-        generation.request, generation.prompt_tokens = said.request, said.prompt_tokens
+        generation.request = replace(said.request, caller=generation.caller)
+        generation.prompt_tokens = said.prompt_tokens
         return
     assert generation.asked is not None
     generation.request, generation.prompt_tokens = await asyncio.to_thread(
-        resolve, generation.asked, said.seed, backend
+        resolve, generation.asked, said.seed, backend, generation.caller
     )

@@ -50,7 +50,7 @@ async def follow(request: Request) -> Response:
 
 async def stop(request: Request) -> Response:
     """DELETE /generate/{id} and POST /generate/{id}/stop."""
-    generation = await _service(request).registry.stop(request.path_params["id"])
+    generation = await _service(request).registry.stop(request.path_params["id"], _caller(request))
     return JSONResponse(
         {
             "id": generation.id,

@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import AsyncGenerator, Callable
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -249,6 +250,28 @@ def test_a_request_that_memory_could_never_hold_is_refused(models: dict[str, Pat
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("shared", [False, True])
+def test_a_prefilled_beginning_is_reused_within_one_caller_unless_told_otherwise(
+    shared: bool,
+) -> None:
+    """Else the time of a prefill, or the metric, would tell how another's prompt began."""
+    prompt = "Once upon a time there was a little rabbit. " * 10
+
+    async def hits() -> list[float]:
+        async with local(STORYTELLER, prefix_memory=2**24, share_prefixes=shared) as backend:
+            found = []
+            for caller in ("anna", "bert", "anna"):
+                asked = replace(request(prompt, max_tokens=1), caller=caller)
+                await say(backend, asked)
+                found.append(backend.statistics()["prefix_hits"])
+            return found
+
+    first, other, again = asyncio.run(hits())
+    assert first == 0
+    assert (other > 0) is shared
+    assert again > other
+
+
 def test_log_probabilities_come_with_their_token(models: dict[str, Path]) -> None:
     async def run() -> Said:
         async with local(models["llama"]) as backend:

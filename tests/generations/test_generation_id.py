@@ -33,6 +33,12 @@ def test_no_changed_character_is_accepted() -> None:
                 assert IDS.read(id[:place] + other + id[place + 1 :]) is None
 
 
+def test_an_id_is_unknown_in_the_hands_of_another_caller() -> None:
+    id = IDS.make(5, IDS.request_hash(ASKED), b"e" * 8, "anna")
+    assert IDS.read(id, "anna") is not None
+    assert [IDS.read(id, other) for other in ("", "ann", "anna2", "bert")] == [None] * 4
+
+
 def test_two_ids_of_the_same_request_differ_and_another_secret_reads_neither() -> None:
     made = [IDS.make(5, IDS.request_hash(ASKED), b"e" * 8) for _ in range(2)]
     assert made[0] != made[1]

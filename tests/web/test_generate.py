@@ -558,6 +558,44 @@ def test_the_same_name_of_two_callers_names_two_requests(tmp_path: Path) -> None
         assert ids[0] == ids[2] != ids[1]
 
 
+def test_who_knows_the_id_of_another_caller_neither_reads_nor_stops_it(tmp_path: Path) -> None:
+    reins = Reins(allowed=1)
+    owner, other = ({"Authorization": f"Bearer {name}-caller-key"} for name in ("first", "second"))
+    keys = ["first-caller-key", "second-caller-key"]
+    query = {"prompt": "mine alone", "max_tokens": 2, "seed": 7}
+    with live_server(tmp_path, reins, api_key=keys) as server:
+        path = f"/generate?{httpx.QueryParams(query)}"  # type: ignore[arg-type]
+        with connection(server, "GET", path, SSE, **owner) as opened:
+            head = until(opened, ".1\n")
+            [id] = in_loop(server, lambda: [each.id for each in server.service.registry.shelf])
+            assert id.encode() in head
+            for method, suffix in (("DELETE", ""), ("POST", "/stop")):
+                refused = ask(server, method, f"/generate/{id}{suffix}", headers=other)
+                assert problem(refused, 404)["detail"] == NOBODYS
+            follow(server, id, other)
+            assert counts(server)["followers"] == 1
+            reins.go()
+            assert b"event: done" in to_end(opened)
+        follow(server, id, other)
+        assert ask(server, "GET", f"/generate/{id}", TEXT, headers=owner).status_code == 200
+    with live_server(tmp_path, reins, api_key=keys) as server:  # known from the log alone
+        follow(server, id, other)
+        again = ask(server, "GET", f"/generate/{id}", TEXT, headers=owner)
+        assert again.text == server.records()[0]["response"]
+
+
+NOBODYS = "no generation with this id is running or kept here"
+
+
+def follow(server: LiveServer, id: str, headers: dict[str, str]) -> None:
+    """Fails unless there is nothing for this caller, with or without the request."""
+    for path in (f"/generate/{id}", "/generate?prompt=mine+alone&max_tokens=2&seed=7"):
+        for accept in (SSE, TEXT):
+            came = {**headers, "Last-Event-ID": f"{id}.0"}
+            answer = ask(server, "GET", path, accept, headers=came)
+            assert "event: gone" in answer.text or answer.status_code == 404, answer.text
+
+
 # ---- when the client goes -----------------------------------------------------------------------
 
 

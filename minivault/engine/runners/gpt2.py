@@ -33,6 +33,7 @@ class Slot:
     index: int
     length: int = 0
     rest: tuple[int, ...] = ()
+    group: str = ""  # who may reuse its prefilled beginnings
 
 
 class Gpt2Runner:
@@ -158,9 +159,10 @@ class Gpt2Runner:
         """The sequence's slot; a new one begins with what is kept of its prompt."""
         slot: Slot | None = sequence.cache
         if slot is None:
-            sequence.cache = slot = Slot(self._model.cache.take())
+            sequence.cache = slot = Slot(self._model.cache.take(), group=sequence.group)
             self._model.begin(slot.index, sequence)
-            for chunk in self._prefixes.find(sequence.prompt, len(sequence.prompt) - 1):
+            most = len(sequence.prompt) - 1
+            for chunk in self._prefixes.find(sequence.prompt, most, slot.group):
                 end = slot.length + CHUNK
                 self._model.cache.part(slot.index, slot.length, end).copy_(chunk)
                 slot.length = end
@@ -195,7 +197,8 @@ class Gpt2Runner:
         x = self._model.prefill(slot.index, begin, prompt[begin:end])
         slot.length = end
         if end % CHUNK == 0:
-            self._prefixes.keep(prompt[:end], self._model.cache.part(slot.index, begin, end))
+            chunk = self._model.cache.part(slot.index, begin, end)
+            self._prefixes.keep(prompt[:end], chunk, slot.group)
         return x
 
     def _use_threads(self) -> None:

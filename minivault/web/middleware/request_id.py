@@ -11,6 +11,7 @@ from uuid import uuid4
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+_GENERATION_ID = re.compile(r"[A-Za-z0-9_-]{64}")  # who knows it whole can read the generation
 WELL_FORMED = re.compile(r"[A-Za-z0-9._-]{1,64}")
 LONGEST_PATH = 200
 
@@ -57,5 +58,6 @@ def _name(headers: Headers) -> str:
 
 
 def _printable(path: str) -> str:
-    """A path that can neither break the line nor steer a terminal."""
-    return quote(path[:LONGEST_PATH], errors="replace")
+    """A path that can neither break the line nor steer a terminal; ids are shortened."""
+    short = _GENERATION_ID.sub(lambda id: f"{id[0][:8]}...", path[:LONGEST_PATH])
+    return quote(short, errors="replace")

@@ -50,6 +50,16 @@ def test_a_refused_query_is_not_logged_either(caplog: pytest.LogCaptureFixture) 
     assert CANARY not in " ".join(ours)
 
 
+def test_an_id_is_shortened_because_it_lets_its_caller_read(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    id = "AQx7bcde" + "f" * 56
+    with caplog.at_level(logging.INFO):
+        Guarded().client().post(f"/generate/{id}/stop")
+    (line,) = lines(caplog)
+    assert line.startswith("POST /generate/AQx7bcde.../stop ")
+
+
 def test_a_path_cannot_forge_a_line(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO):
         Guarded().client().get("/a%0AGET%20/forged%1B[31m" + "x" * 500)
