@@ -135,7 +135,8 @@ class GenerateRequest(Parameters):
         default=None,
         min_length=1,
         max_length=1000,
-        description="A conversation, for a model with a chat template. Either this or prompt.",
+        description="A conversation, for a model with a chat template. Either this or prompt. "
+        "If its last message is the assistant's, the text goes on in that message.",
     )
     key: str | None = Field(
         default=None,

@@ -102,7 +102,8 @@ class Backend(Protocol):
 
     * `async start()` / `async close()`: once each, in the event loop. `info` is read after `start`.
     * `count_tokens(prompt) -> int`: any thread; without it the prompt's length is not limited.
-    * `render(messages) -> str`: any thread; the prompt that a chat template makes.
+    * `render(messages) -> str`: any thread; the prompt that a chat template makes. If the last
+      message is the assistant's, it stays open: the prompt ends with its content.
     * `problem() -> str | None`: any thread; why it cannot work now. Turns `/health` to 503.
     * `statistics() -> Mapping[str, float]`: any thread; gauges for `/metrics`.
     """

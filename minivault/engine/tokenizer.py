@@ -36,6 +36,7 @@ _PLAIN_CLASSES = (
     "TokenizersBackend",
 )
 _ZERO_WIDTH_SPACE = "\u200b"
+_OPEN = "\ufdd1"  # stands for a message that stays open while its turn is rendered
 
 
 class Tokenizer:
@@ -88,21 +89,33 @@ class Tokenizer:
     def render(self, messages: Sequence[Mapping[str, str]]) -> str:
         """The prompt that the model's chat template makes of a conversation, for `encode`.
 
-        `messages`: each with `role` and `content`.
+        `messages`: each with `role` and `content`. If the last one is the assistant's, it stays
+        open: the prompt ends with its content, and the model writes on from there.
         A special token's name in a message gets a zero-width space inside, so that it stays text.
         Raises InvalidRequest for what the template refuses. The first call may take seconds.
         """
         from jinja2 import TemplateError
 
         turns = [{**each, "content": self._harmless(each["content"])} for each in messages]
+        is_open = bool(turns) and turns[-1]["role"] == "assistant"
+        begun = turns[-1].pop("content") if is_open else ""
+        if is_open:
+            turns[-1]["content"] = _OPEN  # whatever the template would trim stays as it is
         try:
             rendered = transformers_tokenizer(self._folder).apply_chat_template(
-                turns, tokenize=False, add_generation_prompt=True
+                turns, tokenize=False, add_generation_prompt=not is_open
             )
         except TemplateError as error:
             message = f"the model's chat template refuses this conversation: {error}"
             raise InvalidRequest([FieldError("messages", message)]) from error
-        return RENDERED + str(rendered)
+        if is_open:
+            rendered, found, _ = str(rendered).rpartition(_OPEN)
+            if not found:
+                message = (
+                    "the model's chat template leaves out the last message, so nothing goes on"
+                )
+                raise InvalidRequest([FieldError("messages", message)])
+        return RENDERED + str(rendered) + begun
 
     def _detokenizer(self, prompt: Sequence[int]) -> Detokenizer:
         if isinstance(self._backend.decoder, decoders.ByteLevel):

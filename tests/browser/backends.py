@@ -51,7 +51,11 @@ class Chatty(EchoBackend):
 
     def render(self, messages: list[dict[str, str]]) -> str:
         checked = [Message.model_validate(each) for each in messages]
-        return "".join(f"<{each.role}> {each.content} " for each in checked)
+        *closed, last = checked
+        turns = "".join(f"<{each.role}> {each.content} </{each.role}> " for each in closed)
+        if last.role == "assistant":
+            return f"{turns}<assistant> {last.content}"
+        return f"{turns}<{last.role}> {last.content} </{last.role}> <assistant>"
 
 
 class Fails(EchoBackend):

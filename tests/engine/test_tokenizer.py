@@ -115,6 +115,16 @@ def test_a_conversation_becomes_the_prompt_that_the_template_makes(llama: Path) 
     assert (tokens.count(1), tokens.count(2)) == (2, 1)
 
 
+@pytest.mark.parametrize("begun", ["the c", "the cat sat ", "\n the cat", ""])
+def test_an_assistants_last_message_stays_open_as_it_is(llama: Path, begun: str) -> None:
+    tokenizer = load_tokenizer(llama)
+    question = {"role": "user", "content": "the cat"}
+    prompt = tokenizer.render([question, {"role": "assistant", "content": begun}])
+    assert prompt == f"{tokenizer.render([question])}{begun}"
+    tokens = tokenizer.encode(prompt)
+    assert tokens[-1] not in tokenizer.end_ids
+
+
 def test_a_message_cannot_forge_a_turn(llama: Path) -> None:
     tokenizer = load_tokenizer(llama)
     honest = tokenizer.encode(tokenizer.render([{"role": "user", "content": "hello"}]))
