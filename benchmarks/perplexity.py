@@ -1,7 +1,7 @@
 """What narrow weights cost in quality: python -m benchmarks.perplexity --model models/storyteller
 
 Perplexity of held-out text in windows of the whole context, every token but the first of a window
-predicted, by the engine's own runner: float32, bfloat16 and int8 see the same windows.
+predicted, by the native runner: float32, bfloat16 and int8 see the same windows.
 """
 
 from __future__ import annotations
@@ -16,9 +16,10 @@ from typing import Any
 import torch
 from tokenizers import Tokenizer
 
-from minivault.engine.runners.gpt2 import Gpt2Runner
+from minivault.engine.native.runner import NativeRunner
+from minivault.engine.runners.base import Dtype
 
-DTYPES = ("float32", "bfloat16", "int8")
+DTYPES: tuple[Dtype, ...] = ("float32", "bfloat16", "int8")
 
 
 def main() -> None:
@@ -27,9 +28,7 @@ def main() -> None:
     tokens = Tokenizer.from_file(str(options.model / "tokenizer.json")).encode(text).ids
     rows: list[dict[str, Any]] = []
     for dtype in DTYPES:
-        runner = Gpt2Runner(
-            options.model, dtype=dtype, threads=options.threads, kernels=options.kernels
-        )
+        runner = NativeRunner(options.model, dtype=dtype, threads=options.threads)
         found = perplexity(runner, tokens[: options.tokens], options.window)
         rows.append({"dtype": dtype, "perplexity": found, "worse_percent": 0.0})
         rows[-1]["worse_percent"] = 100 * (found / rows[0]["perplexity"] - 1)
@@ -40,7 +39,7 @@ def main() -> None:
             print(f"{row['dtype']:9} {row['perplexity']:9.4f} {row['worse_percent']:+7.3f} %")
 
 
-def perplexity(runner: Gpt2Runner, tokens: list[int], window: int | None = None) -> float:
+def perplexity(runner: NativeRunner, tokens: list[int], window: int | None = None) -> float:
     """Of all tokens but the first of each window; windows do not overlap."""
     size = min(window or runner.context_length, runner.context_length)
     losses = [
@@ -58,7 +57,6 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--tokens", type=int, default=20_000, help="of the text's begin")
     parser.add_argument("--window", type=int, help="default: the model's context")
     parser.add_argument("--threads", type=int, default=None)
-    parser.add_argument("--kernels", choices=("auto", "native", "torch"), default="auto")
     parser.add_argument("--json", action="store_true")
     return parser.parse_args(sys.argv[1:])
 

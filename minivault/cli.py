@@ -23,7 +23,7 @@ from minivault.cli_models import models, pull
 from minivault.cli_options import options, read_settings, takes
 from minivault.errors import CannotStart, ChainBroken, InvalidRequest, MiniVaultError
 from minivault.schemas import Parameters, parse_parameters
-from minivault.settings import Settings
+from minivault.settings import INSTEAD, Settings
 
 #: What of a server's settings matters to a single answer.
 _FOR_ONE_ANSWER = {
@@ -32,7 +32,7 @@ _FOR_ONE_ANSWER = {
     "logs_dir",
     "dtype",
     "device",
-    "kernels",
+    "runner",
     "threads",
     "kv_memory",
     "backend",
@@ -142,7 +142,9 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         result = app(arguments, standalone_mode=False)
     except typer.TyperException as error:
-        return _fail(error.format_message(), error.exit_code)
+        message = error.format_message()
+        gone = message.startswith("No such option: --kernels")
+        return _fail(f"--kernels is gone; {INSTEAD}" if gone else message, error.exit_code)
     except MiniVaultError as error:
         return _fail(str(error), _exit_code(error))
     except (KeyboardInterrupt, typer.Abort):

@@ -36,6 +36,9 @@ def bench(
     threads: Annotated[
         int | None, typer.Option(min=1, help="Threads of the model. Default: one per core.")
     ] = None,
+    runner: Annotated[
+        str, typer.Option(help="What computes: auto, native or transformers.")
+    ] = "auto",
     at_once: Annotated[
         str, typer.Option(help="How many at once, separated by commas.")
     ] = "1,2,4,8,16,32",
@@ -52,7 +55,7 @@ def bench(
     ] = False,
 ) -> None:
     """Measure the bare engine and the server on this machine."""
-    from minivault.bench.suite import AT_ONCE, DTYPES, Suite
+    from minivault.bench.suite import AT_ONCE, DTYPES, RUNNERS, Suite
     from minivault.bench.workload import Workload
     from minivault.engine.processor import available_cores
 
@@ -61,6 +64,8 @@ def bench(
         raise InvalidRequest(
             [FieldError("--dtype", f"{wrong.pop()} is none of {', '.join(DTYPES)}")]
         )
+    if runner not in RUNNERS:
+        raise InvalidRequest([FieldError("--runner", f"{runner} is none of {', '.join(RUNNERS)}")])
     counts = (1, 8) if quick else _counts(at_once, AT_ONCE)
     workload = Workload(**_QUICK) if quick else Workload(new_tokens=tokens, rounds=rounds)
     with _model(model, models_dir, shape) as (name, folder):
@@ -68,6 +73,7 @@ def bench(
             name=name,
             folder=folder,
             threads=threads or available_cores(),
+            runner=runner,
             random_weights=shape is not None,
             dtypes=widths,
             at_once=counts,

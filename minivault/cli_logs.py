@@ -40,7 +40,7 @@ Seq = Annotated[int, typer.Argument(min=1, help="The record's number, as `seq` i
 LOGS = Path("logs")
 
 #: What of a server's settings matters to a replay.
-_FOR_REPLAY = {"models_dir", "backend", "threads", "dtype", "device", "kernels"}
+_FOR_REPLAY = {"models_dir", "backend", "threads", "dtype", "device", "runner"}
 
 
 @app.command()

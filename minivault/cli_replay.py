@@ -23,7 +23,7 @@ from minivault.vault.record import Record
 from minivault.vault.replay import Replay, Verdict, obstacle, replay
 
 #: What of a record's engine can be set again.
-_CHOICES = ("dtype", "threads", "device", "kernels")
+_CHOICES = ("dtype", "threads", "device", "runner")
 
 
 @asynccontextmanager
@@ -63,9 +63,13 @@ def _model(store: ModelStore, record: Record) -> StoredModel:
 
 
 def _as_then(settings: Settings, record: Record) -> Settings:
-    """The settings with the record's width and threads, where none were given."""
+    """The settings with the record's runner, dtype and threads, where none were given."""
     given = settings.model_fields_set
     then = {name: record.engine[name] for name in _CHOICES if name in record.engine}
+    if then.get("runner") == "gpt2":  # as version 0.1 said it
+        if record.engine.get("kernels") == "torch":
+            raise CannotStart("its runner, GPT-2 by torch's operators, is no longer there")
+        then["runner"] = "native"
     return settings.model_copy(update={k: v for k, v in then.items() if k not in given})
 
 

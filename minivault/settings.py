@@ -7,8 +7,15 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field, SecretStr, field_validator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic_settings import (
+    BaseSettings,
+    EnvSettingsSource,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
 
+from minivault.errors import FieldError, InvalidRequest
 from minivault.size import Bytes
 
 Keys = Annotated[list[SecretStr], NoDecode]
@@ -17,6 +24,9 @@ Names = Annotated[list[str], NoDecode]
 _HOST = re.compile(r"[^\s/*,]+")
 _ORIGIN = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^\s/*,]+/?")
 _EXAMPLES = {_HOST: "vault.example or vault.example:8443", _ORIGIN: "https://example.org"}
+
+INSTEAD = "say --runner (MINIVAULT_RUNNER) auto, native or transformers"
+"""What to do in place of --kernels, which version 0.1 had."""
 
 
 class Settings(BaseSettings):
@@ -41,8 +51,9 @@ class Settings(BaseSettings):
         "auto", description="Width of the weights; auto takes bfloat16 where the CPU multiplies it."
     )
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="Where the model runs.")
-    kernels: Literal["auto", "native", "torch"] = Field(
-        "auto", description="GPT-2's arithmetic: in C, compiled at the first start, or by torch."
+    runner: Literal["auto", "native", "transformers"] = Field(
+        "auto",
+        description="What computes: C kernels (native; GPT-2, on the CPU) or transformers.",
     )
     threads: int | None = Field(
         None, ge=1, le=1024, description="Threads of the model. Default: one per core."
@@ -111,6 +122,21 @@ class Settings(BaseSettings):
     @classmethod
     def _read_origins(cls, value: object) -> object:
         return _listed(value, "origin", right=_ORIGIN)
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """The usual sources. Raises InvalidRequest for a variable of an option that is gone."""
+        for source in (env_settings, dotenv_settings):
+            if isinstance(source, EnvSettingsSource) and source.env_vars.get("minivault_kernels"):
+                raise InvalidRequest([FieldError("MINIVAULT_KERNELS", f"is gone; {INSTEAD}")])
+        return init_settings, env_settings, dotenv_settings, file_secret_settings
 
 
 def _listed(

@@ -110,7 +110,7 @@ def test_every_option_of_serve_reaches_the_settings(monkeypatch: pytest.MonkeyPa
         "--logs-dir": "b",
         "--dtype": "int8",
         "--device": "cpu",
-        "--kernels": "torch",
+        "--runner": "native",
         "--threads": "3",
         "--max-running": "4",
         "--max-waiting": "5",
@@ -135,6 +135,17 @@ def test_every_option_of_serve_reaches_the_settings(monkeypatch: pytest.MonkeyPa
     assert changed == set(Settings.model_fields)
     assert (given["threads"], given["kv_memory"], given["drain"]) == (3, 2 * 2**20, 1.5)
     assert given["store_text"] is False
+
+
+@pytest.mark.parametrize("command", ["serve", "generate"])
+def test_an_option_that_is_gone_names_the_one_there_is(
+    command: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert cli.main([*command.split(), "--kernels", "torch"]) == 2
+    assert "--kernels is gone; say --runner" in capsys.readouterr().err
+    monkeypatch.setenv("MINIVAULT_KERNELS", "torch")
+    assert cli.main(command.split()) == 2
+    assert "MINIVAULT_KERNELS: is gone; say --runner" in capsys.readouterr().err
 
 
 def test_lists_come_by_comma_in_a_variable_and_by_repetition_on_the_line(

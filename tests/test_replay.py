@@ -8,10 +8,15 @@ import signal
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 
+from minivault import cli_replay
+from minivault.errors import CannotStart
+from minivault.settings import Settings
+from minivault.vault.record import Record
 from tests.processes import Served, minivault, serving
 
 #: 200 with MINIVAULT_FULL=1.
@@ -41,6 +46,16 @@ def _leave(server: Served, seed: int) -> None:
     connection.close()
 
 
+def test_a_record_of_version_0_1_gets_the_runner_that_there_is_now() -> None:
+    def replayed(**engine: Any) -> str:
+        return cli_replay._as_then(Settings(), Record(1, "", {"engine": engine})).runner
+
+    assert replayed(runner="gpt2", kernels="native", dtype="int8") == "native"
+    assert replayed(runner="transformers") == "transformers"
+    with pytest.raises(CannotStart, match="no longer there"):
+        replayed(runner="gpt2", kernels="torch")
+
+
 @pytest.mark.slow
 def test_what_was_made_under_load_is_made_again_one_by_one(tmp_path: Path) -> None:
     with (
@@ -48,7 +63,8 @@ def test_what_was_made_under_load_is_made_again_one_by_one(tmp_path: Path) -> No
         ThreadPoolExecutor(16) as clients,
     ):
         texts = list(clients.map(lambda seed: _ask(server, seed), range(COUNT)))
-    slow = ("--kernels", "torch", "--threads", "1")  # C would be through before anybody goes
+    # The native runner would be through before anybody goes.
+    slow = ("--runner", "transformers", "--threads", "1")
     with serving(tmp_path, "--model", "storyteller", *slow, patience=400) as server:
         with ThreadPoolExecutor(8) as clients:
             list(clients.map(lambda seed: _leave(server, seed), range(200, 208)))

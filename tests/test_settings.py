@@ -43,7 +43,7 @@ def test_every_field_is_a_variable(name: str, monkeypatch: pytest.MonkeyPatch) -
     values = {
         "dtype": "int8",
         "device": "cpu",
-        "kernels": "torch",
+        "runner": "native",
         "store_text": "no",
         "host": "::1",
         "trusted_origin": "https://example.org",

@@ -29,6 +29,7 @@ class ModelInfo:
     `reproducible` promises that the same request gives the same bytes, whatever runs beside it.
     `applies_limits` says that the backend itself applies stop strings and max_tokens.
     `engine` describes whatever else the text depends on: runner, dtype, threads, versions.
+    `notice` is a sentence for people: what is slower than it could be, and what would mend it.
     """
 
     name: str
@@ -39,6 +40,7 @@ class ModelInfo:
     sha256: str | None = None
     tokenizer_sha256: str | None = None
     engine: Mapping[str, Any] = field(default_factory=dict)
+    notice: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -103,7 +103,7 @@ class LocalBackend:
             dtype=settings.dtype,
             device=settings.device,
             threads=settings.threads or available_cores(),
-            kernels=settings.kernels,
+            runner=settings.runner,
             max_running=settings.max_running,
             prefix_memory=settings.prefix_memory,
         )
@@ -120,6 +120,7 @@ class LocalBackend:
                 "mode": runner.mode,
                 "tokenizers": version("tokenizers"),
             },
+            notice=runner.notice,
         )
         return Engine(
             runner,

@@ -36,21 +36,28 @@ class Silent:
 
 
 def measure_engine(
-    folder: Path, *, dtype: str, threads: int | None, at_once: list[int], workload: Workload
+    folder: Path,
+    *,
+    dtype: str,
+    threads: int | None,
+    at_once: list[int],
+    workload: Workload,
+    runner: str = "auto",
 ) -> Iterator[dict[str, Any]]:
     """The figures of one width of the weights: a row for each number of sequences at once.
 
     Loads the model in this process, which should be made for it: memory is the whole process's.
     """
     begin = time.perf_counter()
-    runner = load_runner(
+    model = load_runner(
         folder,
         dtype=dtype,  # type: ignore[arg-type]  # a wrong one is refused there
         threads=threads,
+        runner=runner,  # type: ignore[arg-type]
         max_running=max(at_once),
     )
     loaded = time.perf_counter() - begin
-    engine = Engine(runner, max_running=max(at_once), kv_memory=_KV_MEMORY)
+    engine = Engine(model, max_running=max(at_once), kv_memory=_KV_MEMORY)
     prompt = workload.prompt(load_tokenizer(folder).encode)
     for count in at_once:
         run_wave(engine, prompt, count, workload)  # the first one makes room and chooses kernels
@@ -61,7 +68,7 @@ def measure_engine(
             **asdict(figures(waves)),
             "memory_mb": round(resident_memory(os.getpid()) / 1e6),
             "load_seconds": round(loaded, 2),
-            "engine": dict(runner.description),
+            "engine": dict(model.description),
         }
 
 

@@ -16,6 +16,7 @@ from minivault.bench.workload import Workload
 from minivault.engine.tokenizer import load_tokenizer
 
 DTYPES = ("float32", "bfloat16", "int8")
+RUNNERS = ("auto", "native", "transformers")
 AT_ONCE = (1, 2, 4, 8, 16, 32)
 BYTES_PER_WEIGHT = {"float32": 4, "bfloat16": 2, "int8": 1}
 
@@ -27,6 +28,7 @@ class Suite:
     name: str
     folder: Path
     threads: int
+    runner: str = "auto"
     random_weights: bool = False
     dtypes: tuple[str, ...] = DTYPES
     at_once: tuple[int, ...] = AT_ONCE
@@ -55,12 +57,13 @@ class Suite:
 
     def _bare(self, dtype: str) -> Iterator[dict[str, Any]]:
         order = {"folder": str(self.folder), "threads": self.threads, "dtype": dtype}
+        order["runner"] = self.runner
         yield from run_module("minivault.bench.bare", order | self._common())
 
     def _served(self, dtype: str) -> Iterator[dict[str, Any]]:
         tokenizer = load_tokenizer(self.folder)
         prompt = tokenizer.decode(self.workload.prompt(tokenizer.encode))
-        options = ("--dtype", dtype, "--threads", str(self.threads))
+        options = ("--dtype", dtype, "--threads", str(self.threads), "--runner", self.runner)
         places = ("--max-running", str(max(self.at_once)), "--kv-memory", "16 GiB")
         with (
             tempfile.TemporaryDirectory() as logs,

@@ -1,4 +1,4 @@
-"""The likeliest tokens of rows of logits, by comparing alone: exact, whoever does it."""
+"""The likeliest tokens of a row of logits, by comparing alone: exact, whoever does it."""
 
 from __future__ import annotations
 
@@ -25,23 +25,6 @@ def likeliest(row: Row, count: int) -> Ids:
     else:
         ids = np.arange(len(row))
     return ids[np.argsort(-row[ids], kind="stable")[:count]]
-
-
-def likeliest_of_rows(rows: Row, counts: Ids) -> tuple[Ids, Weights]:
-    """The ids and logits of as many of each row as `counts` (rows,) says; 0 leaves a row out.
-
-    Both (rows, largest count): largest first, ties by id. Shorter rows end with logits of minus
-    infinity, which add nothing to a sum; a row that holds a NaN begins with one.
-    """
-    shape = (len(rows), int(counts.max()))
-    ids, values = np.zeros(shape, np.intp), np.full(shape, -np.inf)
-    for row, count, some, found in zip(rows, counts, ids, values, strict=True):
-        if count and np.isnan(row.max()):
-            found[0] = np.nan
-        elif count:
-            some[:count] = likeliest(row, count)
-            found[:count] = row[some[:count]]
-    return ids, values
 
 
 def _block_maxima(row: Row) -> Row:

@@ -1,23 +1,30 @@
-"""Which runner serves a model: the fast one that knows its family, else the one that knows all."""
+"""Which runner serves a model: the native one where it can, else the one of transformers."""
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from minivault.engine.runners.base import Kernels, Runner, Unsupported
+from minivault.engine.runners.base import Dtype, NoKernels, Runner, Unsupported
+from minivault.errors import ModelUnusable
 
-Dtype = Literal["auto", "float32", "bfloat16", "int8"]
+if TYPE_CHECKING:
+    from minivault.engine.native.runner import NativeRunner
+
 Device = Literal["auto", "cpu", "cuda"]
+RunnerName = Literal["auto", "native", "transformers"]
+
+_log = logging.getLogger(__name__)
 
 
 def load_runner(
     folder: Path,
     *,
-    dtype: Dtype = "auto",
+    dtype: Dtype | Literal["auto"] = "auto",
     device: Device = "auto",
     threads: int | None = None,
-    kernels: Kernels = "auto",
+    runner: RunnerName = "auto",
     max_running: int = 32,
     prefix_memory: int = 0,
 ) -> Runner:
@@ -25,24 +32,59 @@ def load_runner(
 
     `threads`: of the model; None leaves torch's choice. `max_running`: how many sequences it may
     hold at once. `prefix_memory`: bytes for prefilled beginnings that are kept. Raises
-    ModelUnusable.
+    ModelUnusable, also where runner, dtype and device do not go together.
     """
-    from minivault.engine.memory import give_back_free
-    from minivault.engine.runners.gpt2 import Gpt2Runner
+    from minivault.engine.native.memory import give_back_free
+    from minivault.engine.runners.any import AnyRunner
 
     try:
-        return Gpt2Runner(
-            folder,
-            dtype=dtype,
-            device=device,
-            threads=threads,
-            kernels=kernels,
-            max_running=max_running,
-            prefix_memory=prefix_memory,
-        )
-    except Unsupported:
-        from minivault.engine.runners.any import AnyRunner
-
-        return AnyRunner(folder, dtype=dtype, device=device, threads=threads)
+        if runner == "transformers":
+            raise Unsupported("runner transformers was asked for")
+        return _native(folder, dtype, device, threads, runner, max_running, prefix_memory)
+    except Unsupported as error:
+        why = error
     finally:  # the weights as the files hold them, and what was made on the way
         give_back_free()
+    if runner == "native":
+        raise ModelUnusable(f"runner native: {why}; or use --runner auto") from why
+    if dtype == "int8":
+        raise ModelUnusable(
+            f"dtype int8 needs the native runner: {why}; or use --dtype bfloat16 or float32"
+        ) from why
+    served = AnyRunner(folder, dtype=dtype, device=device, threads=threads)
+    if isinstance(why, NoKernels):
+        served.notice = f"the model runs several times slower than it could, by transformers: {why}"
+        _log.warning(served.notice)
+    return served
+
+
+def _native(
+    folder: Path,
+    dtype: Dtype | Literal["auto"],
+    device: Device,
+    threads: int | None,
+    runner: RunnerName,
+    max_running: int,
+    prefix_memory: int,
+) -> NativeRunner:
+    """Raises Unsupported where it cannot be, NoKernels where it could be on this machine."""
+    import torch
+
+    from minivault.engine.native.runner import NativeRunner
+    from minivault.engine.runners.pipeline import chosen_device, chosen_dtype
+
+    wanted = runner == "native" or dtype == "int8"
+    on = torch.device("cpu") if device == "auto" and wanted else chosen_device(device)
+    if on.type != "cpu":
+        raise Unsupported(f"it computes on the CPU, not on {on.type} (--device cpu)")
+    narrow = dtype != "int8" and chosen_dtype(dtype, on) == torch.bfloat16
+    native = NativeRunner(
+        folder,
+        dtype="int8" if dtype == "int8" else "bfloat16" if narrow else "float32",
+        threads=threads,
+        max_running=max_running,
+        prefix_memory=prefix_memory,
+    )
+    if not native.reproducible and not wanted:
+        raise NoKernels("its C kernels do not keep a row's bits on this processor")
+    return native

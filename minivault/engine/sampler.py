@@ -11,12 +11,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from minivault.engine.likeliest import Ids, Row, Weights, likeliest, likeliest_of_rows
+from minivault.engine.likeliest import Ids, Row, Weights, likeliest
 from minivault.engine.sequence import SamplingParams, TokenChoice
 from minivault.engine.sequence import Sequence as EngineSequence
 
 MOST = 1024
-"""So many of a row's tokens are drawn from together; more are sorted out one row at a time."""
+"""A cut to at most so many tokens is made in C by keeping the best of them as they come."""
 
 _FIRST_CUT = 1024  # without top-k, top-p looks at so many of the likeliest before it sorts all
 _GOLDEN = 0x9E3779B97F4A7C15
@@ -33,31 +33,13 @@ def sample_from(logits: Row, sequences: Sequence[EngineSequence]) -> tuple[list[
 def sample(logits: Row, sequences: Sequence[EngineSequence]) -> list[int]:
     """One token id per row of logits (rows, vocabulary), which the penalty changes in place.
 
-    -1 for a row that holds what is no number. Rows are drawn together where a top-k or greed leaves
-    few tokens, each with the bits it has alone.
+    -1 for a row that holds what is no number.
     """
     penalize(logits, sequences)
-    counts = np.array([few(each.params, logits.shape[1]) for each in sequences])
-    found = np.empty(len(logits), np.intp)
-    cut = np.flatnonzero(counts)
-    if len(cut):
-        ids, values = likeliest_of_rows(logits, counts)
-        chosen = [sequences[row] for row in cut.tolist()]
-        found[cut] = _draw_together(ids[cut], values[cut], counts[cut], chosen)
-    for row in np.flatnonzero(counts == 0).tolist():
-        each = sequences[row]
-        found[row] = draw(logits[row], each.params, len(each.generated))
-    return [int(token) for token in found]
-
-
-def keeps_bits() -> bool:
-    """Whether a row's weights do not depend on where it lies in memory: for the check at load."""
-    table = np.random.Generator(np.random.Philox(7)).normal(0, 3, (9, 1003))
-    together = np.exp(table)
-    return all(
-        np.array_equal(np.exp(row), found) and np.array_equal(np.exp(row[:37].copy()), found[:37])
-        for row, found in zip(table, together, strict=True)
-    )
+    return [
+        draw(row, each.params, len(each.generated))
+        for row, each in zip(logits, sequences, strict=True)
+    ]
 
 
 def choice(row: Row, token: int, count: int) -> TokenChoice:
@@ -85,9 +67,11 @@ def penalize(logits: Row, sequences: Sequence[EngineSequence]) -> None:
 
 
 def draw(row: Row, params: SamplingParams, step: int) -> int:
-    """One token of one row, at a temperature above 0; -1 if it holds what is no number."""
+    """One token of one row; -1 if it holds what is no number."""
     if np.isnan(row.max()):
         return -1
+    if params.temperature == 0:
+        return int(row.argmax())
     ids, weights = _candidates(row, params)
     sums = weights.cumsum()
     mark = uniform(params.seed, step) * sums[-1]
@@ -116,24 +100,6 @@ def few(params: SamplingParams, vocabulary: int) -> int:
         return 1
     count = min(params.top_k, vocabulary)
     return count if count <= MOST else 0
-
-
-def _draw_together(
-    ids: Ids, values: Weights, counts: Ids, sequences: Sequence[EngineSequence]
-) -> Ids:
-    """What `draw` says of each row; it has as many candidates as `counts` says."""
-    every = [each.params for each in sequences]
-    temperatures = np.array([each.temperature or 1.0 for each in every])[:, None]
-    sums = np.exp((values - values[:, :1]) / temperatures).cumsum(1)
-    shares = np.array([each.top_p for each in every])
-    reaching = (sums < (shares * sums[:, -1])[:, None]).sum(1) + 1
-    kept = np.where(shares < 1, np.minimum(reaching, counts), counts)
-    lines = np.arange(len(every))
-    numbers = [uniform(each.params.seed, len(each.generated)) for each in sequences]
-    marks = numbers * sums[lines, kept - 1]
-    drawn = np.minimum((sums <= marks[:, None]).sum(1), kept - 1)
-    tokens: Ids = np.where(np.isnan(sums[:, 0]), -1, ids[lines, drawn])
-    return tokens
 
 
 def _candidates(row: Row, params: SamplingParams) -> tuple[Ids, Weights]:

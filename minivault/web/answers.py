@@ -168,7 +168,9 @@ class Health(BaseModel):
     version: str | None = None
     model: Model | None = None
     wanted: str | None = None
-    notice: str | None = Field(default=None, description="Why another model serves than wanted.")
+    notice: str | None = Field(
+        default=None, description="Why another model serves than wanted, or why it is slow."
+    )
     progress: float | None = Field(default=None, description="Of a download, 0 to 1.")
     warnings: list[str] | None = Field(
         default=None, description="What costs speed, memory or a promise here, and what mends it."

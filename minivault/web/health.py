@@ -60,6 +60,13 @@ def model_data(service: Service) -> dict[str, Any] | None:
     }
 
 
+def _notice(service: Service) -> str | None:
+    """What people should know of the model that serves, in sentences."""
+    backend = service.registry.backend
+    told = (service.stage.notice, backend and backend.info.notice)
+    return "; ".join(each for each in told if each) or None
+
+
 def _status(service: Service) -> str:
     if service.registry.draining:
         return "draining"
@@ -73,7 +80,7 @@ def _details(service: Service) -> dict[str, Any]:
         "version": __version__,
         "model": model,
         "wanted": stage.wanted,
-        "notice": stage.notice,
+        "notice": _notice(service),
         "progress": stage.progress,
         "warnings": list(stage.warnings),
         "context_length": model and model["context_length"],

@@ -51,6 +51,7 @@ def test_the_model_that_would_be_served_is_measured_to_its_full_length() -> None
     [
         ("--shape", "enormous"),
         ("--dtype", "float64"),
+        ("--runner", "torch"),
         ("--at-once", "0"),
         ("--at-once", "some"),
     ],

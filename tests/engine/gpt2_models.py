@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from minivault.engine.runners.gpt2 import Gpt2Runner
+from minivault.engine.native.runner import NativeRunner
 from minivault.engine.sequence import SamplingParams, Sequence
 from tests.tools import tool
 
@@ -42,18 +42,18 @@ class Ids:
         return ""
 
 
-def load(folder: Path, **options: Any) -> Gpt2Runner:
+def load(folder: Path, **options: Any) -> NativeRunner:
     """A runner of one thread: small products only wait for a second one."""
-    if options.get("kernels") == "native":
-        tool("cc")
-    return Gpt2Runner(folder, **{"threads": 1} | options)
+    tool("cc")
+    chosen: dict[str, Any] = {"dtype": "float32", "threads": 1} | options
+    return NativeRunner(folder, **chosen)
 
 
 def make_sequence(prompt: list[int], params: SamplingParams | None = None) -> Sequence:
     return Sequence(prompt, params or SamplingParams(max_tokens=8, temperature=0), Ids())
 
 
-def prefilled(runner: Gpt2Runner, prompt: list[int]) -> Sequence:
+def prefilled(runner: NativeRunner, prompt: list[int]) -> Sequence:
     """A sequence of which the first token can be drawn."""
     sequence = make_sequence(prompt)
     while not runner.prefill(sequence):

@@ -54,7 +54,7 @@ def prefilled(runner: Runner, prompt: list[int]) -> Sequence:
     return new
 
 
-def step(runner: Runner, *sequences: Sequence) -> torch.Tensor:
+def step(runner: AnyRunner, *sequences: Sequence) -> torch.Tensor:
     """One greedy token for each; returns their logits."""
     logits = runner.decode(list(sequences))
     for each, row in zip(sequences, logits, strict=True):

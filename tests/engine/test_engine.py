@@ -13,7 +13,7 @@ from torch import Tensor
 
 from minivault.engine.engine import Engine
 from minivault.engine.likeliest import Row
-from minivault.engine.runners.gpt2 import Gpt2Runner
+from minivault.engine.native.runner import NativeRunner
 from minivault.engine.sampler import sample_from
 from minivault.engine.sequence import Output, SamplingParams, Sequence, State
 from minivault.errors import Unavailable
@@ -22,7 +22,7 @@ from tests.engine.gpt2_models import Ids, load, make_sequence, random_prompt, sa
 
 
 @pytest.fixture(scope="module")
-def runner(tmp_path_factory: pytest.TempPathFactory) -> Gpt2Runner:
+def runner(tmp_path_factory: pytest.TempPathFactory) -> NativeRunner:
     return load(save_gpt2(tmp_path_factory.mktemp("model")), dtype="float32")
 
 
@@ -39,7 +39,7 @@ def last_of(outputs: list[Output], sequence: Sequence) -> Output:
     return [each for each in outputs if each.sequence is sequence][-1]
 
 
-def test_sequences_get_places_in_order_of_arrival(runner: Gpt2Runner) -> None:
+def test_sequences_get_places_in_order_of_arrival(runner: NativeRunner) -> None:
     engine = Engine(runner, max_running=2)
     asked = [ask(tokens=2), ask(tokens=6), ask(tokens=2), ask(tokens=2)]
     for each in asked:
@@ -53,7 +53,7 @@ def test_sequences_get_places_in_order_of_arrival(runner: Gpt2Runner) -> None:
     assert engine.statistics()["waiting"] == 1
 
 
-def test_every_step_gives_each_running_sequence_one_token(runner: Gpt2Runner) -> None:
+def test_every_step_gives_each_running_sequence_one_token(runner: NativeRunner) -> None:
     engine = Engine(runner)
     first, second = ask(tokens=5), ask(tokens=3, seed=1)
     engine.add(first)
@@ -65,7 +65,7 @@ def test_every_step_gives_each_running_sequence_one_token(runner: Gpt2Runner) ->
     assert (len(first.generated), len(second.generated)) == (5, 3)
 
 
-def test_a_long_newcomer_does_not_stop_those_who_run(runner: Gpt2Runner) -> None:
+def test_a_long_newcomer_does_not_stop_those_who_run(runner: NativeRunner) -> None:
     engine = Engine(runner)
     running, long = ask(tokens=30), ask(length=240, tokens=2)
     engine.add(running)
@@ -79,7 +79,7 @@ def test_a_long_newcomer_does_not_stop_those_who_run(runner: Gpt2Runner) -> None
     assert until_first == 4  # 239 tokens are four chunks of 64
 
 
-def test_a_short_newcomer_speaks_in_the_step_in_which_it_arrives(runner: Gpt2Runner) -> None:
+def test_a_short_newcomer_speaks_in_the_step_in_which_it_arrives(runner: NativeRunner) -> None:
     engine = Engine(runner)
     newcomers = [ask(length=32, seed=seed) for seed in range(2)]
     for each in newcomers:
@@ -87,7 +87,7 @@ def test_a_short_newcomer_speaks_in_the_step_in_which_it_arrives(runner: Gpt2Run
     assert {each.sequence for each in engine.step()} == set(newcomers)
 
 
-def test_memory_for_keys_and_values_is_never_exceeded(runner: Gpt2Runner) -> None:
+def test_memory_for_keys_and_values_is_never_exceeded(runner: NativeRunner) -> None:
     engine = Engine(runner, kv_memory=100 * runner.kv_bytes_per_token)
     asked = [ask(length=30, tokens=10, seed=seed) for seed in range(5)]
     for each in asked:
@@ -101,7 +101,7 @@ def test_memory_for_keys_and_values_is_never_exceeded(runner: Gpt2Runner) -> Non
     assert all(len(each.generated) == 10 for each in asked)
 
 
-def test_what_can_never_fit_is_refused(runner: Gpt2Runner) -> None:
+def test_what_can_never_fit_is_refused(runner: NativeRunner) -> None:
     engine = Engine(runner, kv_memory=50 * runner.kv_bytes_per_token)
     with pytest.raises(ValueError, match="60 tokens do not fit"):
         engine.add(ask(length=30, tokens=30))
@@ -110,7 +110,7 @@ def test_what_can_never_fit_is_refused(runner: Gpt2Runner) -> None:
             engine.add(ask(length=length))
 
 
-def test_the_context_ends_a_text(runner: Gpt2Runner) -> None:
+def test_the_context_ends_a_text(runner: NativeRunner) -> None:
     engine = Engine(runner)
     long = ask(length=250, tokens=100)
     engine.add(long)
@@ -119,7 +119,7 @@ def test_the_context_ends_a_text(runner: Gpt2Runner) -> None:
     assert len(long.generated) == 6
 
 
-def test_an_end_token_ends_a_text_and_is_not_said(runner: Gpt2Runner) -> None:
+def test_an_end_token_ends_a_text_and_is_not_said(runner: NativeRunner) -> None:
     first = ask(tokens=8)
     plain = Engine(runner)
     plain.add(first)
@@ -134,7 +134,7 @@ def test_an_end_token_ends_a_text_and_is_not_said(runner: Gpt2Runner) -> None:
 
 
 @pytest.mark.parametrize("after", [0, 1, 3])
-def test_a_cancelled_sequence_leaves_at_the_next_step(runner: Gpt2Runner, after: int) -> None:
+def test_a_cancelled_sequence_leaves_at_the_next_step(runner: NativeRunner, after: int) -> None:
     engine = Engine(runner, max_running=1)
     first, second = ask(tokens=50), ask(tokens=2)
     engine.add(first)
@@ -149,7 +149,7 @@ def test_a_cancelled_sequence_leaves_at_the_next_step(runner: Gpt2Runner, after:
     assert second.state is State.RUNNING
 
 
-def test_a_cancelled_one_that_waits_never_runs(runner: Gpt2Runner) -> None:
+def test_a_cancelled_one_that_waits_never_runs(runner: NativeRunner) -> None:
     engine = Engine(runner, max_running=1)
     first, second = ask(tokens=3), ask()
     engine.add(first)
@@ -163,13 +163,14 @@ def test_a_cancelled_one_that_waits_never_runs(runner: Gpt2Runner) -> None:
 class Faulty:
     """A runner that raises where it is told to; everything else it hands on."""
 
-    def __init__(self, runner: Gpt2Runner) -> None:
+    def __init__(self, runner: NativeRunner) -> None:
         self._runner = runner
         self.context_length = runner.context_length
         self.vocabulary = runner.vocabulary
         self.kv_bytes_per_token = runner.kv_bytes_per_token
         self.reproducible = True
         self.mode = runner.mode
+        self.notice = runner.notice
         self.description = runner.description
         self.reserved_tokens = runner.reserved_tokens
         self.release = runner.release
@@ -195,7 +196,7 @@ class Faulty:
         return sample_from(self.decode(sequences).numpy(), sequences)
 
 
-def test_a_failed_prefill_ends_that_sequence_alone(runner: Gpt2Runner) -> None:
+def test_a_failed_prefill_ends_that_sequence_alone(runner: NativeRunner) -> None:
     faulty = Faulty(runner)
     engine = Engine(faulty)
     good, bad = ask(tokens=3), ask(seed=1)
@@ -208,7 +209,7 @@ def test_a_failed_prefill_ends_that_sequence_alone(runner: Gpt2Runner) -> None:
     assert last_of(outputs, good).finish is FinishReason.LENGTH
 
 
-def test_a_failed_step_ends_its_batch_and_the_engine_goes_on(runner: Gpt2Runner) -> None:
+def test_a_failed_step_ends_its_batch_and_the_engine_goes_on(runner: NativeRunner) -> None:
     faulty = Faulty(runner)
     engine = Engine(faulty)
     lost = [ask(), ask(seed=1)]
@@ -225,7 +226,7 @@ def test_a_failed_step_ends_its_batch_and_the_engine_goes_on(runner: Gpt2Runner)
     assert engine.statistics()["kv_bytes"] == 0
 
 
-def test_logits_that_are_no_numbers_end_that_sequence_alone(runner: Gpt2Runner) -> None:
+def test_logits_that_are_no_numbers_end_that_sequence_alone(runner: NativeRunner) -> None:
     faulty = Faulty(runner)
     engine = Engine(faulty)
     good, bad = ask(tokens=3), ask(seed=1)
@@ -242,7 +243,7 @@ class Breaks(Ids):
         raise UnicodeError("half a character")
 
 
-def test_a_text_stream_that_raises_ends_its_own_sequence(runner: Gpt2Runner) -> None:
+def test_a_text_stream_that_raises_ends_its_own_sequence(runner: NativeRunner) -> None:
     engine = Engine(runner)
     bad = Sequence([1, 2], SamplingParams(5, temperature=0), Breaks())
     good = ask(tokens=3)
@@ -268,7 +269,7 @@ class Stops(Ids):
         raise AssertionError("a stopped text has nothing left")
 
 
-def test_a_stop_string_ends_a_text(runner: Gpt2Runner) -> None:
+def test_a_stop_string_ends_a_text(runner: NativeRunner) -> None:
     engine = Engine(runner)
     sequence = Sequence([1, 2], SamplingParams(9, temperature=0), Stops())
     engine.add(sequence)
@@ -278,7 +279,7 @@ def test_a_stop_string_ends_a_text(runner: Gpt2Runner) -> None:
     assert outputs[-1].token_id is not None
 
 
-def test_the_thread_delivers_each_steps_outputs_in_one_call(runner: Gpt2Runner) -> None:
+def test_the_thread_delivers_each_steps_outputs_in_one_call(runner: NativeRunner) -> None:
     delivered: queue.Queue[list[Output]] = queue.Queue()
     engine = Engine(runner)
     engine.start(delivered.put)
@@ -294,7 +295,7 @@ def test_the_thread_delivers_each_steps_outputs_in_one_call(runner: Gpt2Runner) 
     assert again.generated == sequence.generated
 
 
-def test_a_deliverer_that_raises_breaks_the_engine_and_is_told(runner: Gpt2Runner) -> None:
+def test_a_deliverer_that_raises_breaks_the_engine_and_is_told(runner: NativeRunner) -> None:
     def deliver(outputs: list[Output]) -> None:
         raise LookupError("nobody there")
 
@@ -329,7 +330,7 @@ def test_a_closed_engine_has_freed_everything_and_takes_nothing(tmp_path: Path) 
 
 
 def test_a_step_that_hangs_is_a_problem(
-    runner: Gpt2Runner, monkeypatch: pytest.MonkeyPatch
+    runner: NativeRunner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen = []
 
@@ -348,7 +349,7 @@ def test_a_step_that_hangs_is_a_problem(
     assert engine.problem() is None
 
 
-def test_freed_slots_give_their_memory_back(runner: Gpt2Runner) -> None:
+def test_freed_slots_give_their_memory_back(runner: NativeRunner) -> None:
     engine = Engine(runner)
     sequence = ask(length=200)
     engine.add(sequence)
@@ -356,7 +357,7 @@ def test_freed_slots_give_their_memory_back(runner: Gpt2Runner) -> None:
         engine.step()
     slot = sequence.cache.index
     with torch.inference_mode():
-        assert bool(runner._model.cache.part(slot, 0, 128).any())
+        assert bool(runner._decoder.cache.part(slot, 0, 128).any())
         engine.cancel(sequence)
         engine.step()
-        assert not bool(runner._model.cache.part(slot, 64, 128).any())
+        assert not bool(runner._decoder.cache.part(slot, 64, 128).any())

@@ -1,4 +1,4 @@
-"""The GPT-2 runner computes what transformers computes, from every layout of the files."""
+"""The native runner computes what transformers computes, from every layout of the files."""
 
 from __future__ import annotations
 
@@ -10,11 +10,8 @@ import torch
 from tokenizers import Tokenizer
 from torch import Tensor
 
-from minivault.engine.native.packing import Width
-from minivault.engine.runners.base import Kernels, Unsupported
-from minivault.engine.runners.gpt2 import Gpt2Runner
-from minivault.engine.runners.gpt2_files import read_shape
-from minivault.engine.runners.gpt2_order import Order
+from minivault.engine.native.runner import NativeRunner
+from minivault.engine.runners.base import Unsupported
 from minivault.errors import ModelUnusable
 from tests.engine.gpt2_models import (
     SMALL,
@@ -44,14 +41,14 @@ def transformers_model(folder: Path) -> Any:
     return transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
 
 
-def logits_after(runner: Gpt2Runner, prompt: list[int]) -> Tensor:
+def logits_after(runner: NativeRunner, prompt: list[int]) -> Tensor:
     sequence = prefilled(runner, prompt)
     logits = runner.decode([sequence])[0]
     runner.release(sequence)
     return logits
 
 
-def greedy(runner: Gpt2Runner, prompt: list[int], count: int) -> list[int]:
+def greedy(runner: NativeRunner, prompt: list[int], count: int) -> list[int]:
     sequence = prefilled(runner, prompt)
     for _ in range(count):
         sequence.generated.append(int(runner.decode([sequence])[0].argmax()))
@@ -63,16 +60,10 @@ def closeness(found: Tensor, expected: Tensor) -> float:
     return float((found - expected).abs().max() / expected.abs().max())
 
 
-every_kernel = pytest.mark.parametrize("kernels", ["native", "torch"])
-
-
-@every_kernel
 @pytest.mark.parametrize("changes", SHAPES, ids=lambda changes: ",".join(changes) or "small")
-def test_logits_are_those_of_transformers(
-    tmp_path: Path, changes: dict[str, Any], kernels: str
-) -> None:
+def test_logits_are_those_of_transformers(tmp_path: Path, changes: dict[str, Any]) -> None:
     folder = save_gpt2(tmp_path, **changes)
-    runner = load(folder, dtype="float32", kernels=kernels)
+    runner = load(folder, dtype="float32")
     model = transformers_model(folder)
     for length in (1, 2, 64, 65, 130, 200):
         prompt = random_prompt(length, length)
@@ -81,22 +72,20 @@ def test_logits_are_those_of_transformers(
         assert closeness(logits_after(runner, prompt), expected) < 1e-4
 
 
-@every_kernel
 @pytest.mark.parametrize("seed", [1, 2])
-def test_greedy_tokens_are_those_of_transformers(tmp_path: Path, seed: int, kernels: str) -> None:
+def test_greedy_tokens_are_those_of_transformers(tmp_path: Path, seed: int) -> None:
     folder = save_gpt2(tmp_path, seed=seed)
     prompt = random_prompt(seed, 20)
     row = torch.tensor([prompt])
     said = transformers_model(folder).generate(
         row, attention_mask=torch.ones_like(row), max_new_tokens=200, do_sample=False
     )
-    runner = load(folder, dtype="float32", kernels=kernels)
+    runner = load(folder, dtype="float32")
     assert greedy(runner, prompt, 200) == said[0, 20:].tolist()
 
 
 @pytest.mark.slow
-@every_kernel
-def test_greedy_text_of_the_storyteller_is_that_of_transformers(kernels: str) -> None:
+def test_greedy_text_of_the_storyteller_is_that_of_transformers() -> None:
     text = (STORYTELLER / "valid.txt").read_text(encoding="utf-8")[:1000]
     prompt = Tokenizer.from_file(str(STORYTELLER / "tokenizer.json")).encode(text).ids[:60]
     row = torch.tensor([prompt])
@@ -105,7 +94,7 @@ def test_greedy_text_of_the_storyteller_is_that_of_transformers(kernels: str) ->
     )
     expected = said[0, 60:].tolist()
     assert len(expected) == 200
-    runner = load(STORYTELLER, dtype="float32", kernels=kernels)
+    runner = load(STORYTELLER, dtype="float32")
     assert greedy(runner, prompt, 200) == expected
 
 
@@ -177,22 +166,13 @@ def test_a_cut_file_is_unusable(tmp_path: Path) -> None:
         load(folder)
 
 
-@every_kernel
 @pytest.mark.parametrize("dtype,bound", [("bfloat16", 0.06), ("int8", 0.08)])
-def test_narrow_weights_come_close(tmp_path: Path, dtype: str, bound: float, kernels: str) -> None:
+def test_narrow_weights_come_close(tmp_path: Path, dtype: str, bound: float) -> None:
     folder = save_gpt2(tmp_path)
     prompt = random_prompt(7, 100)
     expected = logits_after(load(folder, dtype="float32"), prompt)
-    found = logits_after(load(folder, dtype=dtype, kernels=kernels), prompt)
+    found = logits_after(load(folder, dtype=dtype), prompt)
     assert 0 < closeness(found, expected) < bound
-
-
-def test_the_plain_operators_say_the_same(tmp_path: Path) -> None:
-    folder = save_gpt2(tmp_path)
-    prompt = random_prompt(8, 100)
-    packed = logits_after(load(folder, dtype="float32", kernels="torch"), prompt)
-    plain = logits_after(load(folder, dtype="float32", kind="plain"), prompt)
-    assert closeness(plain, packed) < 1e-5
 
 
 def test_the_number_of_threads_holds_in_every_thread_that_calls(tmp_path: Path) -> None:
@@ -211,10 +191,9 @@ def test_the_number_of_threads_holds_in_every_thread_that_calls(tmp_path: Path) 
     assert seen == [1]
 
 
-@every_kernel
 @pytest.mark.parametrize("dtype", ["bfloat16", "int8"])
 def test_narrow_weights_keep_apart_logits_that_share_a_large_offset(
-    tmp_path: Path, dtype: str, kernels: str
+    tmp_path: Path, dtype: str
 ) -> None:
     """As GPT-2's do; around -100 a bfloat16 knows only halves."""
     weights = random_weights(SMALL)
@@ -224,15 +203,6 @@ def test_narrow_weights_keep_apart_logits_that_share_a_large_offset(
     prompt = random_prompt(9, 30)
     exact = logits_after(load(tmp_path, dtype="float32"), prompt)
     assert float(exact.mean()) < -80
-    narrow = logits_after(load(tmp_path, dtype=dtype, kernels=kernels), prompt)
+    narrow = logits_after(load(tmp_path, dtype=dtype), prompt)
     assert float((narrow.log_softmax(-1) - exact.log_softmax(-1)).std()) < 0.1
     assert len(set(narrow.tolist())) > 180
-
-
-@pytest.mark.parametrize("width, kernels", [("int8", "auto"), ("float32", "native")])
-def test_what_only_the_cpu_can_do_is_refused_elsewhere(
-    tmp_path: Path, width: Width, kernels: Kernels
-) -> None:
-    shape = read_shape(save_gpt2(tmp_path))
-    with pytest.raises(ModelUnusable, match="for the CPU"):
-        Order(tmp_path, shape, width, torch.device("cuda"), 1, 1, kernels)

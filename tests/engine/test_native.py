@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import ctypes
 import os
-import shutil
-import stat
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from ctypes import byref
 from pathlib import Path
 from typing import Any, get_args
@@ -21,11 +19,11 @@ from torch.nn import functional
 from minivault.engine.engine import Engine
 from minivault.engine.native import compiler as compiling
 from minivault.engine.native import library
-from minivault.engine.native.compiler import CannotCompile, build
-from minivault.engine.native.packing import Width, packed
-from minivault.engine.runners.gpt2 import Gpt2Runner
-from minivault.engine.runners.gpt2_native import NativeGpt2
-from minivault.engine.runners.gpt2_torch import TorchGpt2
+from minivault.engine.native.compiler import build
+from minivault.engine.native.decoder import Decoder
+from minivault.engine.native.packing import packed
+from minivault.engine.native.runner import NativeRunner
+from minivault.engine.runners.base import Dtype
 from minivault.errors import ModelUnusable
 from tests.engine.gpt2_models import (
     SMALL,
@@ -40,12 +38,12 @@ from tests.engine.gpt2_models import (
 from tests.tools import tool
 
 pytestmark = pytest.mark.usefixtures("compiler")
-WIDTHS: tuple[Width, ...] = get_args(Width)
+DTYPES: tuple[Dtype, ...] = get_args(Dtype)
 TARGETS: list[tuple[str, ...] | None] = [None]
 if os.uname().machine == "x86_64":  # what this processor can run, and has none of the narrow sums
     TARGETS += [("-mavx2", "-mfma"), ("-march=x86-64",)]
 every_target = pytest.mark.parametrize("target", TARGETS, ids=lambda flags: " ".join(flags or ()))
-every_width = pytest.mark.parametrize("width", WIDTHS)
+every_dtype = pytest.mark.parametrize("dtype", DTYPES)
 
 
 class Product:
@@ -53,7 +51,7 @@ class Product:
 
     def __init__(
         self,
-        width: Width,
+        dtype: Dtype,
         weight: Tensor,
         bias: Tensor | None = None,
         activation: str | None = None,
@@ -62,8 +60,7 @@ class Product:
         target: tuple[str, ...] | None = None,
     ) -> None:
         self._library = library.library(build(target).path)
-        self._packed = packed(width, weight, bias, activation)
-        self._width = width
+        self._packed = packed(dtype, weight, bias, activation)
         self._team = self._library.team_new(threads)
 
     def __call__(self, x: Tensor, *, into: Tensor | None = None) -> Tensor:
@@ -95,11 +92,11 @@ def drawn(*size: int, seed: int = 0) -> Tensor:
     return torch.randn(size, generator=torch.Generator().manual_seed(seed))
 
 
-def exact(width: Width, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+def exact(dtype: Dtype, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     """The same product in float64, of numbers as narrow as the width makes them."""
-    if width == "bfloat16":
+    if dtype == "bfloat16":
         x, weight = x.bfloat16(), weight.bfloat16()
-    if width == "int8":
+    if dtype == "int8":
         x, weight = in_steps(x), in_steps(weight)
     return functional.linear(x.double(), weight.double(), bias.double())
 
@@ -127,14 +124,14 @@ def test_the_c_files_are_compiled_without_a_warning(
 
 
 @every_target
-@every_width
+@every_dtype
 @pytest.mark.parametrize("inputs,outputs", [(48, 144), (41, 33), (100, 203), (3072, 768)])
 def test_a_product_is_right(
-    width: Width, inputs: int, outputs: int, target: tuple[str, ...] | None
+    dtype: Dtype, inputs: int, outputs: int, target: tuple[str, ...] | None
 ) -> None:
     weight, bias, x = drawn(outputs, inputs), drawn(outputs, seed=1), drawn(19, inputs, seed=2)
-    product = Product(width, weight, bias, target=target)
-    expected = exact(width, x, weight, bias)
+    product = Product(dtype, weight, bias, target=target)
+    expected = exact(dtype, x, weight, bias)
     found = product(x).double()
     assert float((found - expected).abs().max() / expected.abs().max()) < 2e-5
     before = drawn(19, outputs, seed=3)
@@ -159,13 +156,13 @@ def test_an_activation_is_right(name: str, target: tuple[str, ...] | None) -> No
 
 
 @every_target
-@every_width
+@every_dtype
 @pytest.mark.parametrize("threads", [1, 2, 3])
 def test_a_product_gives_a_row_the_same_bits_at_every_place(
-    width: Width, threads: int, target: tuple[str, ...] | None
+    dtype: Dtype, threads: int, target: tuple[str, ...] | None
 ) -> None:
     product = Product(
-        width, drawn(203, 76), drawn(203, seed=1), "gelu", threads=threads, target=target
+        dtype, drawn(203, 76), drawn(203, seed=1), "gelu", threads=threads, target=target
     )
     row = drawn(76, seed=5)
     alone = product(row[None])[0]
@@ -184,12 +181,12 @@ def folder(tmp_path: Path) -> Path:
 
 
 @every_target
-@every_width
+@every_dtype
 @torch.inference_mode()
 def test_a_step_gives_a_row_the_same_bits_at_every_place(
-    folder: Path, width: Width, target: tuple[str, ...] | None
+    folder: Path, dtype: Dtype, target: tuple[str, ...] | None
 ) -> None:
-    model = load(folder, dtype=width, kernels="native", threads=2, target=target)._model
+    model = load(folder, dtype=dtype, threads=2, target=target)._decoder
     prompt = random_prompt(1, 40)
     expected = None
     for size in (1, 2, 5, 8, 9, 17, 32):
@@ -207,15 +204,15 @@ def test_a_step_gives_a_row_the_same_bits_at_every_place(
             assert torch.equal(found, expected), (size, place)
 
 
-@every_width
+@every_dtype
 @pytest.mark.parametrize("activation", ["gelu_new", "relu"])
-def test_what_is_no_number_is_never_said(tmp_path: Path, width: Width, activation: str) -> None:
+def test_what_is_no_number_is_never_said(tmp_path: Path, dtype: Dtype, activation: str) -> None:
     config = SMALL | {"activation_function": activation}
     for name in ("h.0.attn.c_attn.bias", "h.1.mlp.c_fc.bias", "ln_f.bias"):
         weights = random_weights(config)
         weights[name][-1] = torch.nan
         save_files(tmp_path / name, config, weights)
-        runner = load(tmp_path / name, dtype=width, kernels="native")
+        runner = load(tmp_path / name, dtype=dtype)
         sequence = make_sequence(random_prompt(1, 5))
         assert runner.prefill(sequence)
         assert runner.draw([sequence])[0] == [-1]
@@ -227,7 +224,7 @@ def test_scores_that_are_all_minus_infinity_make_no_number(tmp_path: Path, lengt
     weights["h.0.attn.c_attn.bias"][:96] = 3e38  # queries and keys: their products are infinite
     weights["h.0.attn.c_attn.bias"][48:96] *= -1
     save_files(tmp_path, SMALL, weights)
-    runner = load(tmp_path, dtype="float32", kernels="native")
+    runner = load(tmp_path, dtype="float32")
     sequence = make_sequence(random_prompt(1, length))
     assert runner.prefill(sequence)
     assert runner.draw([sequence])[0] == [-1]
@@ -237,7 +234,7 @@ def test_scores_that_are_all_minus_infinity_make_no_number(tmp_path: Path, lengt
 def test_a_token_that_the_model_does_not_know_ends_its_own_sequence(
     folder: Path, token: int
 ) -> None:
-    runner = load(folder, kernels="native")
+    runner = load(folder)
     engine = Engine(runner)
     good, bad = make_sequence([1, 2, 3]), make_sequence([1, token, 3])
     outputs = []
@@ -258,7 +255,7 @@ def test_without_threads_the_model_is_unusable(
     _, functions = library.loaded()
     monkeypatch.setattr(functions, "team_new", lambda threads: None)
     with pytest.raises(ModelUnusable, match="no 3 threads"):
-        load(folder, kernels="native", threads=3)
+        load(folder, threads=3)
 
 
 def test_the_structures_are_those_of_the_headers(compiler: str, tmp_path: Path) -> None:
@@ -284,12 +281,12 @@ def test_the_structures_are_those_of_the_headers(compiler: str, tmp_path: Path) 
     assert list(map(int, said)) == expected
 
 
-@every_width
+@every_dtype
 @torch.inference_mode()
 def test_a_decoded_token_has_the_keys_and_values_of_a_prefilled_one(
-    folder: Path, width: Width
+    folder: Path, dtype: Dtype
 ) -> None:
-    model = load(folder, dtype=width, kernels="native")._model
+    model = load(folder, dtype=dtype)._decoder
     prompt = random_prompt(2, 64)
     slots = [model.cache.take() for _ in range(2)]
     model.prefill(slots[0], 0, prompt)
@@ -298,32 +295,30 @@ def test_a_decoded_token_has_the_keys_and_values_of_a_prefilled_one(
     assert torch.equal(*(model.cache.part(slot, 0, 64) for slot in slots))
 
 
-@every_width
+@every_dtype
 @torch.inference_mode()
 def test_what_a_prompt_has_left_goes_through_the_first_step_with_the_others(
-    folder: Path, width: Width
+    folder: Path, dtype: Dtype
 ) -> None:
     """More of them than there is room for in one step, too."""
     prompts = [random_prompt(n, length) for n, length in enumerate((1, 2, 40, 33, 64, 65, 66, 100))]
-    expected = [
-        first_logits(load(folder, dtype=width, kernels="native"), [each]) for each in prompts
-    ]
-    together = first_logits(load(folder, dtype=width, kernels="native", threads=3), prompts)
+    expected = [first_logits(load(folder, dtype=dtype), [each]) for each in prompts]
+    together = first_logits(load(folder, dtype=dtype, threads=3), prompts)
     assert together == [logits for (logits,) in expected]
 
 
 def test_a_prompt_that_fits_is_not_run_by_itself(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    runner = load(folder, kernels="native")
-    monkeypatch.setattr(runner._model, "prefill", None)
+    runner = load(folder)
+    monkeypatch.setattr(runner._decoder, "prefill", None)
     assert first_logits(runner, [random_prompt(1, 64)])
     with pytest.raises(TypeError):
         first_logits(runner, [random_prompt(1, 65)])
 
 
 def test_a_prompt_that_is_prefilled_may_be_again(folder: Path) -> None:
-    runner, prompts = load(folder, kernels="native"), [random_prompt(1, 30)]
+    runner, prompts = load(folder), [random_prompt(1, 30)]
     expected = first_logits(runner, prompts)
     [again] = [prefilled(runner, prompt) for prompt in prompts]
     assert runner.prefill(again)
@@ -331,10 +326,10 @@ def test_a_prompt_that_is_prefilled_may_be_again(folder: Path) -> None:
 
 
 def test_a_context_of_one_token_can_be_loaded(tmp_path: Path) -> None:
-    assert load(save_gpt2(tmp_path, n_positions=1), kernels="native").reproducible
+    assert load(save_gpt2(tmp_path, n_positions=1)).reproducible
 
 
-def first_logits(runner: Gpt2Runner, prompts: list[list[int]]) -> list[tuple[list[float], ...]]:
+def first_logits(runner: NativeRunner, prompts: list[list[int]]) -> list[tuple[list[float], ...]]:
     """What the first three tokens of each text are drawn from."""
     sequences = [prefilled(runner, prompt) for prompt in prompts]
     logits = []
@@ -351,8 +346,8 @@ def first_logits(runner: Gpt2Runner, prompts: list[list[int]]) -> list[tuple[lis
 def test_every_processor_comes_to_the_same_logits(
     folder: Path, target: tuple[str, ...] | None
 ) -> None:
-    expected = load(folder, dtype="float32", kernels="torch")._model
-    found = load(folder, dtype="float32", kernels="native", target=target)._model
+    expected = load(folder, dtype="float32")._decoder
+    found = load(folder, dtype="float32", target=target)._decoder
     tokens = random_prompt(3, 60)
     ours, theirs = (
         each.logits(each.prefill(each.cache.take(), 0, tokens))[:60] for each in (found, expected)
@@ -361,97 +356,13 @@ def test_every_processor_comes_to_the_same_logits(
 
 
 def test_threads_that_wait_take_no_time(folder: Path) -> None:
-    runner = load(folder, kernels="native", threads=3)
+    runner = load(folder, threads=3)
     with torch.inference_mode():
-        runner._model.prefill(0, 0, random_prompt(1, 10))
+        runner._decoder.prefill(0, 0, random_prompt(1, 10))
     time.sleep(0.05)
     before = time.process_time()
     time.sleep(0.5)
     assert time.process_time() - before < 0.25
-
-
-@pytest.fixture
-def nothing_built(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Path]:
-    """An empty cache."""
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    build.cache_clear()
-    yield tmp_path / "cache" / "minivault"
-    build.cache_clear()
-
-
-@pytest.mark.slow
-def test_a_build_is_made_once_and_is_its_owners_alone(nothing_built: Path) -> None:
-    first = build()
-    made = first.path.stat()
-    assert list(nothing_built.iterdir()) == [first.path]
-    assert stat.S_IMODE(nothing_built.stat().st_mode) == 0o700
-    build.cache_clear()
-    assert build() == first
-    assert first.path.stat().st_mtime_ns == made.st_mtime_ns
-    first.path.write_bytes(b"put there by somebody")
-    first.path.chmod(0o777)
-    build.cache_clear()
-    assert build().path.read_bytes() != b"put there by somebody"
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("place", ["/proc/nowhere", "shared"])
-def test_where_nothing_can_be_kept_it_is_built_elsewhere(
-    nothing_built: Path, place: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    shared = tmp_path / "shared"
-    (shared / "minivault").mkdir(parents=True)
-    (shared / "minivault").chmod(0o777)  # anybody could put another library there
-    monkeypatch.setenv("XDG_CACHE_HOME", str(shared) if place == "shared" else place)
-    assert build().path.exists()
-    assert list((shared / "minivault").iterdir()) == []
-
-
-def test_without_a_home_or_any_folder_it_says_so(
-    nothing_built: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def nowhere() -> Path:
-        raise FileNotFoundError("no usable temporary directory")
-
-    monkeypatch.setenv("XDG_CACHE_HOME", "/proc/nowhere")
-    monkeypatch.setattr(compiling, "_passing_folder", nowhere)
-    with pytest.raises(CannotCompile, match="cannot be kept"):
-        build()
-
-
-@pytest.mark.slow
-def test_a_library_that_cannot_be_loaded_is_made_anew(nothing_built: Path, folder: Path) -> None:
-    broken = build().path
-    broken.write_bytes(b"")
-    made, _ = library.loaded()
-    assert made.path != broken
-    assert isinstance(load(folder)._model, NativeGpt2)
-
-
-@pytest.mark.parametrize("command", ["no-such-compiler", "false"])
-def test_without_a_compiler_torch_does_it(
-    nothing_built: Path,
-    folder: Path,
-    command: str,
-    monkeypatch: pytest.MonkeyPatch,
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    monkeypatch.setenv("CC", command)
-    with pytest.raises(CannotCompile, match=command):
-        build()
-    runner = load(folder)
-    assert isinstance(runner._model, TorchGpt2)
-    assert runner.description["kernels"] == "torch"
-    assert command in caplog.text
-    with pytest.raises(ModelUnusable, match=f"kernels native: .*{command}"):
-        load(folder, kernels="native")
-
-
-def test_with_one_the_c_files_do_it_and_the_log_can_say_so(folder: Path) -> None:
-    runner: Gpt2Runner = load(folder)
-    assert isinstance(runner._model, NativeGpt2)
-    assert runner.description["kernels"] == "native"
-    assert runner.description["build"] == build().key
 
 
 @pytest.mark.parametrize(
@@ -465,48 +376,12 @@ def test_with_one_the_c_files_do_it_and_the_log_can_say_so(folder: Path) -> None
 def test_bits_that_depend_on_the_company_are_seen_at_load(
     folder: Path, monkeypatch: pytest.MonkeyPatch, company: Callable[[Any], int]
 ) -> None:
-    run = NativeGpt2._run
+    run = Decoder._run
 
-    def mixed(self: NativeGpt2, *rows: Any) -> Tensor:
+    def mixed(self: Decoder, *rows: Any) -> Tensor:
         x = run(self, *rows)
         x[:, 0] += company(rows)
         return x
 
-    monkeypatch.setattr(NativeGpt2, "_run", mixed)
-    assert not load(folder, kernels="native").reproducible
-    assert isinstance(load(folder)._model, TorchGpt2)
-
-
-@pytest.mark.slow
-def test_the_key_changes_with_the_files_and_the_processor(
-    nothing_built: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    first = build().key
-    build.cache_clear()
-    assert build(()).key != first
-    sources = tmp_path / "sources"
-    shutil.copytree(compiling._SOURCES, sources)
-    (sources / "team.c").write_text((sources / "team.c").read_text() + "/* another */")
-    with monkeypatch.context() as changed:
-        changed.setattr(compiling, "_SOURCES", sources)
-        build.cache_clear()
-        assert build().key != first
-    build.cache_clear()
-    monkeypatch.setattr(compiling, "_processor", lambda: "another one")
-    assert build().key != first
-
-
-@pytest.mark.slow
-def test_flags_that_the_compiler_refused_for_once_are_not_taken_for_others(
-    nothing_built: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    moody = tmp_path / "moody"
-    moody.write_text(
-        f'#!/bin/sh\ncase "$*" in *march=native*) [ -e {tmp_path}/once ] || '
-        f'{{ touch {tmp_path}/once; exit 1; }};; esac\nexec cc "$@"\n'
-    )
-    moody.chmod(0o700)
-    monkeypatch.setenv("CC", str(moody))
-    general = build()
-    build.cache_clear()
-    assert build().key != general.key
+    monkeypatch.setattr(Decoder, "_run", mixed)
+    assert not load(folder).reproducible

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from minivault.engine import sampler
 from minivault.engine.likeliest import Row, Weights, likeliest
-from minivault.engine.runners.gpt2_native import NativeGpt2
+from minivault.engine.native.decoder import Decoder
 from minivault.engine.sequence import SamplingParams, Sequence
 from tests.engine.gpt2_models import load, make_sequence, save_gpt2
 
@@ -82,10 +82,10 @@ params = st.builds(
 
 
 @cache
-def native_model() -> NativeGpt2:
+def native_model() -> Decoder:
     folder = save_gpt2(Path(mkdtemp(prefix="minivault-test-")), vocab_size=VOCABULARY)
-    model = load(folder, kernels="native", threads=3)._model
-    assert isinstance(model, NativeGpt2)
+    model = load(folder, threads=3)._decoder
+    assert isinstance(model, Decoder)
     return model
 
 

@@ -22,8 +22,8 @@ pytestmark = pytest.mark.slow
 
 FORMS = (SSE, "text/plain", "application/json")
 SLOW = ("--backend", "tests.echoes:Slow")
-# C would be through before the disk is full.
-STORYTELLER = ("--model", "storyteller", "--kernels", "torch", "--threads", "1")
+# The native runner would be through before the disk is full.
+STORYTELLER = ("--model", "storyteller", "--runner", "transformers", "--threads", "1")
 Fault = Callable[[Served], AbstractContextManager[None]]
 
 

@@ -218,8 +218,8 @@ def test_a_forged_id_is_gone_and_then_204(tmp_path: Path, browser: Browser) -> N
 def test_the_storyteller_goes_on_after_a_kill(
     tmp_path: Path, read: Callable[[int], Reader]
 ) -> None:
-    # The slow kernels: the others are through with 400 tokens before the kill comes.
-    slow = ("--kernels", "torch", "--dtype", "float32", "--threads", "1")
+    # The slow runner: the other one is through with 400 tokens before the kill comes.
+    slow = ("--runner", "transformers", "--dtype", "float32", "--threads", "1")
     options = ("--model", "storyteller", "--port", free_port(), *slow)
     ASKED["max_tokens"] = 400
     try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +70,21 @@ def test_a_ready_server_says_so_and_what_it_does(tmp_path: Path) -> None:
             until(two, "queued")
             data = health(server, 200)
             assert (data["running"], data["waiting"]) == (1, 1)
+
+
+class Slower(EchoBackend):
+    """Runs, but not as fast as it could."""
+
+    async def start(self) -> None:
+        self.info = replace(self.info, notice="slow without a C compiler; install one")
+
+
+def test_what_a_model_lacks_is_told(tmp_path: Path) -> None:
+    with live_server(tmp_path, Slower()) as server:
+        assert health(server, 200)["notice"] == "slow without a C compiler; install one"
+        server.service.stage.notice = "the storyteller serves"
+        told = "the storyteller serves; slow without a C compiler; install one"
+        assert health(server, 200)["notice"] == told
 
 
 def test_while_the_model_loads_everything_but_text_is_answered(tmp_path: Path) -> None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from minivault.engine.memory import Reserved, Slots
 from minivault.engine.native import library
 from minivault.engine.native.library import BLOCK
+from minivault.engine.native.memory import Reserved, Slots
 
 
 class BlockCache:

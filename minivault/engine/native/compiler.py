@@ -3,27 +3,33 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import os
 import platform
 import shlex
 import shutil
+import signal
 import stat
 import subprocess
+import sys
 import tempfile
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+from minivault.engine.runners.base import NoKernels
+
 _SOURCES = Path(__file__).parent
 _FLAGS = ("-std=gnu11", "-O3", "-ffp-contract=off", "-fPIC", "-shared", "-pthread", "-Wno-psabi")
 # For the processor at hand: as GCC says it, as Clang says it for ARM, or as the compiler likes.
 _TARGETS = (("-march=native",), ("-mcpu=native",), ())
-_TIMEOUT = 120  # seconds
-
-
-class CannotCompile(Exception):
-    """There is no compiler, or it fails. The message says which, for a person."""
+_NAMES = ("cc", "gcc", "clang")
+_INSTALL = (
+    "install one (Debian and Ubuntu: apt install gcc libc6-dev; elsewhere: pip install ziglang)"
+)
+_DAY = 86_400.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,47 +40,113 @@ class Build:
     key: str
 
 
+@dataclass(frozen=True, slots=True)
+class Compiler:
+    """A C compiler as a command, and the seconds that it gets before it is said to hang."""
+
+    command: tuple[str, ...]
+    patience: float = 20.0
+
+
+class _Hangs(Exception):
+    """A compiler's time is up."""
+
+
 @cache
 def build(target: tuple[str, ...] | None = None, *, anew: bool = False) -> Build:
-    """The library, made now or found where an earlier call has put it. Takes about a second.
+    """The library, made now or found where an earlier call has put it. Takes a few seconds.
 
     `target`: flags instead of those for the processor at hand. `anew`: in a folder of this process
-    alone, whatever lies where builds are kept. Raises CannotCompile.
+    alone, whatever lies where builds are kept. Raises NoKernels.
     """
+    targets = _TARGETS if target is None else (target,)
+    failures = []
     try:
-        compiler = _compiler()
         folder = _passing_folder() if anew else _folder()
-        *others, last = _TARGETS if target is None else (target,)
-        for each in others:
+        for compiler in compilers():
             try:
-                return _built(compiler, each, folder)
-            except CannotCompile:
-                continue
-        return _built(compiler, last, folder)
+                return _build_by(compiler, targets, folder)
+            except NoKernels as error:
+                failures.append(str(error))
     except (OSError, RuntimeError) as error:  # no home, no room, no temporary folder
-        raise CannotCompile(f"the compiled C files cannot be kept: {error}") from error
+        raise NoKernels(f"the compiled C files cannot be kept: {error}") from error
+    raise NoKernels(f"{'; '.join(failures)}; mend that, or {_INSTALL}")
 
 
-def _built(compiler: list[str], target: tuple[str, ...], folder: Path) -> Build:
-    key = _key(compiler, target)
-    path = folder / f"kernels-{key}.so"
-    if not _is_own(path, stat.S_ISREG):
-        _compile(compiler, target, path)
+def compilers() -> list[Compiler]:
+    """Those to try, in order: what CC names (words may follow), else all there are.
+
+    Raises NoKernels where there is none.
+    """
+    named = shlex.split(os.environ.get("CC", ""))
+    if named:
+        found = shutil.which(named[0])
+        if not found:
+            raise NoKernels(f"CC={shlex.join(named)} is no command; mend that, or {_INSTALL}")
+        return [Compiler((found, *named[1:]))]
+    paths = [path for name in _NAMES if (path := shutil.which(name))]
+    once = {os.path.realpath(path): path for path in reversed(paths)}  # cc is often gcc
+    every = [Compiler((path,)) for path in paths if path in once.values()]
+    if importlib.util.find_spec("ziglang"):  # it makes its own C library first
+        every.append(Compiler((sys.executable, "-m", "ziglang", "cc"), patience=120.0))
+    if not every:
+        raise NoKernels(f"no C compiler was found ({', '.join(_NAMES)}, ziglang); {_INSTALL}")
+    return every
+
+
+def _build_by(compiler: Compiler, targets: tuple[tuple[str, ...], ...], folder: Path) -> Build:
+    """By the first of these flags that the compiler takes."""
+    name = shlex.join(compiler.command)
+    mark = folder / f"hangs-{_identity(compiler)}"
+    if mark.exists() and time.time() - mark.stat().st_mtime < _DAY:
+        raise NoKernels(f"{name} did not answer, and is left alone for a day (or remove {mark})")
+    deadline = time.monotonic() + compiler.patience
+    try:
+        version = _run([*compiler.command, "--version"], deadline)
+        *others, last = targets
+        for target in others:
+            try:
+                return _built(compiler, version, target, folder, deadline)
+            except NoKernels:
+                continue
+        return _built(compiler, version, last, folder, deadline)
+    except _Hangs:
+        mark.touch()
+        raise NoKernels(f"{name} did not answer for {compiler.patience:.0f} s") from None
+
+
+def _identity(compiler: Compiler) -> str:
+    """Changes when the compiler does."""
+    found = os.stat(compiler.command[0])
+    parts = [*compiler.command, str(found.st_mtime_ns), str(found.st_size)]
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
+
+
+def _built(
+    compiler: Compiler, version: str, target: tuple[str, ...], folder: Path, deadline: float
+) -> Build:
+    key = _key(version, (*compiler.command[1:], *target))
+    path = _kept(folder, key) or _compile(compiler, target, folder / f"kernels-{key}", deadline)
     return Build(path, key)
 
 
-def _compiler() -> list[str]:
-    """CC, which may have words after its name, or what there is."""
-    named = shlex.split(os.environ.get("CC", ""))
-    for name, *words in [named] if named else [["cc"], ["gcc"], ["clang"]]:
-        if found := shutil.which(name):
-            return [found, *words]
-    raise CannotCompile(f"no C compiler was found ({' '.join(named) or 'cc, gcc, clang'})")
+def _kept(folder: Path, key: str) -> Path | None:
+    """What an earlier call made, if it still is what its name says; else it is taken away."""
+    for path in sorted(folder.glob(f"kernels-{key}-*.so")):
+        if _is_own(path, stat.S_ISREG) and path.stem.endswith(_digest(path)):
+            return path
+        path.unlink(missing_ok=True)
+    return None
 
 
-def _key(compiler: list[str], target: tuple[str, ...]) -> str:
+def _digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _key(version: str, words: tuple[str, ...]) -> str:
     """Changes with whatever could change a bit, or make the code wrong for this processor."""
-    parts = [*_FLAGS, *target, *compiler[1:], _run([*compiler, "--version"]), _processor()]
+    told = [line for line in version.splitlines() if not line.startswith("InstalledDir")]
+    parts = [*_FLAGS, *words, *told, _processor()]
     parts += ["".join(platform.libc_ver())]  # its e^x draws tokens
     parts += [path.read_text(encoding="utf-8") for path in sorted(_SOURCES.glob("*.[ch]"))]
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
@@ -122,28 +194,39 @@ def _is_own(path: Path, kind: Callable[[int], bool]) -> bool:
     return kind(found.st_mode) and found.st_uid == os.getuid() and not found.st_mode & 0o022
 
 
-def _compile(compiler: list[str], target: tuple[str, ...], path: Path) -> None:
-    """Puts the library there whole at once, whoever else compiles at the same time."""
+def _compile(compiler: Compiler, target: tuple[str, ...], stem: Path, deadline: float) -> Path:
+    """Puts the library there whole at once, whoever else compiles at the same time.
+
+    Its name ends with its hash, so that one that was damaged since is never run.
+    """
     sources = [str(each) for each in sorted(_SOURCES.glob("*.c"))]
-    handle, name = tempfile.mkstemp(prefix=path.stem, suffix=".part", dir=path.parent)
-    os.close(handle)
-    draft = Path(name)
-    try:
-        _run([*compiler, *_FLAGS, *target, *sources, "-lm", "-o", name])
+    with tempfile.TemporaryDirectory(prefix="compiling-", dir=stem.parent) as place:
+        draft = Path(place) / "kernels.so"
+        options = [*_FLAGS, *target, *sources, "-lm", "-o", str(draft)]
+        _run([*compiler.command, *options], deadline, zig_cache=place)
         draft.chmod(0o700)
-        with draft.open("rb") as file:  # the linker may have put another one in its place
+        with draft.open("rb") as file:
             os.fsync(file.fileno())
-        draft.rename(path)
-    finally:
-        draft.unlink(missing_ok=True)
+        return draft.rename(stem.with_name(f"{stem.name}-{_digest(draft)}.so"))
 
 
-def _run(command: list[str]) -> str:
+def _run(command: list[str], deadline: float, zig_cache: str | None = None) -> str:
+    """What it prints. Raises NoKernels if it fails, _Hangs if it is not through in time."""
+    variables = {"ZIG_GLOBAL_CACHE_DIR": zig_cache, "ZIG_LOCAL_CACHE_DIR": zig_cache}
+    environment = os.environ | {name: each for name, each in variables.items() if each}
+    pipe = subprocess.PIPE
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=_TIMEOUT, check=True)
-    except subprocess.CalledProcessError as error:
-        words = (error.stderr.strip().splitlines() or [f"exit code {error.returncode}"])[-1]
-        raise CannotCompile(f"{command[0]} fails: {words}") from error
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise CannotCompile(f"{command[0]} fails: {error}") from error
-    return done.stdout
+        with subprocess.Popen(
+            command, stdout=pipe, stderr=pipe, text=True, env=environment, start_new_session=True
+        ) as process:
+            try:
+                said, complained = process.communicate(timeout=deadline - time.monotonic())
+            except subprocess.TimeoutExpired:
+                os.killpg(process.pid, signal.SIGKILL)  # what it has started, too
+                raise _Hangs from None
+    except OSError as error:
+        raise NoKernels(f"{command[0]} fails: {error}") from error
+    if process.returncode:
+        last = (complained.strip().splitlines() or [f"exit code {process.returncode}"])[-1]
+        raise NoKernels(f"{command[0]} fails: {last}")
+    return said

@@ -11,7 +11,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from minivault.engine.native.compiler import Build, CannotCompile, build
+from minivault.engine.native.compiler import Build, build
+from minivault.engine.runners.base import NoKernels
 
 KINDS = {"float32": 0, "bfloat16": 1, "int8": 2}
 ACTIVATIONS = {None: 0, "gelu": 1, "gelu_tanh": 2, "relu": 3}
@@ -151,7 +152,7 @@ class Draw(Structure):
 
 
 def loaded(target: tuple[str, ...] | None = None) -> tuple[Build, Any]:
-    """A build and its functions; one that cannot be loaded is made anew. Raises CannotCompile."""
+    """A build and its functions; one that cannot be loaded is made anew. Raises NoKernels."""
     built = build(target)
     try:
         return built, library(built.path)
@@ -160,7 +161,7 @@ def loaded(target: tuple[str, ...] | None = None) -> tuple[Build, Any]:
     try:
         return built, library(built.path)
     except OSError as error:
-        raise CannotCompile(f"the compiled C files cannot be loaded: {error}") from error
+        raise NoKernels(f"the compiled C files cannot be loaded: {error}") from error
 
 
 @cache

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from minivault.engine.memory import in_large_pages
 from minivault.engine.native import library
 from minivault.engine.native.library import ACTIVATIONS, GROUP, KINDS, PANEL
+from minivault.engine.native.memory import in_large_pages
+from minivault.engine.runners.base import Dtype
 
-Width = Literal["float32", "bfloat16", "int8"]
 _TOGETHER = {"float32": 1, "bfloat16": 2, "int8": 4}  # inputs that one instruction multiplies
 _TINY = 1e-30
 
@@ -27,7 +26,7 @@ class Packed:
 
 
 def packed(
-    width: Width, weight: Tensor, bias: Tensor | None = None, activation: str | None = None
+    dtype: Dtype, weight: Tensor, bias: Tensor | None = None, activation: str | None = None
 ) -> Packed:
     """`weight` (outputs, inputs) and `bias` (outputs,), which may be dropped afterwards.
 
@@ -38,17 +37,17 @@ def packed(
     if bias is not None:
         bias = functional.pad(bias.float(), (0, -outputs % PANEL)).contiguous()
     scale = offset = None
-    if width == "int8":
+    if dtype == "int8":
         scale = (weight.float().abs().amax(1) / 127).clamp_min(_TINY)
         weight = (weight / scale[:, None]).round().to(torch.int8)
         offset = (weight.sum(1) * -128).int()
     else:
-        weight = weight.to(torch.bfloat16 if width == "bfloat16" else torch.float32)
-    panels = in_large_pages(_panels(weight, _TOGETHER[width]))
+        weight = weight.to(torch.bfloat16 if dtype == "bfloat16" else torch.float32)
+    panels = in_large_pages(_panels(weight, _TOGETHER[dtype]))
     held = (panels, bias, scale, offset)
     addresses = (None if each is None else each.data_ptr() for each in held)
     structure = library.Linear(
-        *addresses, KINDS[width], ACTIVATIONS[activation], len(weight[0]), outputs
+        *addresses, KINDS[dtype], ACTIVATIONS[activation], len(weight[0]), outputs
     )
     return Packed(structure, held)
 

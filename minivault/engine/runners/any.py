@@ -36,6 +36,7 @@ class AnyRunner:
     """
 
     mode = "one at a time"
+    notice: str | None = None
 
     def __init__(
         self, folder: Path, *, dtype: str = "auto", device: str = "auto", threads: int | None = None

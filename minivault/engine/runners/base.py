@@ -3,34 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import Any, Literal, Protocol
 
 from minivault.engine import sequence as seq
 from minivault.engine.likeliest import Row
 
-if TYPE_CHECKING:
-    from torch import Tensor
-
-
-Kernels = Literal["auto", "native", "torch"]
-"""Who does the arithmetic: C files where a compiler is, those alone, or torch."""
+Dtype = Literal["float32", "bfloat16", "int8"]
+"""The numbers that weights are kept as."""
 
 
 class Unsupported(Exception):
-    """This runner does not know this model; another one may. The message says what is unknown."""
+    """This runner cannot serve this model; another one may. The message says why."""
+
+
+class NoKernels(Unsupported):
+    """There are no C kernels on this machine; the message says why, and what would mend it."""
 
 
 class Runner(Protocol):
     """Computes logits for sequences; every method is called by one thread at a time.
 
-    A sequence goes through `prefill` (until it returns True), any number of `decode`, and one
+    A sequence goes through `prefill` (until it returns True), any number of `draw`, and one
     `release`, which may come at any time, also after a method raised. What a runner keeps for a
     sequence stands in `sequence.cache`, which is None at first and after `release`.
 
     `kv_bytes_per_token` is the memory that one token of one sequence holds; `reserved_tokens` says
     for how many tokens a sequence that may grow to `tokens` must be charged.
-    `reproducible` and `mode` say whether, and how, a sequence gets the same bits whatever runs
-    beside it: mode is "batched", "fixed batch" or "one at a time".
+    `reproducible`: a sequence gets the same bits whatever runs beside it. `mode` is "batched" or
+    "one at a time". `notice` is for people: what of its speed is missing here, and how to get it.
     `description` goes into the log's `engine` field: runner, dtype, device, threads, versions,
     everything the bits depend on. Its values are strings, numbers, booleans.
     """
@@ -40,6 +40,7 @@ class Runner(Protocol):
     kv_bytes_per_token: int
     reproducible: bool
     mode: str
+    notice: str | None
     description: Mapping[str, Any]
 
     def reserved_tokens(self, tokens: int) -> int:
@@ -47,7 +48,7 @@ class Runner(Protocol):
         ...
 
     def prefill(self, sequence: seq.Sequence) -> bool:
-        """Computes the next part of the prompt; True once the rest is left to the first `decode`.
+        """Computes the next part of the prompt; True once the rest is left to the first `draw`.
 
         That is the last token at least, whose logits give the first one of the text; a runner that
         computes several tokens of a sequence at once may leave more. False means: call again. The
@@ -55,20 +56,12 @@ class Runner(Protocol):
         """
         ...
 
-    def decode(self, sequences: Sequence[seq.Sequence]) -> Tensor:
-        """One more position for each: float32 logits (rows, vocabulary), in the given order.
-
-        Feeds each sequence's `last_token`, after whatever its prompt has left. The engine never
-        passes an empty list, may change the logits in place, and is through with them when it
-        calls again.
-        """
-        ...
-
     def draw(self, sequences: Sequence[seq.Sequence]) -> tuple[list[int], Row]:
-        """`decode`, and a token drawn from each row as `engine.sampler` says.
+        """One more position for each, in order, and a token drawn from it as `engine.sampler` says.
 
-        -1 stands for a row that holds what is no number. The rows are the model's own logits, and
-        hold until the next call.
+        Feeds each sequence's `last_token`, after whatever its prompt has left; the list is never
+        empty. -1 stands for a row that holds what is no number. The rows (float32, vocabulary) are
+        the model's own logits, and hold until the next call.
         """
         ...
 

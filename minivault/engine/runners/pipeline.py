@@ -31,7 +31,7 @@ def chosen_dtype(dtype: str, device: torch.device) -> torch.dtype:
     Raises ModelUnusable for int8, which transformers' models do not have here.
     """
     if dtype == "int8":
-        raise ModelUnusable("dtype int8 is for GPT-2 models; use auto, float32 or bfloat16")
+        raise ModelUnusable("dtype int8 needs the native runner; use auto, float32 or bfloat16")
     if dtype == "auto":
         on_cuda = device.type == "cuda"
         fast = torch.cuda.is_bf16_supported() if on_cuda else multiplies_bfloat16()

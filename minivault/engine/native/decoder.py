@@ -11,7 +11,6 @@ import weakref
 from collections.abc import Mapping, Sequence
 from ctypes import byref
 from functools import partial
-from typing import Any
 
 import numpy as np
 import torch
@@ -21,10 +20,11 @@ from minivault.engine import sampler
 from minivault.engine.likeliest import Row
 from minivault.engine.native import library
 from minivault.engine.native.cache import BlockCache
+from minivault.engine.native.gpt2 import Gpt2Shape
 from minivault.engine.native.library import BLOCK, GROUP, LANES, NOT_DRAWN
-from minivault.engine.native.packing import Packed, Width, packed
-from minivault.engine.prefix_cache import CHUNK
-from minivault.engine.runners.gpt2_files import Gpt2Shape
+from minivault.engine.native.packing import Packed, packed
+from minivault.engine.native.prefix_cache import CHUNK
+from minivault.engine.runners.base import Dtype
 from minivault.engine.sequence import Sequence as EngineSequence
 from minivault.errors import ModelUnusable
 
@@ -32,25 +32,23 @@ _PLACES = ((1, 0), (2, 1), (7, 6), (8, 0), (19, 9), (32, 31))
 """Batch sizes, and where the row stands, that the check at load tries; tests try many more."""
 
 
-class NativeGpt2:
+class Decoder:
     """Weights and room for a batch, and a team of threads that waits between the steps."""
-
-    mixes = True
 
     def __init__(
         self,
         shape: Gpt2Shape,
         weights: Mapping[str, Tensor],
         *,
-        width: Width,
+        dtype: Dtype,
         threads: int,
         slots: int,
         target: tuple[str, ...] | None = None,
     ) -> None:
-        """`slots`: sequences at once. `target`: see `compiler.build`. Raises CannotCompile."""
+        """`slots`: sequences at once. `target`: see `compiler.build`. Raises NoKernels."""
         built, self._library = library.loaded(target)
         self._shape = shape
-        self._width = width
+        self._dtype = dtype
         self._slots = slots
         self._rows = slots + CHUNK
         self._held: list[object] = []
@@ -60,7 +58,7 @@ class NativeGpt2:
             heads=shape.heads,
             positions=shape.positions,
             width=shape.width // shape.heads,
-            narrow=width != "float32",
+            narrow=dtype != "float32",
         )
         self.kv_bytes_per_token = self.cache.bytes_per_token
         self._tokens = np.zeros(self._rows, np.int32)
@@ -85,9 +83,8 @@ class NativeGpt2:
         weakref.finalize(self, self._library.team_free, self._team).atexit = False
         both = byref(self._model), byref(self._draw)
         self._step = partial(self._library.gpt2_step, self._team, *both)
-        self.mode = "batched"
-        self.reproducible = sampler.keeps_bits() and self._keeps_bits()
-        self.description: Mapping[str, Any] = {"kernels": "native", "build": built.key}
+        self.build = built.key
+        self.reproducible = self._keeps_bits()
 
     def prefill(self, slot: int, begin: int, tokens: Sequence[int]) -> Tensor:
         """See the seam."""
@@ -169,7 +166,7 @@ class NativeGpt2:
 
     def _structure(self, weights: Mapping[str, Tensor], threads: int) -> library.Gpt2:
         shape, rows = self._shape, self._rows
-        narrow = self._width != "float32"
+        narrow = self._dtype != "float32"
         layers = (library.Layer * shape.layers)()
         for index in range(shape.layers):
             layers[index] = self._layer(weights, index)
@@ -216,7 +213,7 @@ class NativeGpt2:
     def _layer(self, weights: Mapping[str, Tensor], index: int) -> library.Layer:
         def product(name: str, activation: str | None = None) -> library.Linear:
             weight, bias = (weights[f"h.{index}.{name}.{each}"] for each in ("weight", "bias"))
-            return self._product(packed(self._width, weight.t(), bias, activation))
+            return self._product(packed(self._dtype, weight.t(), bias, activation))
 
         return library.Layer(
             self._norm(weights, f"h.{index}.ln_1"),
@@ -230,8 +227,8 @@ class NativeGpt2:
 
     def _head(self, weight: Tensor) -> tuple[library.Linear, int | None]:
         """The product, and the mean that int8 would have no steps left beside."""
-        if self._width != "int8":
-            return self._product(packed(self._width, weight)), None
+        if self._dtype != "int8":
+            return self._product(packed(self._dtype, weight)), None
         mean = weight.float().mean(0)
         return self._product(packed("int8", weight - mean)), self._hold(mean)
 

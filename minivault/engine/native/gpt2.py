@@ -6,15 +6,15 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from minivault.engine.runners.base import Unsupported
-from minivault.engine.runners.linear import Activation
 from minivault.errors import ModelUnusable
 
+Activation = Literal["gelu", "gelu_tanh", "relu"]
 _ACTIVATIONS: dict[str, Activation] = {
     "gelu_new": "gelu_tanh",
     "gelu_pytorch_tanh": "gelu_tanh",

@@ -1,4 +1,4 @@
-"""Runs the GPT-2 family: one batch, prompts in fixed chunks, keys and values in place."""
+"""The native runner: one batch, prompts in fixed chunks, keys and values in place."""
 
 from __future__ import annotations
 
@@ -13,14 +13,10 @@ from torch import Tensor
 
 from minivault.engine import sequence as seq
 from minivault.engine.likeliest import Row
-from minivault.engine.prefix_cache import CHUNK, PrefixCache
-from minivault.engine.runners.base import Kernels
-from minivault.engine.runners.gpt2_files import read_shape
-from minivault.engine.runners.gpt2_model import Gpt2Model
-from minivault.engine.runners.gpt2_order import Order, chosen_width
-from minivault.engine.runners.linear import Kind
-from minivault.engine.runners.pipeline import chosen_device
-from minivault.engine.runners.rows import Rows
+from minivault.engine.native.decoder import Decoder
+from minivault.engine.native.gpt2 import read_shape, read_weights
+from minivault.engine.native.prefix_cache import CHUNK, PrefixCache
+from minivault.engine.runners.base import Dtype
 
 
 @dataclass(slots=True)
@@ -36,35 +32,31 @@ class Slot:
     group: str = ""  # who may reuse its prefilled beginnings
 
 
-class Gpt2Runner:
-    """Computes GPT-2's logits for many sequences at once, each with the bits it has alone.
+class NativeRunner:
+    """Computes the logits of many sequences at once, each with the bits it has alone.
 
-    `reproducible` and `mode` are what a check at load found on this machine.
+    `reproducible` is what a check at load found on this machine.
     """
+
+    mode = "batched"
+    notice: str | None = None
 
     def __init__(
         self,
         folder: Path,
         *,
-        dtype: str = "auto",
-        device: str = "auto",
+        dtype: Dtype,
         threads: int | None = None,
-        kernels: Kernels = "auto",
         max_running: int = 32,
         prefix_memory: int = 0,
-        kind: Kind | None = None,
-        rows: Rows | None = None,
         target: tuple[str, ...] | None = None,
     ) -> None:
-        """Loads the weights. `kernels`: by C files or by torch; auto takes C where a compiler is.
+        """Loads the weights. `target`: the processor that is compiled for, as the compiler's flags.
 
-        `kind` and `rows` choose torch's operators and batches by hand, `target` the processor that
-        is compiled for: for tests. Raises Unsupported for another family, ModelUnusable for files
-        that are wrong.
+        Raises Unsupported for a model of another family, NoKernels where there is no compiler,
+        ModelUnusable for files that are wrong.
         """
         shape = read_shape(folder)
-        on = chosen_device(device)
-        width = chosen_width(dtype, on)
         self._threads = threads or torch.get_num_threads()
         self._thread: int | None = None
         self._prefixes = PrefixCache(prefix_memory)
@@ -72,22 +64,25 @@ class Gpt2Runner:
         self.vocabulary = shape.vocabulary
         with torch.inference_mode():
             self._use_threads()
-            order = Order(folder, shape, width, on, self._threads, max_running, kernels)
-            by_hand = kind is not None or rows is not None
-            native = None if by_hand else order.native(target)
-            self._model: Gpt2Model = native or order.torch(kind, rows)
-        self.kv_bytes_per_token = self._model.kv_bytes_per_token
-        self.reproducible = self._model.reproducible
-        self.mode = self._model.mode
+            self._decoder = Decoder(
+                shape,
+                read_weights(folder, shape),
+                dtype=dtype,
+                threads=self._threads,
+                slots=max_running,
+                target=target,
+            )
+        self.kv_bytes_per_token = self._decoder.kv_bytes_per_token
+        self.reproducible = self._decoder.reproducible
         self.description: Mapping[str, Any] = {
-            "runner": "gpt2",
-            "dtype": width,
-            "device": on.type,
+            "runner": "native",
+            "architecture": "gpt2",
+            "dtype": dtype,
+            "device": "cpu",
             "threads": self._threads,
             "cpu": torch.backends.cpu.get_cpu_capability(),
             "torch": torch.__version__,
-            "mode": self.mode,
-            **self._model.description,
+            "build": self._decoder.build,
         }
 
     def reserved_tokens(self, tokens: int) -> int:
@@ -95,14 +90,14 @@ class Gpt2Runner:
 
     @torch.inference_mode()
     def prefill(self, sequence: seq.Sequence) -> bool:
-        """One chunk of the prompt, cut at multiples of 64 tokens; see the seam.
+        """One chunk of the prompt, cut at multiples of 64 tokens.
 
-        Where a step may run more rows than it draws for, what is less than a chunk waits for it.
+        What is less than a chunk waits for the first draw, whose step it goes along with.
         """
         self._use_threads()
         slot = self._slot(sequence)
         whole = len(sequence.prompt) - 1
-        if self._model.mixes and 0 < whole - slot.length < CHUNK:
+        if 0 < whole - slot.length < CHUNK:
             slot.rest = sequence.prompt[slot.length : whole]
             slot.length = whole
         elif slot.length < whole:
@@ -111,14 +106,13 @@ class Gpt2Runner:
 
     @torch.inference_mode()
     def decode(self, sequences: Sequence[seq.Sequence]) -> Tensor:
-        """float32 logits (rows, vocabulary) after each sequence's last token; see the seam."""
+        """float32 logits (rows, vocabulary) after each sequence's last token."""
         self._use_threads()
-        return self._model.decode(*self._rows(sequences))[: len(sequences)]
+        return self._decoder.decode(*self._rows(sequences))[: len(sequences)]
 
     def draw(self, sequences: Sequence[seq.Sequence]) -> tuple[list[int], Row]:
-        """One token more for each sequence; see the seam."""
         self._use_threads()
-        return self._model.draw(*self._rows(sequences), sequences)
+        return self._decoder.draw(*self._rows(sequences), sequences)
 
     @torch.inference_mode()
     def losses(self, tokens: Sequence[int]) -> Tensor:
@@ -127,17 +121,17 @@ class Gpt2Runner:
         For measuring quality; `tokens` fit in the context.
         """
         self._use_threads()
-        slot = Slot(self._model.cache.take())
+        slot = Slot(self._decoder.cache.take())
         found = []
         try:
             while slot.length < len(tokens) - 1:
                 begin = slot.length
                 x = self._extend(slot, tuple(tokens[:-1]))
                 wanted = torch.tensor(tokens[begin + 1 : slot.length + 1], device=x.device)
-                spread = self._model.logits(x)[: len(wanted)].double().log_softmax(-1)
+                spread = self._decoder.logits(x)[: len(wanted)].double().log_softmax(-1)
                 found.append(-spread.gather(1, wanted[:, None])[:, 0])
         finally:
-            self._model.cache.give_back(slot.index)
+            self._decoder.cache.give_back(slot.index)
         return torch.cat(found)
 
     @torch.inference_mode()
@@ -145,7 +139,7 @@ class Gpt2Runner:
         slot: Slot | None = sequence.cache
         sequence.cache = None
         if slot is not None:
-            self._model.cache.give_back(slot.index)
+            self._decoder.cache.give_back(slot.index)
 
     def statistics(self) -> Mapping[str, float]:
         kept = self._prefixes
@@ -159,12 +153,12 @@ class Gpt2Runner:
         """The sequence's slot; a new one begins with what is kept of its prompt."""
         slot: Slot | None = sequence.cache
         if slot is None:
-            sequence.cache = slot = Slot(self._model.cache.take(), group=sequence.group)
-            self._model.begin(slot.index, sequence)
+            sequence.cache = slot = Slot(self._decoder.cache.take(), group=sequence.group)
+            self._decoder.begin(slot.index, sequence)
             most = len(sequence.prompt) - 1
             for chunk in self._prefixes.find(sequence.prompt, most, slot.group):
                 end = slot.length + CHUNK
-                self._model.cache.part(slot.index, slot.length, end).copy_(chunk)
+                self._decoder.cache.part(slot.index, slot.length, end).copy_(chunk)
                 slot.length = end
         return slot
 
@@ -178,7 +172,7 @@ class Gpt2Runner:
             if slot.rest:
                 begin = slot.length - len(slot.rest)
                 if len(tokens) - len(own) + len(slot.rest) > CHUNK:
-                    self._model.prefill(slot.index, begin, slot.rest)
+                    self._decoder.prefill(slot.index, begin, slot.rest)
                 else:
                     tokens += slot.rest
                     slots += [slot.index] * len(slot.rest)
@@ -194,10 +188,10 @@ class Gpt2Runner:
         """
         begin = slot.length
         end = min(begin + CHUNK, len(prompt))
-        x = self._model.prefill(slot.index, begin, prompt[begin:end])
+        x = self._decoder.prefill(slot.index, begin, prompt[begin:end])
         slot.length = end
         if end % CHUNK == 0:
-            chunk = self._model.cache.part(slot.index, begin, end)
+            chunk = self._decoder.cache.part(slot.index, begin, end)
             self._prefixes.keep(prompt[:end], chunk, slot.group)
         return x
 
