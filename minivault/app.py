@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import os
 import signal
 import sys
@@ -19,7 +20,8 @@ from starlette.routing import BaseRoute, Mount
 from starlette.staticfiles import StaticFiles
 from starlette.templating import Jinja2Templates
 
-from minivault.errors import CannotStart, ChainBroken
+from minivault.background import describe, start_task
+from minivault.errors import CannotStart, ChainBroken, MiniVaultError
 from minivault.resources import resource
 from minivault.schemas import field_errors
 from minivault.service import Service
@@ -33,6 +35,8 @@ from minivault.web.middleware import protection
 from minivault.web.middleware.audit import AuditMiddleware
 from minivault.web.pages import page_routes
 from minivault.web.problems import exception_handlers
+
+logger = logging.getLogger("minivault")
 
 
 def create_app(settings: Settings, service: Service | None = None) -> Starlette:
@@ -74,13 +78,21 @@ def _lifespan(service: Service) -> Callable[[Starlette], AbstractAsyncContextMan
     @contextlib.asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         await service.start()
+        # Told at once, also under uvicorn, which goes on serving pages and /health.
+        waiting = start_task(service.ready(), failed=_say)
         try:
             with _drain_on_signal(service):
                 yield
         finally:
+            waiting.cancel()
             await service.close()
 
     return lifespan
+
+
+def _say(error: Exception) -> None:
+    words = str(error) if isinstance(error, MiniVaultError) else describe(error)
+    logger.error("%s", " ".join(words.split()))
 
 
 @contextlib.contextmanager
@@ -93,9 +105,12 @@ def _drain_on_signal(service: Service) -> Iterator[None]:
     before: dict[int, Any] = {}
     draining: list[asyncio.Task[None]] = []
 
+    def start_draining() -> None:
+        draining.append(start_task(service.drained(), failed=_say))
+
     def drain(number: int, frame: FrameType | None) -> None:
         service.drain()
-        loop.call_soon_threadsafe(lambda: draining.append(loop.create_task(service.drained())))
+        loop.call_soon_threadsafe(start_draining)
         before[number](number, frame)
 
     try:

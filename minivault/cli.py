@@ -66,7 +66,8 @@ def serve(
     from minivault import server
 
     with _starting():
-        server.serve(settings, workers=workers)
+        code = server.serve(settings, workers=workers)
+    raise typer.Exit(code)
 
 
 @takes(options(Parameters), options(Settings, only=_FOR_ONE_ANSWER))
@@ -149,7 +150,9 @@ def main(arguments: list[str] | None = None) -> int:
         return _fail(str(error), _exit_code(error))
     except (KeyboardInterrupt, typer.Abort):
         return 130
-    except Exception as error:  # noqa: BLE001 - a traceback may show a prompt; the place is enough
+    except SystemExit:
+        raise
+    except BaseException as error:  # noqa: BLE001 - a traceback may show a prompt; the place is enough
         return _fail(f"unexpected {type(error).__name__} in {_place(error)}", 1)
     return result if isinstance(result, int) else 0
 
@@ -166,7 +169,7 @@ def _exit_code(error: MiniVaultError) -> int:
     return 2 if isinstance(error, InvalidRequest) else 1
 
 
-def _place(error: Exception) -> str:
+def _place(error: BaseException) -> str:
     """The innermost of our own lines that the error went through."""
     frames = traceback.extract_tb(error.__traceback__)
     ours = [frame for frame in frames if "minivault" in frame.filename] or frames

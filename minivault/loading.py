@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 
 from minivault.backends.base import Backend
 from minivault.backends.named import backend_class
+from minivault.background import describe, guarded, in_thread
 from minivault.errors import CannotStart, DownloadFailed, ModelUnusable
 from minivault.model_store import STORYTELLER, Choice, ModelStore, Progress, StoredModel
 from minivault.settings import Settings
@@ -57,9 +57,10 @@ class ModelLoading:
         wanted = self._choice.wanted
         try:
             await self._pull(wanted)
-        except DownloadFailed as error:
+        except Exception as error:  # noqa: BLE001 - whatever it was, the storyteller serves
+            why = str(error) if isinstance(error, CannotStart) else describe(error)
             self._stage.notice = (
-                f"{wanted} is not here, so the storyteller serves: {error}. "
+                f"{wanted} is not here, so the storyteller serves: {why}. "
                 f"“minivault pull {wanted}” tries again"
             )
         else:
@@ -85,7 +86,7 @@ class ModelLoading:
 
     async def _pull(self, name: str) -> StoredModel:
         self._stage.detail = f"{name} is being downloaded"
-        return await asyncio.to_thread(self._store.pull, name, progress=self._report)
+        return await in_thread(self._store.pull, name, progress=self._report)
 
     def _report(self, progress: Progress) -> None:
         if self._closing:
@@ -107,11 +108,11 @@ async def started(backend: Backend) -> Backend:
     start = getattr(backend, "start", None)
     if start is not None:
         try:
-            await start()
+            await guarded(start())
         except CannotStart:
             raise
         except Exception as error:
             logger.debug("the backend could not start", exc_info=True)
-            reason = str(error) or type(error).__name__
+            reason = describe(error)
             raise CannotStart(f"the backend could not start: {reason}") from error
     return backend

@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import gc
 import ipaddress
+import logging
 import os
 import resource
 import signal
 import socket
 import sys
+import threading
 import time
 from types import FrameType
 
@@ -17,11 +19,15 @@ import uvicorn
 
 from minivault import __version__
 from minivault.app import create_app, refuse_workers
+from minivault.background import start_task
 from minivault.console_log import LOG_CONFIG
 from minivault.errors import CannotStart
 from minivault.protocol import DeadlineProtocol
 from minivault.service import Service
 from minivault.settings import Settings
+from minivault.trace import trace
+
+logger = logging.getLogger("minivault")
 
 #: Seconds that clients have to read the last event, once all records are written.
 _LAST_WORDS = 1.0
@@ -34,10 +40,11 @@ _MAX_CONNECTIONS = 4096
 _SPARE_FILES = 64
 
 
-def serve(settings: Settings, *, workers: int | None = None) -> None:
+def serve(settings: Settings, *, workers: int | None = None) -> int:
     """Serves until a signal comes, then ends the process with exit code 0. Main thread only.
 
-    Raises CannotStart.
+    Returns 3 if the model could not be loaded, which was said already. Raises CannotStart for what
+    keeps it from beginning at all.
     """
     refuse_workers(str(workers or os.environ.get("WEB_CONCURRENCY", "1")))
     listener = listen(settings)
@@ -45,11 +52,18 @@ def serve(settings: Settings, *, workers: int | None = None) -> None:
     service.prepare()
     _announce(listener, service, settings)
     server = Server(create_app(settings, service), service)
+    threading.excepthook = _say_thread_ended
     server.run(sockets=[listener])
-    if server.failure is not None:
-        raise server.failure
     if server.told_to_stop:
         _leave()
+    return 3
+
+
+def _say_thread_ended(ended: threading.ExceptHookArgs) -> None:
+    """A thread of somebody's that nobody waits for: where it failed, without its words."""
+    if ended.exc_value is not None:
+        name = ended.thread.name if ended.thread else "?"
+        logger.error("the thread %s has failed:\n%s", name, trace(ended.exc_value))
 
 
 def _leave() -> None:
@@ -92,7 +106,7 @@ class Server(uvicorn.Server):
         super().__init__(_config(app))
         self._service = service
         self._begin = time.monotonic()
-        self.failure: CannotStart | None = None
+        self._loading: asyncio.Task[None] | None = None
         self.told_to_stop = False
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
@@ -106,27 +120,28 @@ class Server(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
-        self._loading = asyncio.create_task(self._load())
+        if self.started:
+            self._loading = start_task(self._loaded(), failed=self._failed)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        self._loading.cancel()
+        if self._loading:
+            self._loading.cancel()
         await self._service.drained()
         # A client that does not read keeps its response, and uvicorn, waiting for ever.
         asyncio.get_running_loop().call_later(_LAST_WORDS, self._hang_up)
         await super().shutdown(sockets)
 
-    async def _load(self) -> None:
-        try:
-            await self._service.ready()
-        except CannotStart as error:
-            self.failure = error
-            self.should_exit = True
-        else:
-            # What was loaded stays: the collector need not walk over it again and again. Without
-            # this it took a seventh of the loop's time (perf, sixteen streams).
-            gc.freeze()
-            gc.collect()  # finds next to nothing, and so learns how little there is to walk over
-            print(f"ready    after {time.monotonic() - self._begin:.1f} s", flush=True)
+    async def _loaded(self) -> None:
+        await self._service.ready()
+        # What was loaded stays: the collector need not walk over it again and again. Without
+        # this it took a seventh of the loop's time (perf, sixteen streams).
+        gc.freeze()
+        gc.collect()  # finds next to nothing, and so learns how little there is to walk over
+        print(f"ready    after {time.monotonic() - self._begin:.1f} s", flush=True)
+
+    def _failed(self, error: Exception) -> None:
+        """Without a model there is nothing to serve; the application has said why."""
+        self.should_exit = True
 
     def _hang_up(self) -> None:
         for connection in list(self.server_state.connections):

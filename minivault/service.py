@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 
 from minivault.backends.base import Backend, ModelInfo
+from minivault.background import describe, guarded, in_thread, kind, start_task
 from minivault.errors import CannotStart
 from minivault.generations import Audit, GenerationIds, Registry
 from minivault.libraries import untested
@@ -15,8 +17,11 @@ from minivault.loading import ModelLoading, started
 from minivault.metrics import Metrics
 from minivault.settings import Settings
 from minivault.stage import Stage
+from minivault.trace import trace
 from minivault.vault import Vault
 from minivault.vault.secret import load_secret
+
+logger = logging.getLogger("minivault")
 
 
 class Service:
@@ -37,7 +42,7 @@ class Service:
         self._loading = ModelLoading(settings, self.stage)
         self._prepared = False
         self._draining = False
-        self._tasks: list[asyncio.Task[None]] = []
+        self._task: asyncio.Task[None] | None = None
         self._ready: asyncio.Future[None] | None = None
 
     def prepare(self) -> None:
@@ -80,7 +85,7 @@ class Service:
         if self._draining:
             self.registry.drain()
         self._ready = asyncio.get_running_loop().create_future()
-        self._tasks.append(asyncio.create_task(self._load()))
+        self._task = start_task(self._load(), failed=self._failed)
 
     async def ready(self) -> None:
         """Returns when the model serves. Raises CannotStart if it cannot."""
@@ -111,8 +116,7 @@ class Service:
             return self.stage.detail
         if reason := self.vault.problem:
             return f"the log cannot be written: {reason}"
-        check = getattr(self.registry.backend, "problem", None)
-        reason = check() if check else None
+        reason = self._backend_problem()
         return f"the engine does not work: {reason}" if reason else None
 
     def statistics(self) -> Mapping[str, float]:
@@ -129,6 +133,13 @@ class Service:
         if measure:
             gauges |= {f"engine_{name}": value for name, value in measure().items()}
         return gauges
+
+    def _backend_problem(self) -> str | None:
+        check = getattr(self.registry.backend, "problem", None)
+        try:
+            return check() if check else None
+        except BaseException as error:  # noqa: BLE001 - one that cannot tell is not well
+            return f"asking it raised {kind(error)}"
 
     def drain(self) -> None:
         """No new work from now on. Any thread, also in a signal handler."""
@@ -150,28 +161,44 @@ class Service:
         if not self._prepared:
             return
         await self.registry.interrupt()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._task:
+            self._task.cancel()
+            await asyncio.wait([self._task])
+        try:
+            await self._close_backend()
+        finally:
+            await in_thread(self.vault.close)
+
+    async def _close_backend(self) -> None:
         close = getattr(self.registry.backend, "close", None)
         if close:
-            await close()
-        await asyncio.to_thread(self.vault.close)
+            try:
+                await guarded(close())
+            except Exception as error:  # noqa: BLE001 - the records are to be written all the same
+                logger.error("the backend could not be closed:\n%s", trace(error))
 
     async def _load(self) -> None:
         assert self._ready is not None
-        try:
-            backend = await (started(self._backend) if self._backend else self._loading.load())
-        except CannotStart as error:
-            self.stage.status, self.stage.detail = "failed", str(error)
-            self._ready.set_exception(error)
-            self._ready.exception()  # told by /health too; nobody has to wait for it
-            return
+        backend = await (started(self._backend) if self._backend else self._loading.load())
         self.registry.serve(backend)
         self.stage.status, self.stage.detail = "ready", f"{backend.info.name} serves"
         self._ready.set_result(None)
         if self._backend is None:
             await self._loading.download()
+
+    def _failed(self, error: Exception) -> None:
+        """The model cannot be had, for whatever reason: whoever waits for it is told."""
+        assert self._ready is not None
+        if self._ready.done():
+            logger.error("the work after the model was loaded failed:\n%s", trace(error))
+            return
+        if not isinstance(error, CannotStart):
+            logger.debug("the model cannot be loaded:\n%s", trace(error))
+            error = CannotStart(f"the model cannot be loaded: {describe(error)}")
+        self.registry.backend = None
+        self.stage.status, self.stage.detail = "failed", str(error)
+        self._ready.set_exception(error)
+        self._ready.exception()  # told by /health too; nobody has to wait for it
 
 
 def _make_folder(folder: Path) -> None:

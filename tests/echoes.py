@@ -78,3 +78,14 @@ class Fickle(Slow):
     def __init__(self) -> None:
         super().__init__()
         self.info = replace(self.info, reproducible=False)
+
+
+class Panicking(EchoBackend):
+    """Raises on the way to its start what is no Exception, as extensions do."""
+
+    async def start(self) -> None:
+        raise Panic("the core is lost")
+
+
+class Panic(BaseException):
+    """What extensions raise."""

@@ -19,7 +19,7 @@ PACKAGE = ROOT / "minivault"
 #: but not its neighbours in the same line.
 LAYERS = [
     {"errors", "size", "stage", "stop_strings", "console_log", "trace"},
-    {"libraries"},
+    {"libraries", "background"},
     {"schemas", "settings", "resources"},
     {"backends.base"},
     {"vault", "model_store", "engine", "metrics"},
@@ -245,3 +245,23 @@ def length(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
     if ast.get_docstring(function):
         body = body[1:]
     return (function.end_lineno or 0) - body[0].lineno + 1 if body else 0
+
+
+#: Who may start a thread or a task in another way, and why it is told of their ends all the same.
+STARTERS = {
+    "background",  # is that way
+    "engine.engine",  # gives up its sequences, and says so
+    "vault.writer",  # refuses those who wait, and says so
+    "web.progress",  # awaits the task where it began
+    "web.text",  # awaits the task where it began
+    "cli_generate",  # awaits the task where it began
+}
+
+
+@pytest.mark.parametrize("module", sorted(set(MODULES) - STARTERS))
+def test_work_in_the_background_is_started_in_one_way(module: str) -> None:
+    if room(module) == "bench":
+        return
+    _, text, _ = sources()[module]
+    other = r"\b(to_thread|run_in_executor|create_task|ensure_future|Thread|ThreadPoolExecutor)\("
+    assert re.findall(other, text) == []

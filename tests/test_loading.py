@@ -42,24 +42,33 @@ class Smallest:
 @pytest.mark.parametrize(
     "error, says",
     [
-        (ValueError("the file is half"), "could not start: the file is half"),
+        (ValueError("the file is half"), "could not start: ValueError: the file is half"),
         (AssertionError(), "could not start: AssertionError"),
         (MemoryError(), "could not start: MemoryError"),
+        (SystemExit(7), "could not start: SystemExit: 7"),
+        (asyncio.CancelledError(), "could not start: CancelledError"),
         (ModelUnusable("of another shape"), "of another shape"),
     ],
 )
-def test_a_backend_that_cannot_start_says_why(error: Exception, says: str) -> None:
+def test_a_backend_that_cannot_start_says_why(error: BaseException, says: str) -> None:
     with pytest.raises(CannotStart) as raised:
         asyncio.run(started(Raising(error)))
     assert str(raised.value).endswith(says)
 
 
 def test_an_interrupt_while_starting_is_no_failure_of_the_backend() -> None:
-    async def interrupted() -> None:
-        await started(Raising(asyncio.CancelledError()))
+    class Waiting(EchoBackend):
+        async def start(self) -> None:
+            await asyncio.Event().wait()
 
-    with pytest.raises(asyncio.CancelledError):
-        asyncio.run(interrupted())
+    async def interrupted() -> None:
+        starting = asyncio.create_task(started(Waiting()))
+        await asyncio.sleep(0)
+        starting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await starting
+
+    asyncio.run(interrupted())
 
 
 def test_a_backend_without_a_start_is_ready_at_once() -> None:

@@ -113,6 +113,7 @@ def test_a_busy_port_is_exit_code_3_and_touches_no_log(tmp_path: Path) -> None:
         (["--model", "./nowhere"], "nowhere"),
         (["--backend", "no-such-backend"], "no-such-backend"),
         (["--backend", "tests.echoes:Broken"], "the weights are of another shape"),
+        (["--backend", "tests.echoes:Panicking"], "could not start: Panic: the core is lost"),
         (["--backend", "echo", "--workers", "2"], "2 workers cannot share one port"),
         (["--backend", "echo", "--logs-dir", "file"], "file"),
         (["--backend", "echo", "--secret-file", "file/secret"], "file"),

@@ -23,10 +23,14 @@ from tests.generations.backends import Reins
 from tests.vault.samples import begin
 
 
+class Panic(BaseException):
+    """As extensions raise it: no Exception."""
+
+
 class Watched(EchoBackend):
     """Notes when it is started and closed, and can be held or fail."""
 
-    def __init__(self, *, error: Exception | None = None, held: bool = False) -> None:
+    def __init__(self, *, error: BaseException | None = None, held: bool = False) -> None:
         super().__init__()
         self.calls: list[str] = []
         self._error = error
@@ -163,12 +167,21 @@ def test_before_the_model_is_there_nothing_begins(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "error", [ModelUnusable("it is half"), ValueError("it is half"), OSError()]
+    "error",
+    [
+        ModelUnusable("it is half"),
+        ValueError("it is half"),
+        OSError(),
+        Panic("it is half"),
+        SystemExit(1),
+        asyncio.CancelledError(),
+    ],
+    ids=repr,
 )
-def test_a_load_that_fails_is_raised_and_told(tmp_path: Path, error: Exception) -> None:
+def test_a_load_that_fails_is_raised_and_told(tmp_path: Path, error: BaseException) -> None:
     async def scenario(service: Service) -> None:
         await service.start()
-        with pytest.raises(CannotStart, match="it is half|OSError"):
+        with pytest.raises(CannotStart, match="it is half|OSError|SystemExit: 1|CancelledError"):
             await service.ready()
         assert service.stage.status == "failed"
         assert service.problem() == service.stage.detail != ""
@@ -177,6 +190,49 @@ def test_a_load_that_fails_is_raised_and_told(tmp_path: Path, error: Exception) 
         await service.close()
 
     run(tmp_path, Watched(error=error), scenario)
+
+
+class Faceless:
+    """Starts well, and then has no `info`."""
+
+
+def test_a_backend_that_is_none_is_told_and_not_waited_for(tmp_path: Path) -> None:
+    async def scenario(service: Service) -> None:
+        await service.start()
+        with pytest.raises(CannotStart, match="cannot be loaded: AttributeError"):
+            await service.ready()
+        assert service.stage.status == "failed"
+        with pytest.raises(Loading):
+            await begun(service)
+        await service.close()
+
+    run(tmp_path, Faceless(), scenario)
+
+
+class Unwell(EchoBackend):
+    """Says nothing sensible of itself, and cannot be closed."""
+
+    def problem(self) -> str | None:
+        raise Panic("unwell")
+
+    async def close(self) -> None:
+        raise Panic("jammed")
+
+
+def test_a_backend_that_raises_about_itself_is_unwell_and_its_records_are_written(
+    tmp_path: Path,
+) -> None:
+    async def scenario(service: Service) -> None:
+        await service.start()
+        await service.ready()
+        assert service.problem() == "the engine does not work: asking it raised Panic"
+        follower = await begun(service)
+        await follower.generation.over()
+        await service.close()
+        assert service.vault.problem == "it is closed"
+
+    run(tmp_path, Unwell(), scenario)
+    assert [record["finish_reason"] for record in records(tmp_path)] == ["length"]
 
 
 def test_a_load_that_fails_unheard_leaves_no_complaint(

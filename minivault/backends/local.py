@@ -9,6 +9,7 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 from minivault.backends.base import Finish, Logprobs, ModelInfo, Piece, Request, TokenLogprob
+from minivault.background import in_thread
 from minivault.engine.processor import available_cores
 from minivault.engine.sequence import Output, SamplingParams, TokenChoice
 from minivault.engine.sequence import Sequence as EngineSequence
@@ -40,13 +41,13 @@ class LocalBackend:
     async def start(self) -> None:
         """Loads the model in a thread and starts the engine's. Raises ModelUnusable."""
         self._loop = asyncio.get_running_loop()
-        self._engine = await asyncio.to_thread(self._load)
+        self._engine = await in_thread(self._load)
         self._engine.start(self._deliver)
 
     async def close(self) -> None:
         """Stops the engine; requests that are still open fail with Unavailable."""
         if self._engine is not None:
-            await asyncio.to_thread(self._engine.close)
+            await in_thread(self._engine.close)
         for outputs in self._open:
             outputs.put(Unavailable("the model is being unloaded"))
 
@@ -57,7 +58,7 @@ class LocalBackend:
         not fit, and whatever the engine raised for this sequence.
         """
         engine, outputs = self._running_engine(), _Outputs()
-        sequence = await asyncio.to_thread(self._sequence, request, outputs)
+        sequence = await in_thread(self._sequence, request, outputs)
         _queue(engine, sequence)
         self._open.add(outputs)
         tokens = 0

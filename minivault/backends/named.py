@@ -6,6 +6,7 @@ import importlib
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
+from minivault.background import describe
 from minivault.errors import CannotStart
 
 GROUP = "minivault.backends"
@@ -40,7 +41,12 @@ def _imported(place: str) -> Any:
     except ModuleNotFoundError as error:
         if error.name and (module_name == error.name or module_name.startswith(f"{error.name}.")):
             raise CannotStart(f"no module {module_name!r} for the backend {place!r}") from error
-        raise  # the module is there, and imports something that is not
+        raise CannotStart(f"the backend {place!r} cannot be imported: {error}") from error
+    except BaseException as error:
+        if isinstance(error, KeyboardInterrupt):
+            raise
+        why = describe(error)
+        raise CannotStart(f"the backend {place!r} cannot be imported: {why}") from error
     for part in attribute.split("."):
         try:
             found = getattr(found, part)

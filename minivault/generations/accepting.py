@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any
 
+from minivault.background import in_thread
 from minivault.generations.generation import Generation
 from minivault.generations.prompt import resolve
 from minivault.generations.record import begin_of, start_event
@@ -39,7 +40,7 @@ class Accepting:
         """Fills in the request of a new generation. Raises InvalidRequest."""
         assert generation.asked is not None
         assert self._registry.backend is not None
-        generation.request, generation.prompt_tokens = await asyncio.to_thread(
+        generation.request, generation.prompt_tokens = await in_thread(
             resolve, generation.asked, seed, self._registry.backend, generation.caller
         )
 

@@ -8,6 +8,7 @@ from collections.abc import Coroutine
 from typing import Any
 
 from minivault.backends.base import Backend
+from minivault.background import start_task
 from minivault.errors import Draining, FieldError, KeyConflict, Loading, NotFound, QueueFull
 from minivault.generations.accepting import Accepting
 from minivault.generations.audit import Audit
@@ -253,9 +254,9 @@ class Registry:
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Runs work of ours that no client's leaving may cancel."""
-        task = asyncio.create_task(work)
+        task = start_task(work)
         self._tasks.add(task)
-        task.add_done_callback(self._done)
+        task.add_done_callback(self._tasks.discard)
         return task
 
     # ---- rules ----------------------------------------------------------------------------------
@@ -286,8 +287,3 @@ class Registry:
         timer = self._timers.pop(generation, None)
         if timer:
             timer.cancel()
-
-    def _done(self, task: asyncio.Task[Any]) -> None:
-        self._tasks.discard(task)
-        if not task.cancelled():
-            task.exception()  # whoever waits for it is told; nobody else needs to be

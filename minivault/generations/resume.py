@@ -6,10 +6,10 @@ new request; at most it continues an accepted one, with the same seed and so to 
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import dataclass, replace
 
 from minivault.backends.base import Backend, Request
+from minivault.background import in_thread
 from minivault.errors import FieldError, KeyConflict
 from minivault.generations.audit import Audit
 from minivault.generations.generation import UNFINISHED, Follower, Generation
@@ -113,7 +113,7 @@ async def _from_log(registry: Registry, parts: IdParts, back: Return, audit: Aud
     backend = registry.open_backend()
     if parts.engine != engine_hash(backend.info) or not backend.info.reproducible:
         return Gone()
-    records = await asyncio.to_thread(registry.vault.find, back.id)
+    records = await in_thread(registry.vault.find, back.id)
     known = registry.find(back.id)
     if known is not None:  # somebody else came back meanwhile
         return await _from_memory(registry, known, back, audit)
@@ -195,6 +195,6 @@ async def _accept(generation: Generation, said: _Said, backend: Backend) -> None
         generation.prompt_tokens = said.prompt_tokens
         return
     assert generation.asked is not None
-    generation.request, generation.prompt_tokens = await asyncio.to_thread(
+    generation.request, generation.prompt_tokens = await in_thread(
         resolve, generation.asked, said.seed, backend, generation.caller
     )

@@ -9,6 +9,7 @@ from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
 from minivault.backends.base import Finish, Piece
+from minivault.background import kind, start_task
 from minivault.errors import BackendFailed, LogUnavailable, MiniVaultError
 from minivault.generations.generation import UNFINISHED, Generation, State
 from minivault.generations.record import outcome_of, terminal_event
@@ -43,7 +44,7 @@ class Running:
         """Gives a generation a place; it runs from its first token."""
         generation.state = State.RUNNING
         generation.started_at = generation.started_at or time.monotonic()
-        pump = asyncio.create_task(self._pump(generation))
+        pump = start_task(self._pump(generation), failed=_say)
         self._pumps[generation] = pump
         pump.add_done_callback(lambda task: self._pumped(generation, task))
 
@@ -72,6 +73,10 @@ class Running:
             receipt = Receipt(seq=kept.seq, hash=kept.hash)
         except LogUnavailable as failure:
             reason, error = FinishReason.ERROR, failure
+        except Exception as failure:  # noqa: BLE001 - its followers wait for the last event
+            logger.error("a record could not be made:\n%s", trace(failure))
+            reason = FinishReason.ERROR
+            error = BackendFailed(f"the record could not be made: {kind(failure)}")
         generation.finish_reason = reason
         generation.state = State.ENDED
         backend = self._registry.backend
@@ -105,7 +110,8 @@ class Running:
             self._registry.vault.pieces(
                 [(generation.entry, text) for generation, text, _ in unsaid if generation.entry]
             )
-        except LogUnavailable as error:
+        except Exception as failure:  # noqa: BLE001 - what is not in the journal is not said
+            error = _as_log_error(failure)
             for generation in dict.fromkeys(generation for generation, _, _ in unsaid):
                 self._fail(generation, error)
             return
@@ -165,9 +171,21 @@ class Running:
         return [each for each in self._pumps if not each.heard and each not in self._giving_way]
 
 
+def _say(failure: Exception) -> None:
+    """The trace is logged without its message: that may quote a prompt."""
+    if not isinstance(failure, MiniVaultError):
+        logger.error("the backend raised:\n%s", trace(failure))
+
+
 def _as_error(failure: BaseException) -> MiniVaultError:
-    """What a client may know. The trace is logged without its message: that may quote a prompt."""
+    """What a client may know."""
     if isinstance(failure, MiniVaultError):
         return failure
-    logger.error("the backend raised:\n%s", trace(failure))
-    return BackendFailed(f"the backend raised {type(failure).__name__}")
+    return BackendFailed(f"the backend raised {kind(failure)}")
+
+
+def _as_log_error(failure: Exception) -> LogUnavailable:
+    if isinstance(failure, LogUnavailable):
+        return failure
+    logger.error("the journal raised:\n%s", trace(failure))
+    return LogUnavailable(f"the journal cannot be written: {kind(failure)}")

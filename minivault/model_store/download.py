@@ -19,7 +19,8 @@ from typing import IO
 
 import httpx2
 
-from minivault.errors import DownloadFailed
+from minivault.background import describe
+from minivault.errors import DownloadFailed, MiniVaultError
 from minivault.model_store.hub import Listing, RemoteFile, ask, refusal
 from minivault.model_store.manifest import FileRecord, Manifest, read_manifest
 from minivault.model_store.model import problems_of
@@ -50,6 +51,12 @@ class Download:
         except OSError as error:
             reason = error.strerror or str(error)
             raise DownloadFailed(f"{self.name}: cannot write to {self.folder}: {reason}") from error
+        except MiniVaultError:
+            raise
+        except BaseException as error:  # this thread is the download's own
+            raise DownloadFailed(
+                f"{self.name}: the download broke off: {describe(error)}"
+            ) from error
 
     def _run(self, revision: str | None) -> None:
         if revision is None and self._came_meanwhile():

@@ -6,7 +6,6 @@ All requests go through huggingface_hub's own client, which knows proxies, token
 from __future__ import annotations
 
 import os
-import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from urllib.parse import urlsplit
@@ -22,7 +21,9 @@ from huggingface_hub.errors import (
 )
 from huggingface_hub.hf_api import ModelInfo, RepoSibling
 
-from minivault.errors import DownloadFailed
+from minivault.background import describe, start_thread
+from minivault.errors import DownloadFailed, MiniVaultError
+from minivault.model_store.client import client, surroundings
 from minivault.model_store.files import missing_parts, wanted_files
 from minivault.model_store.names import hub_id
 
@@ -62,6 +63,8 @@ def ask(name: str, revision: str | None, *, seconds: float) -> Listing:
     constants.HF_HUB_DISABLE_TELEMETRY = True
     try:
         return _within(seconds, lambda: _ask(endpoint, hub_id(name), revision, seconds))
+    except MiniVaultError:
+        raise
     except (TimeoutError, httpx2.TimeoutException) as error:
         reason = f"{_host(endpoint)} did not answer within {seconds:g} s"
         raise DownloadFailed(f"{name}: {reason}") from error
@@ -76,9 +79,14 @@ def ask(name: str, revision: str | None, *, seconds: float) -> Listing:
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         reason = f"{_host(endpoint)} does not answer as a hub does"
         raise DownloadFailed(f"{name}: {reason} (a login page, a proxy?)") from error
+    except Exception as error:
+        raise DownloadFailed(
+            f"{name}: asking {_host(endpoint)} failed: {describe(error)}"
+        ) from error
 
 
 def _ask(endpoint: str, repository: str, revision: str | None, seconds: float) -> Listing:
+    client()  # the one that HfApi takes, made here so that what hinders it is told apart
     info = HfApi(endpoint=endpoint).model_info(
         repository, revision=revision, timeout=seconds, files_metadata=True
     )
@@ -115,23 +123,7 @@ def _remote_file(sibling: RepoSibling, url: str) -> RemoteFile:
 
 def _within(seconds: float, function: Callable[[], Listing]) -> Listing:
     """Its result, or TimeoutError. In a thread of its own, since no timeout ends a name look-up."""
-    results: list[Listing] = []
-    errors: list[Exception] = []
-
-    def run() -> None:
-        try:
-            results.append(function())
-        except Exception as error:  # noqa: BLE001 - raised again in the thread that waits
-            errors.append(error)
-
-    thread = threading.Thread(target=run, name="ask the hub", daemon=True)
-    thread.start()
-    thread.join(seconds)
-    if errors:
-        raise errors[0]
-    if not results:
-        raise TimeoutError
-    return results[0]
+    return start_thread(function, name="ask the hub").result(seconds)
 
 
 def refusal(error: httpx2.HTTPError, name: str) -> str:
@@ -140,7 +132,7 @@ def refusal(error: httpx2.HTTPError, name: str) -> str:
         return _refused_status(error, name)
     host = _host(str(error.request.url))
     if isinstance(error, httpx2.ConnectError):
-        return f"{name}: cannot connect to {host} ({error})"
+        return f"{name}: cannot connect to {host}: {error}{surroundings()}"
     return f"{name}: the connection to {host} broke ({error or type(error).__name__})"
 
 

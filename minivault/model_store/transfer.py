@@ -6,12 +6,12 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import httpx2
-from huggingface_hub import get_session
 from huggingface_hub.utils import (  # type: ignore[attr-defined]  # public, not marked so
     hf_raise_for_status,
 )
 
 from minivault.errors import DownloadFailed
+from minivault.model_store.client import client
 from minivault.model_store.hub import RemoteFile
 
 
@@ -54,7 +54,7 @@ def _receive(
     asked = {**headers, "Accept-Encoding": "identity"}
     if start:
         asked["Range"] = f"bytes={start}-"
-    with get_session().stream("GET", file.url, headers=asked, timeout=stall) as response:
+    with client().stream("GET", file.url, headers=asked, timeout=stall) as response:
         hf_raise_for_status(response)
         with part.open("ab" if response.status_code == 206 else "wb") as out:
             for block in response.iter_bytes():

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from queue import Empty, SimpleQueue
-from threading import Event, Thread
+from threading import Event
 
+from minivault.background import start_thread
 from minivault.model_store.progress import Progress, Report
 
 _AGAIN = 0.2  # seconds after which the last report is made again
@@ -24,7 +25,6 @@ def run_watched(work: Callable[[Report], None], report: Report) -> None:
     """
     moments: SimpleQueue[Progress | None] = SimpleQueue()
     taken, gone = Event(), Event()
-    errors: list[Exception] = []
 
     def hand_over(progress: Progress) -> None:
         moments.put(progress)
@@ -33,21 +33,13 @@ def run_watched(work: Callable[[Report], None], report: Report) -> None:
                 raise _Gone
         taken.clear()
 
-    def run() -> None:
-        try:
-            work(hand_over)
-        except Exception as error:  # noqa: BLE001 - raised again in the thread that waits
-            errors.append(error)
-        finally:
-            moments.put(None)
-
-    Thread(target=run, name="download", daemon=True).start()
+    ended = start_thread(lambda: work(hand_over), name="download")
+    ended.add_done_callback(lambda _: moments.put(None))
     try:
         _report_all(moments, taken, report)
     finally:
         gone.set()
-    if errors:
-        raise errors[0]
+    ended.result()
 
 
 def _report_all(moments: SimpleQueue[Progress | None], taken: Event, report: Report) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -12,6 +13,7 @@ from typing import Any
 
 from minivault.errors import CannotStart, LogUnavailable
 from minivault.schemas import Receipt
+from minivault.trace import trace
 from minivault.vault.checkpoint import BadCheckpoint, Signer
 from minivault.vault.inbox import Begun, Ended, Inbox
 from minivault.vault.journal import Entry, Journal
@@ -19,6 +21,8 @@ from minivault.vault.log import Log, Rotation
 from minivault.vault.private_file import Folder, Lock, SyncFailed, reason
 from minivault.vault.record import render
 from minivault.vault.recovery import recover
+
+logger = logging.getLogger("minivault")
 
 _TICK = 1.0  # seconds between checkpoints, and between tries while the log cannot be written
 _CLEAN_UP = 3600.0  # seconds between two looks for files that are too old
@@ -132,11 +136,21 @@ class Writer:
                 self._write_begins(begun)
                 self._write_records(ended)
                 self._tick(is_last=not running)
-            except Exception as error:  # noqa: BLE001  # whatever it is, nobody may wait for ever
-                self._is_final = True
-                self.problem = f"its writer failed ({type(error).__name__}); restart the server"
-                self._refuse(begun, self.problem)
-                self._keep([each for each in ended if not each.future.done()])
+            except BaseException as error:  # noqa: BLE001  # whatever it is, nobody may wait for ever
+                self._give_up(error, begun, ended)
+
+    def _give_up(self, error: BaseException, begun: list[Begun], ended: list[Ended]) -> None:
+        """What nobody foresaw ends the writing, and those who wait are told; the thread goes on."""
+        logger.error("the log's writer failed:\n%s", trace(error))
+        self._is_final = True
+        self.problem = f"its writer failed ({type(error).__name__}); restart the server"
+        self._refuse(begun, self.problem)
+        left = [each for each in ended if not each.future.done()]
+        try:
+            self._keep(left)
+        except BaseException as again:  # noqa: BLE001  # the journal may be what failed
+            logger.error("the journal could not take what was left:\n%s", trace(again))
+            self._refuse(left, self.problem)
 
     def _write_begins(self, begun: list[Begun]) -> None:
         if not begun:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterator
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -14,6 +13,7 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 from starlette.templating import Jinja2Templates
 
+from minivault.background import in_thread
 from minivault.errors import ChainBroken, NotFound
 from minivault.generations.narrator import QueuedNarrator
 from minivault.schemas import Client, FinishReason
@@ -39,8 +39,8 @@ async def list_records(request: Request) -> Response:
     asked = read_query(request)
     reader = _reader(request)
     look = partial(search, before=asked.before, limit=asked.limit, at_most=LOOKED_AT_ONCE)
-    page = await asyncio.to_thread(look, reader, asked.filter() or Query())
-    first, last = await asyncio.to_thread(_ends, reader)
+    page = await in_thread(look, reader, asked.filter() or Query())
+    first, last = await in_thread(_ends, reader)
     records = [summary(record) for record in page.records]
     before = page.before if page.before is not None and page.before > first else None
     return JSONResponse({"records": records, "before": before, "first": first, "last": last})
@@ -48,7 +48,7 @@ async def list_records(request: Request) -> Response:
 
 async def show_record(request: Request) -> Response:
     """GET /logs/records/{seq}: the line as it stands, its hash, and its fields."""
-    line, record = await asyncio.to_thread(_line, _reader(request), _seq(request))
+    line, record = await in_thread(_line, _reader(request), _seq(request))
     fields = dict(record.fields)
     text = line.decode("ascii")
     return JSONResponse({"seq": record.seq, "hash": record.hash, "line": text, "record": fields})
@@ -56,7 +56,7 @@ async def show_record(request: Request) -> Response:
 
 async def show_history(request: Request) -> Response:
     """GET /logs/history: requests, tokens and endings over time, and the last verification."""
-    found = await asyncio.to_thread(history, _reader(request))
+    found = await in_thread(history, _reader(request))
     return JSONResponse({**found, "verified": getattr(request.app.state, "verified", None)})
 
 
@@ -70,7 +70,7 @@ async def verify_chain(request: Request) -> Response:
 async def replay_record(request: Request) -> Response:
     """POST /logs/records/{seq}/replay: makes the text again and compares it with the record."""
     service = _service(request)
-    _, record = await asyncio.to_thread(_line, _reader(request), _seq(request))
+    _, record = await in_thread(_line, _reader(request), _seq(request))
     told = Progress(total=record.usage.get("completion_tokens") or 0)
     audit = request.scope["state"]["audit"]
     narrator = QueuedNarrator(service.registry, audit, partial(setattr, told, "done"))
@@ -108,11 +108,11 @@ async def _verified(request: Request, told: Progress) -> dict[str, Any]:
     folder = _reader(request).folder
     result: dict[str, Any]
     try:
-        found = await asyncio.to_thread(verify, folder, progress=told.advance)
+        found = await in_thread(verify, folder, progress=told.advance)
         result = {"ok": True, **asdict(found)}
     except ChainBroken as error:
         result = {"ok": False, "file": error.file, "line": error.line, "reason": error.reason}
-        result["seq"] = await asyncio.to_thread(_seq_of, _reader(request), error)
+        result["seq"] = await in_thread(_seq_of, _reader(request), error)
     except BadCheckpoint as error:
         result = {"ok": False, "reason": str(error)}
     result["at"] = datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")

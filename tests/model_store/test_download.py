@@ -8,9 +8,11 @@ import shutil
 import socket
 import threading
 from collections import namedtuple
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+from huggingface_hub import close_session
 
 from minivault.errors import DownloadFailed
 from minivault.model_store import Deadlines, ModelStore, Progress
@@ -271,6 +273,57 @@ def test_an_endpoint_that_is_no_address_is_named(
 ) -> None:
     monkeypatch.setenv("HF_ENDPOINT", endpoint)
     with pytest.raises(DownloadFailed, match=r"HF_ENDPOINT is no address|cannot connect|broke"):
+        store.pull("distilgpt2")
+
+
+#: What of the environment keeps the hub's client from being made, and what is said.
+HINDRANCES = [
+    ({"ALL_PROXY": "socks5://127.0.0.1:1"}, "pip install socksio"),
+    ({"https_proxy": "socks5://me:secret@127.0.0.1:1"}, "pip install socksio"),
+    ({"ALL_PROXY": "socks4://127.0.0.1:1"}, "http://host:port"),
+    ({"HTTPS_PROXY": "http://proxy:port"}, "http://host:port"),
+    ({"SSL_CERT_FILE": "/nowhere"}, "no such file"),
+    ({"SSL_CERT_FILE": "/"}, "is a directory"),
+    ({"SSL_CERT_FILE": __file__}, "no certificate"),
+]
+
+
+@pytest.mark.parametrize("variables, help", HINDRANCES, ids=str)
+def test_a_proxy_or_certificates_that_cannot_be_used_are_told_as_such(
+    monkeypatch: pytest.MonkeyPatch, store: ModelStore, variables: dict[str, str], help: str
+) -> None:
+    if "socksio" in help and find_spec("socksio"):
+        pytest.skip("SOCKS works here")
+    for name in ("ALL_PROXY", "HTTPS_PROXY", "HTTP_PROXY", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.lower(), raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    close_session()
+    with pytest.raises(DownloadFailed) as raised:
+        store.pull("distilgpt2")
+    said = str(raised.value)
+    ((name, value),) = variables.items()
+    assert f"{name}={value.replace('me:secret@', '')}" in said
+    assert help in said.lower()
+    assert len(said) < 300
+
+
+@pytest.mark.parametrize("error", [StopIteration(), SystemExit(1), RuntimeError("odd")], ids=repr)
+def test_whatever_ends_a_download_is_told(
+    hub: Hub, store: ModelStore, monkeypatch: pytest.MonkeyPatch, error: BaseException
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    hub.add(NAME, distilgpt2())
+    monkeypatch.setattr("minivault.model_store.hub.HfApi", fail)
+    with pytest.raises(DownloadFailed, match=type(error).__name__):
+        store.pull("distilgpt2")
+    monkeypatch.undo()
+    monkeypatch.setattr("minivault.model_store.download.receive", fail)
+    monkeypatch.setenv("HF_ENDPOINT", hub.endpoint)
+    with pytest.raises(DownloadFailed, match=type(error).__name__):
         store.pull("distilgpt2")
 
 

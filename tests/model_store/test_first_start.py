@@ -6,6 +6,7 @@ import json
 import signal
 import time
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 from urllib.request import urlopen
@@ -95,3 +96,26 @@ def test_a_hub_that_stands_still_does_not_hold_up_ctrl_c(hub: Hub, tmp_path: Pat
     with serving(tmp_path, *LOCAL) as served:
         assert hub.stalling.wait(60)
         assert served.stop(signal.SIGINT) == 0
+
+
+SOCKS = {"ALL_PROXY": "socks5://127.0.0.1:1", "NO_PROXY": "", "no_proxy": "", "HF_HUB_OFFLINE": ""}
+
+
+@pytest.mark.skipif(find_spec("socksio") is not None, reason="SOCKS works here")
+def test_a_proxy_that_cannot_be_used_is_told_at_once_and_the_storyteller_serves(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in SOCKS.items():
+        monkeypatch.setenv(name, value)
+    for command in (["serve", "--port", "0", "--model", "distilgpt2"], ["pull"]):
+        ended = minivault(*command, cwd=tmp_path)
+        assert ended.returncode == 3
+        assert ended.stderr.startswith("error: a SOCKS proxy needs the package socksio (ALL_PROXY=")
+        assert ended.stderr.count("\n") == 1
+    with serving(tmp_path, *LOCAL) as served:
+        found = wait_until(served, lambda found: "pip install socksio" in (found["notice"] or ""))
+        assert (found["status"], found["model"]["name"]) == ("ready", "storyteller")
+        (complaint,) = served.complaints
+        assert complaint.startswith("warning: distilgpt2 is not here, so the storyteller serves")
+        assert "ALL_PROXY=socks5://127.0.0.1:1" in complaint
+        served.stop()

@@ -18,6 +18,8 @@ import pytest
 from minivault.errors import CannotStart, LogUnavailable
 from minivault.vault import Vault, private_file
 from minivault.vault import writer as writer_module
+from minivault.vault.journal import Journal
+from minivault.vault.log import Log
 from minivault.vault.private_file import Folder, Lock
 from minivault.vault.verify import verify
 from tests.small_disk import small_file_system
@@ -315,6 +317,37 @@ def test_nothing_is_acknowledged_before_its_fsync(
     ended.result(10)
     monkeypatch.undo()
     vault.close()
+
+
+class Panic(BaseException):
+    """No Exception, as extensions raise it."""
+
+
+@pytest.mark.parametrize("error", [ValueError("x"), Panic("x"), SystemExit(1)], ids=repr)
+def test_a_writer_that_fails_as_nobody_foresaw_refuses_and_keeps_nobody_waiting(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    error: BaseException,
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    vault = Vault(tmp_path)
+    vault.open()
+    entry = vault.begin(begin("one")).result(10)
+    with monkeypatch.context() as broken:
+        broken.setattr(Log, "append", fail)
+        broken.setattr(Journal, "end", fail)
+        with pytest.raises(LogUnavailable, match="its writer failed"):
+            vault.commit(entry, outcome("words")).result(10)
+    with pytest.raises(LogUnavailable, match="restart the server"):
+        vault.begin(begin("two")).result(10)
+    assert "the log's writer failed" in caplog.text
+    vault.close()
+    again = Vault(tmp_path)
+    assert again.open() == 1
+    again.close()
 
 
 def test_a_removed_journal_is_noticed_before_anything_is_accepted(tmp_path: Path) -> None:

@@ -113,4 +113,6 @@ def told_to_end(server: LiveServer) -> None:
 
 
 def _loop(server: LiveServer) -> asyncio.AbstractEventLoop:
-    return server.service._tasks[0].get_loop()
+    task = server.service._task
+    assert task is not None
+    return task.get_loop()

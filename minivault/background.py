@@ -1,0 +1,117 @@
+"""Work in the background: whatever ends it, whoever waits for it is told.
+
+Three kinds of ends get lost on their way to a future: what is thrown past `except Exception`
+(extensions can raise such), StopIteration, which no future of asyncio takes, and a cancellation
+that nobody asked for. SystemExit takes the event loop along. Here they all become `Unforeseen`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine
+from concurrent.futures import Future
+from threading import Thread
+from typing import Any, ParamSpec, TypeVar
+
+from minivault.errors import MiniVaultError
+from minivault.trace import trace
+
+logger = logging.getLogger("minivault")
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class Unforeseen(RuntimeError):
+    """Stands for something raised that is no ordinary exception; that one is its cause."""
+
+    def __init__(self, error: BaseException) -> None:
+        super().__init__(str(error))
+        self.kind = type(error).__name__
+
+
+def kind(error: BaseException) -> str:
+    """The name of an error's type."""
+    return error.kind if isinstance(error, Unforeseen) else type(error).__name__
+
+
+def describe(error: BaseException) -> str:
+    """An error's type and words. They may quote a prompt, if it knew one."""
+    return f"{kind(error)}: {error}" if str(error) else kind(error)
+
+
+async def in_thread(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Calls a function in a thread of the pool. Raises what it raises, always as an Exception."""
+    return await asyncio.to_thread(_carried(function), *args, **kwargs)
+
+
+def start_thread(work: Callable[[], T], *, name: str) -> Future[T]:
+    """Starts a daemon thread; the future has what `work` returns or raises, as an Exception."""
+    future: Future[T] = Future()
+    future.set_running_or_notify_cancel()
+
+    def run() -> None:
+        try:
+            result = _carried(work)()
+        except Exception as error:  # noqa: BLE001 - whoever waits for the future raises it again
+            future.set_exception(error)
+        else:
+            future.set_result(result)
+
+    Thread(target=run, name=name, daemon=True).start()
+    return future
+
+
+def start_task(
+    work: Coroutine[Any, Any, T], *, failed: Callable[[Exception], None] | None = None
+) -> asyncio.Task[T]:
+    """Starts a task. `failed` is called in the loop with whatever ends it but a cancellation.
+
+    Without `failed`, the terminal is told; not of MiniVaultErrors, which are somebody's answer.
+    """
+
+    def ended(task: asyncio.Task[T]) -> None:
+        work.close()  # it has not begun where the task was cancelled at once
+        if not task.cancelled() and isinstance(error := task.exception(), Exception):
+            (failed or _say)(error)
+
+    task = asyncio.create_task(guarded(work))
+    task.add_done_callback(ended)
+    return task
+
+
+def _say(error: Exception) -> None:
+    if not isinstance(error, MiniVaultError):
+        logger.error("work in the background failed:\n%s", trace(error))
+
+
+async def guarded(work: Coroutine[Any, Any, T]) -> T:
+    """The work's result. Raises an Exception, or CancelledError if this task is cancelled."""
+    try:
+        return await work
+    except asyncio.CancelledError as error:
+        task = asyncio.current_task()
+        if task is None or task.cancelling():
+            raise
+        raise Unforeseen(error) from error
+    except (Exception, GeneratorExit):
+        raise
+    except BaseException as error:
+        raise Unforeseen(error) from error
+
+
+def _carried(function: Callable[P, T]) -> Callable[P, T]:
+    """The same function, of which a future can carry whatever it raises."""
+
+    def call(*args: P.args, **kwargs: P.kwargs) -> T:
+        try:
+            return function(*args, **kwargs)
+        except StopIteration as error:
+            raise Unforeseen(error) from error
+        except Exception:
+            raise
+        except BaseException as error:
+            raise Unforeseen(error) from error
+
+    return call
