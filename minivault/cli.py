@@ -1,4 +1,4 @@
-"""The command line: `minivault serve`, `generate`, `pull`, `models`, `logs`, `bench`, `version`.
+"""The command line: `minivault serve`, `generate`, `pull`, `models`, `logs`, `bench`, `doctor`, …
 
 Exit codes: 0, 1 (the answer is no), 2 (usage), 3 (cannot start). Errors are one line on stderr.
 What a command needs is imported when it runs, so that `--help` is there at once.
@@ -18,6 +18,7 @@ import typer
 
 from minivault import __version__
 from minivault.cli_bench import bench
+from minivault.cli_doctor import doctor
 from minivault.cli_logs import app as logs
 from minivault.cli_models import models, pull
 from minivault.cli_options import options, read_settings, takes
@@ -116,7 +117,7 @@ def version(
         print(f"{each.name:<18} {each.installed or 'not installed'}{remark}")
 
 
-for _command in (serve, generate, pull, models, bench, version):  # as --help lists them
+for _command in (serve, generate, pull, models, bench, doctor, version):  # as --help lists them
     app.command()(_command)
 app.add_typer(logs, name="logs")
 

@@ -30,7 +30,7 @@ LAYERS = [
     {"web"},
     {"app"},
     {"protocol", "bench"},
-    {"server"},
+    {"server", "doctor"},
     {"cli"},
     {"__main__"},
 ]
@@ -49,7 +49,15 @@ HOMES = {
 }
 
 #: Where an import may stand inside a function: what it brings is heavy, and often not needed.
-LAZY = {"engine", "bench", "cli", "vault.checkpoint", "model_store.store", "backends.local"}
+LAZY = {
+    "engine",
+    "bench",
+    "cli",
+    "doctor",
+    "vault.checkpoint",
+    "model_store.store",
+    "backends.local",
+}
 
 MAX_FILE = 300
 MAX_FUNCTION = 60

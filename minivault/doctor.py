@@ -1,0 +1,205 @@
+"""`minivault doctor`: what this machine gives MiniVault, what it costs where something is missing.
+
+Each check answers for itself and none ends the others: what a check raises is its finding.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import shutil
+import stat
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Literal
+
+from minivault.bench.bandwidth import read_bandwidth
+from minivault.bench.machine import describe
+from minivault.engine.processor import available_cores
+from minivault.errors import DownloadFailed
+from minivault.libraries import INTERFACES, lacking, libraries
+from minivault.loading import ModelLoading
+from minivault.model_store import DEFAULT, ModelStore
+from minivault.settings import Settings
+from minivault.stage import Stage
+from minivault.vault.reader import Reader
+
+#: Seconds that the hub gets to answer.
+_PATIENCE = 3.0
+
+#: Bytes below which downloads and logs run into a full disk soon.
+_LITTLE_ROOM = 2**30
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What one check found.
+
+    `good`; `costs`: something is slower, larger or missing, and every promise holds; `broken`:
+    something that MiniVault promises does not hold here. `remedy` says what would mend it.
+    """
+
+    subject: str
+    verdict: Literal["good", "costs", "broken"]
+    text: str
+    remedy: str = ""
+
+
+Check = Callable[[Settings], Iterable[Finding]]
+
+
+def examine(settings: Settings) -> Iterator[Finding]:
+    """All findings, each as soon as it is known. Loads the model; takes some seconds."""
+    for check in CHECKS:
+        try:
+            yield from check(settings)
+        except Exception as error:  # noqa: BLE001 - whatever a check raises is what it found
+            subject = check.__name__.strip("_")
+            yield Finding(subject, "broken", f"{type(error).__name__}: {error}")
+
+
+def _versions(settings: Settings) -> Iterator[Finding]:
+    strangers = [each for each in libraries() if not each.within]
+    for library in strangers:
+        package = f"{library.name}{library.tested}"
+        yield Finding("versions", "costs", f"{library}: not tested", f"pip install '{package}'")
+    for package in INTERFACES:
+        for missing in lacking(package):
+            yield Finding("versions", "broken", f"{package} has no {missing}", "make install")
+    if not libraries():
+        yield Finding(
+            "versions", "costs", "MiniVault is not installed as a package", "make install"
+        )
+    elif not strangers:
+        yield Finding("versions", "good", "every library lies in the range that was tested")
+
+
+def _machine(settings: Settings) -> Iterator[Finding]:
+    machine, threads = describe(), settings.threads or available_cores()
+    flags = " ".join(machine["flags"]) or "no vector instructions known"
+    yield Finding("processor", "good", f"{machine['processor']}, {threads} threads ({flags})")
+    speed = read_bandwidth(threads, seconds=0.5) / 1e9
+    yield Finding("memory", "good", f"{machine['memory_gb']} GB, read at {speed:.0f} GB/s")
+
+
+def _model(settings: Settings) -> Iterator[Finding]:
+    store = ModelStore(settings.models_dir, offline=True)
+    choice = store.choose(settings.model)
+    if choice.why and choice.model:
+        text = f"{choice.wanted} is not on this machine; {choice.model.name} serves instead"
+        yield Finding("model", "costs", text, f"minivault pull {choice.wanted}")
+    if choice.model is None:
+        return
+    problems = store.check(choice.model.name if settings.model is None else settings.model)
+    for problem in problems:
+        yield Finding("model", "broken", f"{choice.model.name}: {problem}")
+    if not problems:
+        yield Finding("model", "good", f"{choice.model.name} is whole ({choice.model.folder})")
+
+
+def _engine(settings: Settings) -> Iterator[Finding]:
+    """Loads the model as a server does; what a start would warn of is a finding."""
+    told = _Told()
+    logger = logging.getLogger("minivault")
+    logger.addHandler(told)
+    try:
+        yield from asyncio.run(_loaded(settings))
+    finally:
+        logger.removeHandler(told)
+    for sentence in told.sentences:
+        yield Finding("engine", "costs", sentence)
+
+
+async def _loaded(settings: Settings) -> list[Finding]:
+    loading = ModelLoading(settings.model_copy(update={"offline": True}), Stage())
+    loading.choose()
+    backend = await loading.load()
+    info = backend.info
+    facts = ", ".join(f"{name} {value}" for name, value in info.engine.items())
+    findings = [Finding("engine", "good", f"{info.name}: {facts}")]
+    if not info.reproducible:
+        text = "the same seed does not give the same bytes here; nothing is resumed or replayed"
+        findings.append(Finding("engine", "broken", text, "--runner or --dtype may choose another"))
+    if close := getattr(backend, "close", None):
+        await close()
+    return findings
+
+
+class _Told(logging.Handler):
+    """Collects the warnings of a start."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self.sentences: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.sentences.append(record.getMessage())
+
+
+def _hub(settings: Settings) -> Iterator[Finding]:
+    store = ModelStore(settings.models_dir, offline=settings.offline)
+    if store.offline:
+        yield Finding("hub", "good", "not asked: --offline or HF_HUB_OFFLINE is set")
+        return
+    from minivault.model_store.hub import ask  # brings the hub's client
+
+    try:
+        ask(DEFAULT, None, seconds=_PATIENCE)
+    except DownloadFailed as error:
+        yield Finding("hub", "costs", str(error), "models that are on the disk serve without it")
+    else:
+        yield Finding("hub", "good", "answers")
+
+
+def _folders(settings: Settings) -> Iterator[Finding]:
+    for subject, folder in (("models", settings.models_dir), ("logs", settings.logs_dir)):
+        there = _nearest(folder)
+        room = shutil.disk_usage(there).free
+        if not os.access(there, os.W_OK | os.X_OK):
+            yield Finding(
+                subject, "broken", f"{folder} cannot be written", f"chown or --{subject}-dir"
+            )
+        elif room < _LITTLE_ROOM:
+            yield Finding(
+                subject, "costs", f"{folder}: {room / 2**20:.0f} MiB are left on its disk"
+            )
+        else:
+            yield Finding(subject, "good", f"{folder.absolute()} can be written")
+    open_files = [path for path in sorted(_secrets(settings)) if _open_to_others(path)]
+    for path in open_files:
+        yield Finding("logs", "broken", f"others may read {path}", f"chmod go= '{path}'")
+
+
+def _nearest(folder: Path) -> Path:
+    """The folder, or the one in which it would be made."""
+    there = folder.expanduser().absolute()
+    return next(each for each in (there, *there.parents) if each.exists())
+
+
+def _secrets(settings: Settings) -> Iterator[Path]:
+    """What holds prompts or keys."""
+    yield from settings.logs_dir.glob("log*.jsonl*")
+    for path in (settings.logs_dir / "secret", settings.secret_file, settings.signing_key):
+        if path is not None and path.exists():
+            yield path
+
+
+def _open_to_others(path: Path) -> bool:
+    return bool(path.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO))
+
+
+def _clock(settings: Settings) -> Iterator[Finding]:
+    newest = next(Reader(settings.logs_dir).backwards(), None)
+    if newest and datetime.fromisoformat(newest.timestamp).timestamp() > time.time():
+        text = f"the clock is behind the log, whose newest record is of {newest.timestamp}"
+        yield Finding("clock", "broken", text, "set the clock; records go by it")
+    else:
+        yield Finding("clock", "good", f"{datetime.now().astimezone():%Y-%m-%d %H:%M:%S %z}")
+
+
+#: In the order in which they are printed: what is installed, the machine, the model, the rest.
+CHECKS: tuple[Check, ...] = (_versions, _machine, _model, _engine, _hub, _folders, _clock)
