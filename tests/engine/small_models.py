@@ -30,6 +30,7 @@ FAMILIES: dict[str, dict[str, Any]] = {
         "num_key_value_heads": 2,
         "intermediate_size": 96,
     },
+    "openai-gpt": {"n_positions": 256, "n_embd": 64, "n_layer": 2, "n_head": 4},
     "mamba": {"hidden_size": 64, "num_hidden_layers": 2, "state_size": 8},
     "rwkv": {"hidden_size": 64, "num_hidden_layers": 2},
 }

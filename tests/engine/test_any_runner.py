@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import cache, wraps
 from pathlib import Path
 from typing import Any, NoReturn
@@ -24,6 +24,7 @@ from tests.engine.small_models import STORYTELLER, save_model
 pytestmark = pytest.mark.slow
 
 FAMILIES = ["gpt2", "gpt_neox", "llama", "mamba", "rwkv"]
+CACHES = ("cache", "past_key_values")
 PROMPTS = ["the cat", "a", "日本語 é e\u0301 👩‍👩‍👧", "the cat  sat. " * 6]
 
 
@@ -101,7 +102,7 @@ def test_a_long_prompt_is_prefilled_in_parts_and_says_the_same(folders: dict[str
     tokens = [3 + place * 7 % 200 for place in range(2 * PART - 100)]
     runner = AnyRunner(folders["llama"], dtype="float32")
     long = sequence(tokens)
-    assert [runner.prefill(long), runner.prefill(long)] == [False, True]
+    assert [runner.prefill(long), runner.prefill(long)] == [True, True]
     for _ in range(10):
         step(runner, long)
     assert long.generated == generated(folders["llama"], tokens, 10)
@@ -127,7 +128,8 @@ def test_a_token_is_charged_what_the_cache_holds_of_it(
     folders: dict[str, Path], family: str
 ) -> None:
     runner = AnyRunner(folders[family], dtype="float32")
-    held = prefilled(runner, list(range(3, 104)))
+    held = prefilled(runner, list(range(3, 103)))
+    step(runner, held)
     assert held.cache.nbytes == 100 * runner.kv_bytes_per_token
     runner.release(held)
     assert held.cache is None
@@ -159,21 +161,67 @@ def test_loading_opens_no_connection(
     assert AnyRunner(folders["gpt_neox"]).vocabulary == 8192
 
 
-def test_a_model_whose_cache_gives_something_else_is_computed_anew(
-    folders: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+def test_each_position_is_computed_once(folders: dict[str, Path]) -> None:
+    """Whatever transformers calls its cache, it is used: nothing is computed anew."""
+    runner, computed = AnyRunner(folders["llama"], dtype="float32"), 0
+
+    def count(_: object, __: object, inputs: Mapping[str, torch.Tensor]) -> None:
+        nonlocal computed
+        computed += inputs["input_ids"].shape[1]
+
+    model = text_generation(folders["llama"], torch.float32, torch.device("cpu")).model
+    hook = model.register_forward_pre_hook(count, with_kwargs=True)
+    said = prefilled(runner, [3 + place * 7 % 200 for place in range(PART + 30)])
+    for _ in range(10):
+        step(runner, said)
+    hook.remove()
+    assert computed == PART + 30 + 9
+    assert runner.description["cache"] == "kept"
+
+
+def test_a_model_whose_cache_gives_something_else_is_computed_anew_and_says_so(
+    folders: dict[str, Path], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     model = text_generation(folders["gpt2"], torch.float32, torch.device("cpu")).model
     forward = model.forward
 
     @wraps(forward)
-    def forgetful(past_key_values: object = None, **options: Any) -> Any:
-        return forward(**options)
+    def forgetful(**options: Any) -> Any:
+        return forward(**{name: each for name, each in options.items() if name not in CACHES})
 
     monkeypatch.setattr(model, "forward", forgetful)
     said = prefilled(runner := AnyRunner(folders["gpt2"], dtype="float32"), [5, 6, 7])
     for _ in range(10):
         step(runner, said)
     assert said.generated == generated(folders["gpt2"], [5, 6, 7], 10)
+    assert runner.description["cache"].startswith("none: the cache of this GPT2LMHeadModel gives")
+    assert "computed anew for every token, which is slow" in caplog.text
+
+
+def test_a_model_that_keeps_nothing_says_so(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    runner = AnyRunner(folder := save_model("openai-gpt", tmp_path / "openai"), dtype="float32")
+    said = prefilled(runner, [5, 6, 7])
+    for _ in range(10):
+        step(runner, said)
+    assert said.generated == generated(folder, [5, 6, 7], 10)
+    assert "OpenAIGPTLMHeadModel keeps no cache" in runner.description["cache"]
+    assert "which is slow" in caplog.text
+
+
+@pytest.mark.parametrize("renamed", ["forward", "prepare_inputs_for_generation"])
+def test_an_interface_that_has_changed_is_a_refusal(
+    folders: dict[str, Path], monkeypatch: pytest.MonkeyPatch, renamed: str
+) -> None:
+    model = text_generation(folders["llama"], torch.float32, torch.device("cpu")).model
+
+    def changed(self: object, tokens: object, memory: object = None) -> NoReturn:
+        raise AssertionError("cannot be called so")
+
+    monkeypatch.setattr(model, renamed, changed)
+    with pytest.raises(ModelUnusable, match="cannot write text with this LlamaForCausalLM"):
+        AnyRunner(folders["llama"], dtype="float32")
 
 
 def test_int8_is_refused(folders: dict[str, Path]) -> None:

@@ -5,7 +5,7 @@ Each sequence is computed alone, so nothing that runs beside it can change its b
 
 from __future__ import annotations
 
-import inspect
+import logging
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -17,22 +17,26 @@ from torch import Tensor
 from minivault.engine import sampler
 from minivault.engine import sequence as seq
 from minivault.engine.likeliest import Row
+from minivault.engine.runners.driven import DrivenModel, Text
 from minivault.engine.runners.pipeline import chosen_device, chosen_dtype, text_generation
+from minivault.errors import ModelUnusable
 
 PART = 512
-"""Prompts are prefilled in parts of so many tokens, so that others get their turn between them."""
+"""Prompts are computed in parts of so many tokens, so that others get their turn between them."""
 
-_CACHE_NAMES = ("past_key_values", "cache_params")
 _CONTEXT_NAMES = ("max_position_embeddings", "n_positions", "n_ctx", "max_seq_len", "seq_length")
 _NO_CONTEXT = 2048  # for recurrent models and those with relative positions, which name no limit
 _PROBE = (5, 3, 8, 1, 9, 2, 6, 4)
 _OTHER_PROBE = (7, 2, 4)
 
+_log = logging.getLogger(__name__)
+
 
 class AnyRunner:
-    """Drives the model of transformers' text-generation pipeline step by step, with a KV cache.
+    """Drives the model of transformers' text-generation pipeline step by step, with its cache.
 
-    A model whose cache is of no common kind is computed anew for every token: slow, but right.
+    A model that has none, or whose cache gives other numbers than it should, is computed anew for
+    every token: slow, but right. A warning and `description` say so, and why.
     """
 
     mode = "one at a time"
@@ -43,36 +47,41 @@ class AnyRunner:
     ) -> None:
         """Loads the weights, or takes those that this process has loaded already.
 
-        Raises ModelUnusable for what transformers cannot load from safetensors without remote code.
+        Raises ModelUnusable for what transformers cannot load from safetensors without remote code,
+        and for what it loads and cannot write text with.
         """
         if threads is not None:
             torch.set_num_threads(threads)
-        self._device = chosen_device(device)
-        self._dtype = chosen_dtype(dtype, self._device)
-        self._model = text_generation(folder, self._dtype, self._device).model
-        accepted = inspect.signature(self._model.forward).parameters
-        self._options = {"logits_to_keep": 1} if "logits_to_keep" in accepted else {}
-        self._cache_name = next((name for name in _CACHE_NAMES if name in accepted), None)
-        self._keeps_cache = self._cache_agrees()
-        self.reproducible = self._repeats()
-        self.context_length = _context_length(self._model.config)
-        self.vocabulary = self._model.get_output_embeddings().weight.shape[0]
-        self.kv_bytes_per_token = self._bytes_per_token()
-        self.description = self._describe()
+        self._dtype = chosen_dtype(dtype, chosen_device(device))
+        model = text_generation(folder, self._dtype, chosen_device(device)).model
+        self._architecture, self._device = type(model).__name__, model.device
+        self.context_length = _context_length(model.config)
+        self.vocabulary = model.get_output_embeddings().weight.shape[0]
+        self.embedded = model.get_input_embeddings().weight.shape[0]
+        self._driven = DrivenModel(model)
+        try:
+            self._try_out()
+        except Exception as error:  # a model raises anything
+            raise ModelUnusable(
+                f"transformers {version('transformers')} cannot write text with this "
+                f"{self._architecture}: {type(error).__name__}: {error}"
+            ) from error
 
     def reserved_tokens(self, tokens: int) -> int:
-        return tokens
+        return tokens + self._fixed_tokens
 
     @torch.inference_mode()
     def prefill(self, sequence: seq.Sequence) -> bool:
-        """The next part of the prompt but its last token; True once nothing is left."""
-        if not self._keeps_cache:
-            return True
-        state = self._state(sequence)
-        left = sequence.prompt[state.length : -1]
-        if left:
-            self._extend(state, left[:PART] if state.divisible else left)
-        return state.length == len(sequence.prompt) - 1
+        """The next part of the prompt; the last one is left to `decode`, as the seam allows.
+
+        A prompt that may not be divided is its own last part.
+        """
+        text = self._text(sequence)
+        left = len(sequence.prompt) - text.length
+        if self._driven.divisible and left > PART:
+            left -= PART
+            text.extend(sequence.prompt[text.length : -left], min(left, PART))
+        return left <= PART or not self._driven.divisible
 
     @torch.inference_mode()
     def decode(self, sequences: Sequence[seq.Sequence]) -> Tensor:
@@ -89,70 +98,74 @@ class AnyRunner:
         return {}
 
     def _next(self, sequence: seq.Sequence) -> Tensor:
-        if not self._keeps_cache:
-            return self._forward([*sequence.prompt, *sequence.generated], use_cache=False)
-        return self._extend(self._state(sequence), [sequence.last_token])
+        text = self._text(sequence)
+        return text.extend(sequence.prompt[text.length :] or (sequence.last_token,))
 
-    def _state(self, sequence: seq.Sequence) -> State:
-        state: State = sequence.cache or State(self._model.config)
-        sequence.cache = state
-        return state
-
-    def _extend(self, state: State, tokens: Sequence[int]) -> Tensor:
-        """The logits after `tokens`, which go on where the state ends."""
-        logits = self._forward(tokens, use_cache=True, **{str(self._cache_name): state.cache})
-        state.length += len(tokens)
-        return logits
-
-    def _forward(self, tokens: Sequence[int], **options: Any) -> Tensor:
-        """float32 logits (vocabulary,) after the last of these tokens."""
-        row = torch.tensor([tokens], device=self._device)
-        logits: Tensor = self._model(input_ids=row, **self._options, **options).logits
-        return logits[0, -1].float()
+    def _text(self, sequence: seq.Sequence) -> Text:
+        text: Text = sequence.cache or self._driven.begin()
+        sequence.cache = text
+        return text
 
     @torch.inference_mode()
-    def _cache_agrees(self) -> bool:
-        """Whether steps with a cache compute what one pass without it does, but for rounding."""
-        try:
-            stepped = self._stepped(_PROBE, beside=())
-        except Exception:  # noqa: BLE001 (a model with a cache of its own raises anything)
-            return False
-        whole = self._forward(_PROBE, use_cache=False)
+    def _try_out(self) -> None:
+        """Finds out what can be promised of this model: a cache, the same bits, memory."""
+        cache = "none" if (reason := self._no_cache()) else "kept"
+        if reason:
+            self._driven.caches = self._driven.divisible = False
+            _log.warning(
+                "the text so far is computed anew for every token, which is slow: %s", reason
+            )
+        alone, _ = self._stepped(_PROBE, beside=())
+        self.reproducible = torch.equal(alone, self._stepped(_PROBE, beside=_OTHER_PROBE)[0])
+        self.kv_bytes_per_token, self._fixed_tokens = self._memory()
+        self.description = self._describe() | {"cache": f"{cache}: {reason}" if reason else cache}
+
+    def _no_cache(self) -> str | None:
+        """Why this model is to be driven without a cache; None if it has one that is right.
+
+        Steps with a cache must compute what one pass without it does, but for rounding.
+        """
+        driven = self._driven
+        stepped, computed = self._stepped(_PROBE, beside=())
+        if computed > 1:
+            return f"{self._architecture} keeps no cache in transformers {version('transformers')}"
+        driven.caches = False
+        whole = driven.begin().extend(_PROBE)
+        driven.caches = True
         tolerance = torch.finfo(self._dtype).eps ** 0.5 * float(whole.abs().max())
-        return torch.allclose(stepped, whole, rtol=0, atol=tolerance)
+        if torch.allclose(stepped, whole, rtol=0, atol=tolerance):
+            return None
+        return f"the cache of this {self._architecture} gives other numbers than the whole text"
 
-    @torch.inference_mode()
-    def _repeats(self) -> bool:
-        """Whether a sequence gets the same bits again, now with another one beside it."""
-        if not self._keeps_cache:
-            return torch.equal(*(self._forward(_PROBE, use_cache=False) for _ in range(2)))
-        alone = self._stepped(_PROBE, beside=())
-        return torch.equal(alone, self._stepped(_PROBE, beside=_OTHER_PROBE))
+    def _stepped(self, tokens: Sequence[int], *, beside: Sequence[int]) -> tuple[Tensor, int]:
+        """The logits after `tokens`: all but two at once, then one by one, others in between.
 
-    def _stepped(self, tokens: Sequence[int], *, beside: Sequence[int]) -> Tensor:
-        """The logits after `tokens`: all but two at once, then one by one, others in between."""
-        state, other = State(self._model.config), State(self._model.config)
+        And of how many positions the last were made.
+        """
+        text, other = self._driven.begin(), self._driven.begin()
         for part in (tokens[:-2], tokens[-2:-1], tokens[-1:]):
-            logits = self._extend(state, part)
+            logits = text.extend(part)
             if beside:
-                self._extend(other, beside)
-        return logits
+                other.extend(beside[: len(part)])
+        return logits, text.computed
 
-    @torch.inference_mode()
-    def _bytes_per_token(self) -> int:
-        """How much a state grows with each token; at least 1, so that nothing is free."""
-        if not self._keeps_cache:
-            return 1
-        state = State(self._model.config)
-        self._extend(state, _PROBE)
-        before = state.nbytes
-        self._extend(state, _OTHER_PROBE[:1])
-        return max(1, state.nbytes - before)
+    def _memory(self) -> tuple[int, int]:
+        """How many bytes a text grows by with each token; and as how many tokens it begins.
 
-    def _describe(self) -> Mapping[str, Any]:
+        At least 1, so that nothing is free.
+        """
+        text = self._driven.begin()
+        text.extend(_PROBE)
+        before = text.nbytes
+        text.extend(_OTHER_PROBE[:1])
+        growth = text.nbytes - before
+        fixed = max(0, before - growth * len(_PROBE))
+        return max(1, growth), fixed // max(1, growth)
+
+    def _describe(self) -> dict[str, Any]:
         return {
             "runner": "transformers",
-            "architecture": type(self._model).__name__,
+            "architecture": self._architecture,
             "dtype": str(self._dtype).removeprefix("torch."),
             "device": self._device.type,
             "threads": torch.get_num_threads(),
@@ -160,25 +173,6 @@ class AnyRunner:
             "torch": torch.__version__,
             "transformers": version("transformers"),
         }
-
-
-class State:
-    """What is kept of one sequence: transformers' cache, and for how many tokens it stands.
-
-    `divisible` says that a prompt may be computed in parts; a recurrent layer wants it whole.
-    """
-
-    def __init__(self, config: Any) -> None:
-        from transformers import DynamicCache
-
-        self.cache = DynamicCache(config=config)
-        self.length = 0
-        self.divisible = not any("Linear" in type(layer).__name__ for layer in self.cache.layers)
-
-    @property
-    def nbytes(self) -> int:
-        kept = (value for layer in self.cache.layers for value in vars(layer).values())
-        return sum(value.nbytes for value in kept if isinstance(value, Tensor))
 
 
 def _context_length(config: Any) -> int:
