@@ -154,6 +154,21 @@ class BackendFailed(MiniVaultError):
     title = "Generation failed"
 
 
+def contained(error: BaseException) -> Exception:
+    """What was thrown, as something that `except Exception` takes.
+
+    Extensions throw what is no Exception (Rust's panics are none), and in an event loop or a thread
+    that somebody waits for it would get past everything. Ctrl-C is raised again.
+    """
+    if isinstance(error, Exception):
+        return error
+    if isinstance(error, KeyboardInterrupt):
+        raise error
+    failure = BackendFailed(f"a library threw {type(error).__name__}")
+    failure.__cause__ = error
+    return failure
+
+
 class CannotStart(MiniVaultError):
     """Something that is needed to start is missing or wrong (exit code 3)."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import deque
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from importlib.metadata import version
@@ -21,6 +22,8 @@ from minivault.settings import Settings
 if TYPE_CHECKING:
     from minivault.engine.engine import Engine
     from minivault.engine.tokenizer import Tokenizer
+
+_log = logging.getLogger(__name__)
 
 
 class LocalBackend:
@@ -77,7 +80,7 @@ class LocalBackend:
 
     def count_tokens(self, prompt: str) -> int:
         """How many tokens the model gets for this prompt. Any thread."""
-        return len(self._running_tokenizer().encode(prompt))
+        return len(self._tokens(prompt))
 
     def render(self, messages: Sequence[Mapping[str, str]]) -> str:
         """The prompt that the model's chat template makes. Any thread. Raises InvalidRequest."""
@@ -108,6 +111,14 @@ class LocalBackend:
             max_running=settings.max_running,
             prefix_memory=settings.prefix_memory,
         )
+        self._embedded = runner.embedded
+        unknown = None
+        if tokenizer.size > runner.embedded:
+            unknown = (
+                f"the tokenizer has {tokenizer.size} tokens, the model knows {runner.embedded}: "
+                "prompts with others are refused"
+            )
+            _log.warning("%s", unknown)
         self.info = ModelInfo(
             name=model.name,
             context_length=runner.context_length,
@@ -121,7 +132,7 @@ class LocalBackend:
                 "mode": runner.mode,
                 "tokenizers": version("tokenizers"),
             },
-            notice=runner.notice,
+            notice="; ".join(filter(None, (runner.notice, unknown))) or None,
         )
         return Engine(
             runner,
@@ -132,7 +143,7 @@ class LocalBackend:
 
     def _sequence(self, request: Request, outputs: _Outputs) -> EngineSequence:
         tokenizer = self._running_tokenizer()
-        prompt = tokenizer.encode(request.prompt)
+        prompt = self._tokens(request.prompt)
         left = self.info.context_length - len(prompt)
         if not prompt or left < 1:
             message = f"has {len(prompt)} tokens; from 1 to {self.info.context_length - 1} fit"
@@ -140,6 +151,18 @@ class LocalBackend:
         text = tokenizer.text(prompt, request.params.stop)
         group = "" if self._settings.share_prefixes else request.caller
         return EngineSequence(prompt, _sampling(request, left), text, owner=outputs, group=group)
+
+    def _tokens(self, prompt: str) -> list[int]:
+        """The tokens of a prompt; none that the model has no embedding for may reach the engine."""
+        tokenizer, embedded = self._running_tokenizer(), self._embedded
+        tokens = tokenizer.encode(prompt)
+        if (largest := max(tokens, default=0)) >= embedded:
+            message = (
+                f"holds the token {largest} ({tokenizer.token_text(largest)!r}), but this model "
+                f"knows {embedded} tokens and its tokenizer {tokenizer.size}"
+            )
+            raise InvalidRequest([FieldError("prompt", message)])
+        return tokens
 
     def _piece(self, output: Output) -> Piece:
         tokens = int(output.token_id is not None)

@@ -11,7 +11,7 @@ from minivault.engine.runners.base import Runner
 from minivault.engine.scheduler import Scheduler
 from minivault.engine.sequence import Output, Sequence, State
 from minivault.engine.step import Step
-from minivault.errors import Unavailable
+from minivault.errors import Unavailable, contained
 from minivault.schemas import FinishReason
 from minivault.trace import trace
 
@@ -83,8 +83,8 @@ class Engine:
     def step(self) -> list[Output]:
         """One token for every running sequence, and a part of a newcomer's prefill.
 
-        Empty if there was nothing to say (or nothing to do: see `busy`). An exception of the runner
-        ends only the sequences it concerns, with outputs whose finish is ERROR.
+        Empty if there was nothing to say (or nothing to do: see `busy`). What a sequence makes the
+        runner raise ends that one alone, with an output whose finish is ERROR.
         """
         self._began = time.monotonic()
         outputs = self._drop_cancelled()
@@ -130,7 +130,8 @@ class Engine:
         began = self._began
         if began is not None and time.monotonic() - began > HANGS_AFTER:
             return f"a step of the engine has taken more than {HANGS_AFTER:.0f} s"
-        return self._broken
+        gone = self._thread is not None and not self._thread.is_alive() and not self._closing
+        return self._broken or ("the engine's thread is gone" if gone else None)
 
     def statistics(self) -> Mapping[str, float]:
         """running, waiting, kv_bytes, kv_limit_bytes, steps, tokens, step_seconds (sum),
@@ -172,7 +173,7 @@ class Engine:
             if self._runner.prefill(sequence):
                 with self._changed:
                     self._scheduler.run(sequence)
-        except Exception as error:  # noqa: BLE001 (whatever a runner raises concerns this one)
+        except BaseException as error:  # noqa: BLE001 (a runner raises anything)
             return self._step.failed(sequence, error)
         return None
 
@@ -185,7 +186,10 @@ class Engine:
         for sequence in sequences:
             with self._changed:
                 self._scheduler.end(sequence)
-            self._runner.release(sequence)
+            try:
+                self._runner.release(sequence)
+            except BaseException as error:  # noqa: BLE001 (its place is lost, but no other text)
+                _log.error("an ended text could not be released:\n%s", trace(contained(error)))
 
     def _count(self, batch: int, tokens: int) -> None:
         seconds = time.monotonic() - (self._began or 0)
@@ -201,9 +205,9 @@ class Engine:
             while self._wait():
                 if outputs := self.step():
                     deliver(outputs)
-        except Exception as error:  # noqa: BLE001 (the thread ends here, and says so)
-            _log.error("the engine has stopped:\n%s", trace(error))
+        except BaseException as error:  # noqa: BLE001 (the thread ends here, and says so)
             self._broken = f"the engine has stopped: {type(error).__name__}"
+            _log.error("the engine has stopped:\n%s", trace(error))
             self._give_up(deliver, error)
 
     def _wait(self) -> bool:
@@ -212,12 +216,12 @@ class Engine:
             self._changed.wait_for(lambda: self._closing or len(self._scheduler) > 0)
             return not self._closing
 
-    def _give_up(self, deliver: Deliver, error: Exception) -> None:
+    def _give_up(self, deliver: Deliver, error: BaseException) -> None:
         """Tells all sequences that they have failed, if anybody can still be told."""
         left = [each for each in self._scheduler if each.state is not State.ENDED]
         outputs = [self._step.failed(each, error) for each in left]
         self._release(left)
         try:
             deliver(outputs)
-        except Exception as again:  # noqa: BLE001 (it may be what broke the engine)
+        except BaseException as again:  # noqa: BLE001 (it may be what broke the engine)
             _log.error("the outputs of a broken engine could not be delivered:\n%s", trace(again))

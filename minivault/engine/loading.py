@@ -53,8 +53,10 @@ def load_runner(
         ) from why
     served = AnyRunner(folder, dtype=dtype, device=device, threads=threads)
     if isinstance(why, NoKernels):
-        served.notice = f"the model runs several times slower than it could, by transformers: {why}"
-        _log.warning(served.notice)
+        slower = f"the model runs several times slower than it could, by transformers: {why}"
+        served.notice = "; ".join(filter(None, (slower, served.notice)))
+    if served.notice:
+        _log.warning("%s", served.notice)
     return served
 
 

@@ -9,42 +9,54 @@ from minivault.engine.likeliest import Row
 from minivault.engine.runners.base import Runner
 from minivault.engine.sequence import Output
 from minivault.engine.sequence import Sequence as EngineSequence
+from minivault.errors import contained
 from minivault.schemas import FinishReason
 
 
 class Step:
-    """Turns running sequences into outputs. An exception ends only those it concerns."""
+    """Turns running sequences into outputs. Whatever one of them raises ends that one alone."""
 
     def __init__(self, runner: Runner, end_ids: frozenset[int]) -> None:
         self._runner = runner
         self._end_ids = end_ids
 
     def decode(self, running: Sequence[EngineSequence]) -> list[Output]:
-        """One token for each, in the given order."""
-        try:
-            tokens, logits = self._runner.draw(running)
-        except Exception as error:  # noqa: BLE001 (whatever a runner raises concerns this batch)
-            return self._apart(running, error)
-        return list(map(self._drawn, running, tokens, logits))
+        """One token for each, in the given order.
+
+        Where a batch fails as a whole, the runner has gone on with none of it (see the seam), and
+        those that are not to blame get their token alone.
+        """
+        if self._runner.mode == "batched" and len(running) > 1:
+            try:
+                tokens, logits = self._runner.draw(running)
+            except BaseException as error:  # noqa: BLE001 (a runner raises anything)
+                contained(error)
+            else:
+                return list(map(self._drawn, running, tokens, logits))
+        return list(map(self._alone, running))
 
     def ended(self, sequence: EngineSequence, reason: FinishReason) -> Output:
         """The last output of a sequence that gets no further token."""
         try:
             return Output(sequence, self._rest(sequence), finish=reason)
-        except Exception as error:  # noqa: BLE001 (the text stream is the sequence's own)
+        except BaseException as error:  # noqa: BLE001 (the text stream is the sequence's own)
             return self.failed(sequence, error)
 
-    def failed(self, sequence: EngineSequence, error: Exception) -> Output:
+    def failed(self, sequence: EngineSequence, error: BaseException) -> Output:
         """The last output of a sequence that something went wrong with; what was held is said."""
         try:
             text = self._rest(sequence)
-        except Exception:  # noqa: BLE001 (it may be what went wrong)
+        except BaseException as again:  # noqa: BLE001 (it may be what went wrong)
+            contained(again)
             text = ""
-        return Output(sequence, text, finish=FinishReason.ERROR, error=error)
+        return Output(sequence, text, finish=FinishReason.ERROR, error=contained(error))
 
-    def _apart(self, running: Sequence[EngineSequence], error: Exception) -> list[Output]:
-        """A batch failed as a whole; nobody knows how far its caches got, so all of it ends."""
-        return [self.failed(each, error) for each in running]
+    def _alone(self, sequence: EngineSequence) -> Output:
+        try:
+            (token,), logits = self._runner.draw([sequence])
+        except BaseException as error:  # noqa: BLE001 (a runner raises anything)
+            return self.failed(sequence, error)
+        return self._drawn(sequence, token, logits[0])
 
     def _drawn(self, sequence: EngineSequence, token: int, logits: Row) -> Output:
         """What a token means that was drawn from these logits."""
@@ -54,7 +66,7 @@ class Step:
             if token in self._end_ids:
                 return self.ended(sequence, FinishReason.STOP)
             return self._said(sequence, token, logits)
-        except Exception as error:  # noqa: BLE001 (concerns this sequence alone)
+        except BaseException as error:  # noqa: BLE001 (concerns this sequence alone)
             return self.failed(sequence, error)
 
     def _said(self, sequence: EngineSequence, token: int, logits: Row) -> Output:

@@ -42,7 +42,8 @@ _OPEN = "\ufdd1"  # stands for a message that stays open while its turn is rende
 class Tokenizer:
     """The tokenizer of one model. Any thread may use it.
 
-    `end_ids` are the tokens that end a text. `chat` says that `render` works.
+    `size` is one more than the largest token id, `end_ids` are the tokens that end a text. `chat`
+    says that `render` works.
     """
 
     def __init__(self, folder: Path, backend: Backend) -> None:
@@ -54,6 +55,7 @@ class Tokenizer:
         added = backend.get_added_tokens_decoder()
         self._names = {token.content for token in added.values() if not token.content.isspace()}
         self._special = frozenset(each for each, token in added.items() if token.special)
+        self.size = 1 + max(backend.get_vocab(with_added_tokens=True).values(), default=-1)
         self._bytes = frozenset(_byte_tokens(backend))
         self._token_bytes = TokenBytes(backend.id_to_token, self._special)
         self.end_ids = _end_ids(folder)

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tokenizers import Tokenizer
 
 from minivault.backends.base import Finish, Piece
 from minivault.backends.local import LocalBackend
@@ -236,6 +237,33 @@ def test_a_prompt_that_does_not_fit_is_refused_with_both_numbers() -> None:
                 await say(backend, request("\ud800"))
 
     asyncio.run(run())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("family", ["gpt2", "gpt_neox"])
+def test_a_token_that_the_model_does_not_know_ends_nobody_elses_text(
+    family: str, models: dict[str, Path], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """8192 embedding rows, and a tokenizer with one added token: 8192."""
+    folder = shutil.copytree(models[family], tmp_path / family)
+    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    tokenizer.add_tokens(["<extra>"])
+    tokenizer.save(str(folder / "tokenizer.json"))
+    asked = request("the cat", **GREEDY | {"max_tokens": 40})
+
+    async def run() -> None:
+        async with local(folder) as backend:
+            alone = await say(backend, asked)
+            together = asyncio.create_task(say(backend, asked))
+            for _ in range(5):
+                with pytest.raises(InvalidRequest, match=r"8192 .*<extra>.* 8192 .* 8193"):
+                    await say(backend, request("a <extra>"))
+            with pytest.raises(InvalidRequest, match="prompt: holds the token 8192"):
+                backend.count_tokens("a <extra>")
+            assert await together == alone
+
+    asyncio.run(run())
+    assert "has 8193 tokens, the model knows 8192" in caplog.text
 
 
 @pytest.mark.slow

@@ -13,6 +13,7 @@ from typing import Any, NoReturn
 import pytest
 import torch
 
+from minivault.engine.loading import load_runner
 from minivault.engine.runners.any import PART, AnyRunner
 from minivault.engine.runners.base import Runner
 from minivault.engine.runners.pipeline import text_generation
@@ -180,7 +181,7 @@ def test_each_position_is_computed_once(folders: dict[str, Path]) -> None:
 
 
 def test_a_model_whose_cache_gives_something_else_is_computed_anew_and_says_so(
-    folders: dict[str, Path], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    folders: dict[str, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = text_generation(folders["gpt2"], torch.float32, torch.device("cpu")).model
     forward = model.forward
@@ -195,13 +196,15 @@ def test_a_model_whose_cache_gives_something_else_is_computed_anew_and_says_so(
         step(runner, said)
     assert said.generated == generated(folders["gpt2"], [5, 6, 7], 10)
     assert runner.description["cache"].startswith("none: the cache of this GPT2LMHeadModel gives")
-    assert "computed anew for every token, which is slow" in caplog.text
+    assert "every token costs the whole text anew, which is slow" in str(runner.notice)
 
 
 def test_a_model_that_keeps_nothing_says_so(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    runner = AnyRunner(folder := save_model("openai-gpt", tmp_path / "openai"), dtype="float32")
+    folder = save_model("openai-gpt", tmp_path / "openai")
+    runner = load_runner(folder, dtype="float32")
+    assert isinstance(runner, AnyRunner)
     said = prefilled(runner, [5, 6, 7])
     for _ in range(10):
         step(runner, said)

@@ -6,6 +6,7 @@ import queue
 from collections.abc import Iterator
 from collections.abc import Sequence as Many
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -14,11 +15,14 @@ from torch import Tensor
 from minivault.engine.engine import Engine
 from minivault.engine.likeliest import Row
 from minivault.engine.native.runner import NativeRunner
+from minivault.engine.runners.any import AnyRunner
+from minivault.engine.runners.base import Runner
 from minivault.engine.sampler import sample_from
 from minivault.engine.sequence import Output, SamplingParams, Sequence, State
 from minivault.errors import Unavailable
 from minivault.schemas import FinishReason
 from tests.engine.gpt2_models import Ids, load, make_sequence, random_prompt, save_gpt2
+from tests.engine.small_models import save_model
 
 
 @pytest.fixture(scope="module")
@@ -166,7 +170,7 @@ class Faulty:
     def __init__(self, runner: NativeRunner) -> None:
         self._runner = runner
         self.context_length = runner.context_length
-        self.vocabulary = runner.vocabulary
+        self.vocabulary = self.embedded = runner.vocabulary
         self.kv_bytes_per_token = runner.kv_bytes_per_token
         self.reproducible = True
         self.mode = runner.mode
@@ -209,7 +213,67 @@ def test_a_failed_prefill_ends_that_sequence_alone(runner: NativeRunner) -> None
     assert last_of(outputs, good).finish is FinishReason.LENGTH
 
 
-def test_a_failed_step_ends_its_batch_and_the_engine_goes_on(runner: NativeRunner) -> None:
+class Panic(BaseException):
+    """What extensions throw: no Exception."""
+
+
+@pytest.mark.parametrize("kind", [RuntimeError, Panic])
+@pytest.mark.parametrize("family", ["gpt2", pytest.param("any", marks=pytest.mark.slow)])
+def test_what_one_sequence_raises_in_a_step_ends_that_one_alone(
+    runner: NativeRunner,
+    family: str,
+    kind: type[BaseException],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    used: Runner = runner if family == "gpt2" else AnyRunner(save_model("gpt_neox", tmp_path))
+    alone = ask(length=20, tokens=12)
+    (engine := Engine(used)).add(alone)
+    list(steps(engine))
+    good, bad = ask(length=20, tokens=12), ask(length=9, seed=1, tokens=12)
+    owner: object = runner._decoder if family == "gpt2" else AnyRunner
+    name = "draw" if family == "gpt2" else "_next"
+    compute = getattr(owner, name)
+
+    def fails(*given: Any) -> Any:
+        result = compute(*given)
+        concerned = [*given, *(one for each in given if isinstance(each, list) for one in each)]
+        if bad in concerned and len(bad.generated) == 5:
+            raise kind("in the middle")
+        return result
+
+    monkeypatch.setattr(owner, name, fails)
+    engine.add(good)
+    engine.add(bad)
+    outputs = [output for step in steps(engine) for output in step]
+    assert last_of(outputs, bad).finish is FinishReason.ERROR
+    assert isinstance(last_of(outputs, bad).error, Exception)
+    assert len(bad.generated) == 5
+    assert good.generated == alone.generated
+    assert engine.statistics()["kv_bytes"] == 0
+
+
+def test_a_release_that_raises_ends_nobody(
+    runner: NativeRunner, caplog: pytest.LogCaptureFixture
+) -> None:
+    faulty = Faulty(runner)
+    engine = Engine(faulty)
+    good, bad = ask(tokens=5), ask(tokens=2, seed=1)
+
+    def fails(sequence: Sequence) -> None:
+        runner.release(sequence)
+        if sequence is bad:
+            raise Panic
+
+    faulty.release = fails
+    engine.add(good)
+    engine.add(bad)
+    list(steps(engine))
+    assert (len(good.generated), len(bad.generated)) == (5, 2)
+    assert "could not be released" in caplog.text
+
+
+def test_a_step_that_fails_for_all_ends_all_and_the_engine_goes_on(runner: NativeRunner) -> None:
     faulty = Faulty(runner)
     engine = Engine(faulty)
     lost = [ask(), ask(seed=1)]
@@ -295,9 +359,12 @@ def test_the_thread_delivers_each_steps_outputs_in_one_call(runner: NativeRunner
     assert again.generated == sequence.generated
 
 
-def test_a_deliverer_that_raises_breaks_the_engine_and_is_told(runner: NativeRunner) -> None:
+@pytest.mark.parametrize("kind", [LookupError, Panic])
+def test_a_deliverer_that_raises_breaks_the_engine_and_is_told(
+    runner: NativeRunner, kind: type[BaseException]
+) -> None:
     def deliver(outputs: list[Output]) -> None:
-        raise LookupError("nobody there")
+        raise kind("nobody there")
 
     engine = Engine(runner)
     engine.start(deliver)
@@ -305,7 +372,7 @@ def test_a_deliverer_that_raises_breaks_the_engine_and_is_told(runner: NativeRun
     engine.add(sequence)
     assert engine._thread is not None
     engine._thread.join(30)
-    assert engine.problem() == "the engine has stopped: LookupError"
+    assert engine.problem() == f"the engine has stopped: {kind.__name__}"
     assert sequence.state is State.ENDED
     with pytest.raises(Unavailable, match="the engine has stopped"):
         engine.add(ask())

@@ -61,7 +61,7 @@ class NativeRunner:
         self._thread: int | None = None
         self._prefixes = PrefixCache(prefix_memory)
         self.context_length = shape.positions
-        self.vocabulary = shape.vocabulary
+        self.vocabulary = self.embedded = shape.vocabulary
         with torch.inference_mode():
             self._use_threads()
             self._decoder = Decoder(
@@ -108,11 +108,15 @@ class NativeRunner:
     def decode(self, sequences: Sequence[seq.Sequence]) -> Tensor:
         """float32 logits (rows, vocabulary) after each sequence's last token."""
         self._use_threads()
-        return self._decoder.decode(*self._rows(sequences))[: len(sequences)]
+        logits = self._decoder.decode(*self._rows(sequences))[: len(sequences)]
+        self._advance(sequences)
+        return logits
 
     def draw(self, sequences: Sequence[seq.Sequence]) -> tuple[list[int], Row]:
         self._use_threads()
-        return self._decoder.draw(*self._rows(sequences), sequences)
+        drawn = self._decoder.draw(*self._rows(sequences), sequences)
+        self._advance(sequences)
+        return drawn
 
     @torch.inference_mode()
     def losses(self, tokens: Sequence[int]) -> Tensor:
@@ -177,9 +181,15 @@ class NativeRunner:
                     tokens += slot.rest
                     slots += [slot.index] * len(slot.rest)
                     positions += range(begin, slot.length)
-                slot.rest = ()
-            slot.length += 1
         return tokens, slots, positions
+
+    @staticmethod
+    def _advance(sequences: Sequence[seq.Sequence]) -> None:
+        """Counts what was computed; whatever raised before this can be computed again."""
+        for each in sequences:
+            slot: Slot = each.cache
+            slot.rest = ()
+            slot.length += 1
 
     def _extend(self, slot: Slot, prompt: tuple[int, ...]) -> Tensor:
         """Computes keys and values up to the next multiple of a chunk, or to the prompt's end.

@@ -5,7 +5,6 @@ Each sequence is computed alone, so nothing that runs beside it can change its b
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -29,14 +28,12 @@ _NO_CONTEXT = 2048  # for recurrent models and those with relative positions, wh
 _PROBE = (5, 3, 8, 1, 9, 2, 6, 4)
 _OTHER_PROBE = (7, 2, 4)
 
-_log = logging.getLogger(__name__)
-
 
 class AnyRunner:
     """Drives the model of transformers' text-generation pipeline step by step, with its cache.
 
-    A model that has none, or whose cache gives other numbers than it should, is computed anew for
-    every token: slow, but right. A warning and `description` say so, and why.
+    A model that has none, or none that gives the right numbers, is computed anew for every token:
+    slow, but right. `notice` and `description` say so, and why.
     """
 
     mode = "one at a time"
@@ -109,33 +106,47 @@ class AnyRunner:
     @torch.inference_mode()
     def _try_out(self) -> None:
         """Finds out what can be promised of this model: a cache, the same bits, memory."""
-        cache = "none" if (reason := self._no_cache()) else "kept"
-        if reason:
+        if reason := self._no_cache():
             self._driven.caches = self._driven.divisible = False
-            _log.warning(
-                "the text so far is computed anew for every token, which is slow: %s", reason
-            )
+            self.notice = f"every token costs the whole text anew, which is slow: {reason}"
+        self._driven.divisible = self._driven.divisible and self._divides()
         alone, _ = self._stepped(_PROBE, beside=())
         self.reproducible = torch.equal(alone, self._stepped(_PROBE, beside=_OTHER_PROBE)[0])
         self.kv_bytes_per_token, self._fixed_tokens = self._memory()
-        self.description = self._describe() | {"cache": f"{cache}: {reason}" if reason else cache}
+        self.description: Mapping[str, Any] = {
+            **self._describe(),
+            "cache": f"none: {reason}" if reason else "kept",
+            "prompt": "in parts" if self._driven.divisible else "at once",
+        }
 
     def _no_cache(self) -> str | None:
         """Why this model is to be driven without a cache; None if it has one that is right.
 
-        Steps with a cache must compute what one pass without it does, but for rounding.
+        Steps with a cache must compute what one pass without it does, but for rounding, and what
+        another text does in between must not matter.
         """
-        driven = self._driven
+        driven, name = self._driven, self._architecture
         stepped, computed = self._stepped(_PROBE, beside=())
         if computed > 1:
-            return f"{self._architecture} keeps no cache in transformers {version('transformers')}"
+            return f"{name} keeps no cache in transformers {version('transformers')}"
         driven.caches = False
         whole = driven.begin().extend(_PROBE)
         driven.caches = True
-        tolerance = torch.finfo(self._dtype).eps ** 0.5 * float(whole.abs().max())
-        if torch.allclose(stepped, whole, rtol=0, atol=tolerance):
-            return None
-        return f"the cache of this {self._architecture} gives other numbers than the whole text"
+        if not self._alike(stepped, whole):
+            return f"the cache of this {name} gives other numbers than the whole text"
+        if not self._alike(stepped, self._stepped(_PROBE, beside=_OTHER_PROBE)[0]):
+            return f"{name} has one cache for all texts, which would change each other"
+        return None
+
+    def _divides(self) -> bool:
+        """Whether a prompt gives the same, but for rounding, when it is computed in parts."""
+        text, middle = self._driven.begin(), len(_PROBE) // 2 + 1
+        text.extend(_PROBE[:middle], len(_PROBE) - middle)
+        return self._alike(text.extend(_PROBE[middle:]), self._driven.begin().extend(_PROBE))
+
+    def _alike(self, one: Tensor, other: Tensor) -> bool:
+        tolerance = torch.finfo(self._dtype).eps ** 0.5 * float(other.abs().max())
+        return torch.allclose(one, other, rtol=0, atol=tolerance)
 
     def _stepped(self, tokens: Sequence[int], *, beside: Sequence[int]) -> tuple[Tensor, int]:
         """The logits after `tokens`: all but two at once, then one by one, others in between.

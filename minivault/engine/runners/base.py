@@ -29,14 +29,19 @@ class Runner(Protocol):
 
     `kv_bytes_per_token` is the memory that one token of one sequence holds; `reserved_tokens` says
     for how many tokens a sequence that may grow to `tokens` must be charged.
-    `reproducible`: a sequence gets the same bits whatever runs beside it. `mode` is "batched" or
-    "one at a time". `notice` is for people: what of its speed is missing here, and how to get it.
+    `vocabulary` is the width of the logits, `embedded` the number of token ids it can be fed: no
+    larger one may reach it.
+    `reproducible`: a sequence gets the same bits whatever runs beside it. `mode` is "batched", or
+    "one at a time": then `draw` gets them one by one. `notice` is for people: what of its speed is
+    missing here, and how to get it.
     `description` goes into the log's `engine` field: runner, dtype, device, threads, versions,
     everything the bits depend on. Its values are strings, numbers, booleans.
     """
 
     context_length: int
     vocabulary: int
+    embedded: int
+    batched: bool
     kv_bytes_per_token: int
     reproducible: bool
     mode: str
@@ -61,7 +66,8 @@ class Runner(Protocol):
 
         Feeds each sequence's `last_token`, after whatever its prompt has left; the list is never
         empty. -1 stands for a row that holds what is no number. The rows (float32, vocabulary) are
-        the model's own logits, and hold until the next call.
+        the model's own logits, and hold until the next call. Where it raises for several, it has
+        gone on with none of them, and may be called again with any.
         """
         ...
 

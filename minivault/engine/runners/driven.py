@@ -16,6 +16,21 @@ from torch import Tensor, nn
 
 # What these make of a position depends on nothing else; other kinds change with a text's length.
 _STEADY_ROPES = {"default", "linear", "llama3", "yarn", "proportional"}
+# Whose sliding windows are known to give the same when a prompt is computed in parts.
+_WINDOWS = {
+    "cohere2",
+    "exaone4",
+    "gemma2",
+    "gemma3_text",
+    "gpt_oss",
+    "llama4_text",
+    "ministral",
+    "mistral",
+    "olmo3",
+    "qwen2",
+    "qwen3",
+    "starcoder2",
+}
 _GROWING_ROPE = "dynamic"
 
 
@@ -85,9 +100,10 @@ class DrivenModel:
         )
         ropes = {each for module in self.model.modules() for each in _rope_types(module)}
         cache = transformers.DynamicCache(config=self.model.config.get_text_config(decoder=True))
-        layers = {type(layer).__name__ for layer in cache.layers}
-        attention = layers <= {"DynamicLayer", "DynamicSlidingWindowLayer"}
-        return as_all and ropes <= _STEADY_ROPES and attention
+        kept = {type(layer).__name__ for layer in cache.layers}
+        windows = self.model.config.model_type in _WINDOWS
+        attention = {"DynamicLayer", *(["DynamicSlidingWindowLayer"] if windows else [])}
+        return as_all and ropes <= _STEADY_ROPES and kept <= attention
 
 
 class Text:
