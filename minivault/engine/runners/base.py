@@ -41,7 +41,6 @@ class Runner(Protocol):
     context_length: int
     vocabulary: int
     embedded: int
-    batched: bool
     kv_bytes_per_token: int
     reproducible: bool
     mode: str
