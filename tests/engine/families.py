@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-_COMMON: dict[str, Any] = {"vocab_size": 256, "bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0}
-_COMMON |= {"initializer_range": 0.4}
+_TOKENS = {"vocab_size": 256, "bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0}
+_COMMON: dict[str, Any] = _TOKENS | {"initializer_range": 0.4}
 _LLAMA = _COMMON | {
     "hidden_size": 64,
     "num_hidden_layers": 2,
