@@ -35,6 +35,7 @@ from minivault.web.middleware import protection
 from minivault.web.middleware.audit import AuditMiddleware
 from minivault.web.pages import page_routes
 from minivault.web.problems import exception_handlers
+from minivault.web.reading import ReadingRoom
 
 logger = logging.getLogger("minivault")
 
@@ -48,6 +49,7 @@ def create_app(settings: Settings, service: Service | None = None) -> Starlette:
         logs=settings.log_key,
         secret=derive(service.secret, "minivault cookie"),
     )
+    room = ReadingRoom(lambda: service.registry.busy)
     app = Starlette(
         routes=_routes(keyring),
         middleware=[
@@ -55,9 +57,10 @@ def create_app(settings: Settings, service: Service | None = None) -> Starlette:
             Middleware(AuditMiddleware, service=service),
         ],
         exception_handlers=dict(exception_handlers),
-        lifespan=_lifespan(service),
+        lifespan=_lifespan(service, room),
     )
     app.state.service = service
+    app.state.reading_room = room
     return app
 
 
@@ -74,7 +77,9 @@ def _routes(keyring: Keyring) -> list[BaseRoute]:
     ]
 
 
-def _lifespan(service: Service) -> Callable[[Starlette], AbstractAsyncContextManager[None]]:
+def _lifespan(
+    service: Service, room: ReadingRoom
+) -> Callable[[Starlette], AbstractAsyncContextManager[None]]:
     @contextlib.asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         await service.start()
@@ -85,6 +90,7 @@ def _lifespan(service: Service) -> Callable[[Starlette], AbstractAsyncContextMan
                 yield
         finally:
             waiting.cancel()
+            room.close()
             await service.close()
 
     return lifespan

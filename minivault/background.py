@@ -43,7 +43,7 @@ def describe(error: BaseException) -> str:
 
 async def in_thread(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     """Calls a function in a thread of the pool. Raises what it raises, always as an Exception."""
-    return await asyncio.to_thread(_carried(function), *args, **kwargs)
+    return await asyncio.to_thread(carried(function), *args, **kwargs)
 
 
 def start_thread(work: Callable[[], T], *, name: str) -> Future[T]:
@@ -53,7 +53,7 @@ def start_thread(work: Callable[[], T], *, name: str) -> Future[T]:
 
     def run() -> None:
         try:
-            result = _carried(work)()
+            result = carried(work)()
         except Exception as error:  # noqa: BLE001 - whoever waits for the future raises it again
             future.set_exception(error)
         else:
@@ -101,7 +101,7 @@ async def guarded(work: Coroutine[Any, Any, T]) -> T:
         raise Unforeseen(error) from error
 
 
-def _carried(function: Callable[P, T]) -> Callable[P, T]:
+def carried(function: Callable[P, T]) -> Callable[P, T]:
     """The same function, of which a future can carry whatever it raises."""
 
     def call(*args: P.args, **kwargs: P.kwargs) -> T:

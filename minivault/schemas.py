@@ -13,8 +13,11 @@ from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError
 from minivault.errors import FieldError, InvalidRequest, MalformedRequest
 
 MAX_SEED = 2**53 - 1
+MOST_FIELDS = 64  # of one object, or parameters of a query: what has more was not meant
+MOST_ERRORS = 20  # that one answer tells
 KEY_PATTERN = r"^[A-Za-z0-9_-]{8,64}$"
 
+_NO_OBJECT = 'the body must be a JSON object such as {"prompt": "Hello"}'
 _MESSAGES = {
     "finite_number": "must be a number, and neither infinite nor NaN",
     "string_unicode": "holds half a surrogate pair, which is no text",
@@ -132,6 +135,7 @@ class GenerateRequest(Parameters):
         default=None, min_length=1, description="The text to continue. Either this or messages."
     )
     messages: list[Message] | None = Field(
+        fail_fast=True,  # a thousand wrong ones are not told one by one
         default=None,
         min_length=1,
         max_length=1000,
@@ -205,20 +209,13 @@ def parse_body(body: bytes) -> GenerateRequest:
     Raises MalformedRequest for what is no JSON object, InvalidRequest for a wrong field.
     """
     try:
-        data = json.loads(
-            body.decode("utf-8"),
-            object_pairs_hook=_without_duplicates,
-        )
-    except InvalidRequest:
-        raise
+        data = json.loads(body.decode("utf-8"), object_pairs_hook=_without_duplicates)
     except UnicodeDecodeError as error:
         raise MalformedRequest("the body must be JSON in UTF-8") from error
     except (ValueError, RecursionError) as error:
-        raise MalformedRequest(
-            'the body must be a JSON object such as {"prompt": "Hello"}'
-        ) from error
+        raise MalformedRequest(_NO_OBJECT) from error
     if not isinstance(data, dict):
-        raise MalformedRequest('the body must be a JSON object such as {"prompt": "Hello"}')
+        raise MalformedRequest(_NO_OBJECT)
     return _validated(data, strict=True)
 
 
@@ -248,20 +245,20 @@ def parse_parameters(data: dict[str, Any]) -> GenerateRequest:
 def field_errors(
     error: ValidationError, right: Mapping[str, str] | None = None
 ) -> list[FieldError]:
-    """The errors of pydantic without the input, which may be a prompt.
+    """The errors of pydantic without the input, which may be a prompt; the first of many.
 
     `right` says in plain words what would be right in a field, where pydantic's own are no help.
     """
     right = right or {}
     found = []
-    for item in error.errors(include_input=False, include_url=False, include_context=False):
+    errors = error.errors(include_input=False, include_url=False, include_context=False)
+    for item in errors[:MOST_ERRORS]:
         names = [str(part) for part in item["loc"]]
         field = ".".join(name for name in names if not name.isdigit())
+        message = _MESSAGES.get(item["type"]) or right.get(field) or item["msg"]
         if item["type"] == "extra_forbidden":
             message = f"is no field of a request; {_advice(field, right)}"
-        else:
-            own_words = _MESSAGES.get(item["type"]) or right.get(field)
-            message = own_words or item["msg"].removeprefix("Value error, ")
+        message = message.removeprefix("Value error, ")
         found.append(FieldError(_printable(".".join(names) or "request"), message))
     return found
 
@@ -285,12 +282,20 @@ def _validated(data: dict[str, Any], *, strict: bool) -> GenerateRequest:
 
 
 def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    check_width("request", len(pairs), "fields in one object")
     result: dict[str, Any] = {}
     for name, value in pairs:
         if name in result:
             raise InvalidRequest([FieldError(_printable(name), "given more than once")])
         result[name] = value
     return result
+
+
+def check_width(field: str, count: int, what: str) -> None:
+    """Raises InvalidRequest for more than any request needs, before work is done for each."""
+    if count > MOST_FIELDS:
+        message = f"has {count} {what}; at most {MOST_FIELDS} are read"
+        raise InvalidRequest([FieldError(field, message)])
 
 
 def _printable(name: str) -> str:

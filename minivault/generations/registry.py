@@ -195,6 +195,11 @@ class Registry:
             logger.error("a begun record was left open; it is committed as an error")
             self.spawn(audit.abandon(entry))
 
+    @property
+    def busy(self) -> bool:
+        """Whether a text is being made or waited for. Any thread."""
+        return bool(self._running) or bool(self._line) or bool(self._accepting)
+
     def statistics(self) -> dict[str, float]:
         """Gauges: running, waiting, followers, kept."""
         return {

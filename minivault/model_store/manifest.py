@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-from functools import lru_cache
+from collections.abc import Callable
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 MANIFEST = "minivault.json"
+
+_BLOCK = 2**20
+_MOST_KNOWN = 256
+_known: dict[tuple[Path, int, int], str] = {}
 
 
 class FileRecord(BaseModel):
@@ -71,20 +75,28 @@ def _size(path: Path) -> int | None:
     return path.stat().st_size if path.is_file() else None
 
 
-def file_sha256(path: Path) -> str:
-    """The sha256 of a file; read once as long as its size and its time of change stay the same."""
+def file_sha256(path: Path, interrupt: Callable[[int], None] | None = None) -> str:
+    """The sha256 of a file; read once as long as its size and its time of change stay the same.
+
+    `interrupt` is told of every MiB that was read; what it raises ends the reading.
+    """
     status = path.stat()
-    return _sha256_of_state(path, status.st_size, status.st_mtime_ns)
+    state = (path, status.st_size, status.st_mtime_ns)
+    if state not in _known:
+        _known[state] = _read_sha256(path, interrupt)
+        for oldest in list(_known)[:-_MOST_KNOWN]:
+            _known.pop(oldest, None)
+    return _known[state]
 
 
-@lru_cache(maxsize=256)
-def _sha256_of_state(path: Path, size: int, changed_ns: int) -> str:
-    return _read_sha256(path)
-
-
-def _read_sha256(path: Path) -> str:
+def _read_sha256(path: Path, interrupt: Callable[[int], None] | None = None) -> str:
+    digest = hashlib.sha256()
     with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        while block := file.read(_BLOCK):
+            digest.update(block)
+            if interrupt:
+                interrupt(len(block))
+    return digest.hexdigest()
 
 
 def combined_sha256(hashes: dict[str, str]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -43,11 +44,20 @@ class StoredModel:
     source: Source
 
 
-def read_model(name: str, folder: Path, *, shipped: bool = False) -> StoredModel:
-    """The model of a whole folder (see `problems_of`); a manifest saves hashing its files."""
+def read_model(
+    name: str,
+    folder: Path,
+    *,
+    shipped: bool = False,
+    interrupt: Callable[[int], None] | None = None,
+) -> StoredModel:
+    """The model of a whole folder (see `problems_of`); a manifest saves hashing its files.
+
+    `interrupt` is told of what is hashed; what it raises ends it.
+    """
     manifest = read_manifest(folder)
     parts = (weight_files(folder), tokenizer_files(folder), config_files(folder))
-    weights, tokenizer, config = (_sha256(files, manifest) for files in parts)
+    weights, tokenizer, config = (_sha256(files, manifest, interrupt) for files in parts)
     return StoredModel(
         name=name,
         folder=folder,
@@ -76,11 +86,15 @@ def problems_of(folder: Path, *, read_all: bool = False) -> list[str]:
     return problems + (wrong_hashes(manifest, folder) if read_all else [])
 
 
-def _sha256(files: list[Path], manifest: Manifest | None) -> str:
+def _sha256(
+    files: list[Path], manifest: Manifest | None, interrupt: Callable[[int], None] | None
+) -> str:
     recorded = manifest.files if manifest else {}
     return combined_sha256(
         {
-            path.name: recorded[path.name].sha256 if path.name in recorded else file_sha256(path)
+            path.name: recorded[path.name].sha256
+            if path.name in recorded
+            else file_sha256(path, interrupt)
             for path in files
         }
     )

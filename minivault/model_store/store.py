@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -45,11 +46,18 @@ class ModelStore:
     """
 
     def __init__(
-        self, folder: Path, *, offline: bool = False, deadlines: Deadlines | None = None
+        self,
+        folder: Path,
+        *,
+        offline: bool = False,
+        deadlines: Deadlines | None = None,
+        interrupt: Callable[[int], None] | None = None,
     ) -> None:
+        """`interrupt` is told of every MiB that is hashed; what it raises ends the method."""
         self.folder = folder
         self.offline = offline or _truthy(os.environ.get("HF_HUB_OFFLINE"))
         self.deadlines = deadlines or Deadlines()
+        self._interrupt = interrupt
 
     def find(self, name: str) -> StoredModel | None:
         """The whole copy of a model, or None. Raises ModelNotFound for what can be no name."""
@@ -168,7 +176,7 @@ class ModelStore:
     def _read(self, name: str, folder: Path) -> StoredModel:
         shipped = _shipped()
         same = shipped is not None and folder.resolve() == shipped.resolve()
-        return read_model(name, folder, shipped=same)
+        return read_model(name, folder, shipped=same, interrupt=self._interrupt)
 
     def _not_found(self, name: str) -> ModelNotFound:
         known = ", ".join(model.name for model in self.models())

@@ -6,7 +6,10 @@ import re
 
 from minivault.schemas import Client
 
-_QUOTED = re.compile(r'"(?:\\.|[^"\\])*"')
+# One walk over the header whatever is in it: a quote that is not closed goes to the end, and no
+# part of the pattern gives back what it has taken.
+_QUOTED = re.compile(r'"(?:[^"\\]++|\\.)*+(?:"|\\?\Z)')
+MOST_TYPES = 100  # what comes behind so many types of one header is not read
 
 _FORMS = {
     "text/event-stream": Client.SSE,
@@ -27,7 +30,7 @@ def preferred(accept: str) -> Client:
 
 def _qualities(accept: str) -> dict[str, float]:
     found: dict[str, float] = {}
-    for item in _QUOTED.sub("", accept).split(","):
+    for item in _QUOTED.sub("", accept).split(",", MOST_TYPES)[:MOST_TYPES]:
         name, *parameters = (part.strip().lower() for part in item.split(";"))
         found[name] = max(found.get(name, 0.0), _quality(parameters))
     return found

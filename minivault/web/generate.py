@@ -8,6 +8,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from minivault.background import in_thread
 from minivault.errors import FieldError, InvalidRequest, MalformedRequest, NotFound, Unavailable
 from minivault.generations import Audit, Follower, Gone, Nothing, resume
 from minivault.generations.generation_id import parse_event_id
@@ -19,6 +20,7 @@ from minivault.web.accept import preferred
 from minivault.web.text import JsonAnswer, TextStream
 
 LAST_EVENT_ID = "lastEventId"
+LARGE = 2**14  # bytes of a body that is not read in the loop
 
 
 async def start(request: Request) -> Response:
@@ -123,6 +125,8 @@ async def _asked(request: Request, *, required: bool = True) -> GenerateRequest 
     """The request in the body or the query; None if it may be missing and is."""
     if request.method == "POST":
         body = await request.body()
+        if len(body) > LARGE:
+            return await in_thread(parse_body, body)
         return parse_body(body) if body or required else None
     pairs = [(name, value) for name, value in _query(request) if name != LAST_EVENT_ID]
     return parse_query(pairs) if pairs or required else None

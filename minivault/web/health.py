@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 from starlette.requests import Request
@@ -11,6 +13,7 @@ from starlette.routing import Route
 from minivault import __version__
 from minivault.model_store import ModelStore
 from minivault.service import Service
+from minivault.web.reading import ReadingRoom, Turn, while_asked
 
 
 async def health(request: Request) -> Response:
@@ -29,8 +32,16 @@ async def health(request: Request) -> Response:
 async def models(request: Request) -> Response:
     """The models on disk, and the one that serves."""
     service: Service = request.app.state.service
-    store = ModelStore(service.settings.models_dir, offline=True)
-    found = [
+    room: ReadingRoom = request.app.state.reading_room
+    look = partial(_on_disk, service.settings.models_dir)
+    found = await while_asked(request, room.read(look, key="models"))
+    return JSONResponse({"serving": model_data(service), "models": found})
+
+
+def _on_disk(folder: Path, turn: Turn) -> list[dict[str, Any]]:
+    """Blocks: a model that nobody downloaded has to be hashed, once for each change."""
+    store = ModelStore(folder, offline=True, interrupt=turn)
+    return [
         {
             "name": model.name,
             "sha256": model.sha256,
@@ -40,7 +51,6 @@ async def models(request: Request) -> Response:
         }
         for model in store.models()
     ]
-    return JSONResponse({"serving": model_data(service), "models": found})
 
 
 def model_data(service: Service) -> dict[str, Any] | None:

@@ -15,6 +15,7 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 from starlette.templating import Jinja2Templates
 
+from minivault.schemas import MOST_FIELDS
 from minivault.web.policies import LOGIN_POLICY
 
 # Where the form may lead; anything else would let a link send people to a foreign page.
@@ -54,6 +55,8 @@ class Keyring:
 
         None if it brings none. The name stays the same and does not tell the key.
         """
+        if not self.guards(door):
+            return None
         scheme, _, key = headers.get("authorization", "").partition(" ")
         bearer = _digest(_as_sent(key.strip())) if scheme.lower() == "bearer" else ""
         cookie = _cookies(headers).get(door, "")
@@ -97,7 +100,7 @@ def login_routes(keyring: Keyring, templates: Jinja2Templates) -> list[Route]:
         return form(request, _destination(request.query_params.get("next", "/")))
 
     async def exchange(request: Request) -> Response:
-        fields = parse_qs((await request.body()).decode("utf-8", "replace"))
+        fields = _form((await request.body()).decode("utf-8", "replace"))
         destination = _destination(fields.get("next", ["/"])[0])
         cookies = keyring.cookies(fields.get("key", [""])[0])
         if not cookies:
@@ -116,6 +119,13 @@ def login_routes(keyring: Keyring, templates: Jinja2Templates) -> list[Route]:
 
 def _destination(asked: str) -> str:
     return asked if asked in DESTINATIONS else "/"
+
+
+def _form(body: str) -> dict[str, list[str]]:
+    try:
+        return parse_qs(body, max_num_fields=MOST_FIELDS)
+    except ValueError:
+        return {}  # so many fields hold no key
 
 
 def _digest(key: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import islice
@@ -29,9 +29,12 @@ class _Bucket:
     reasons: Counter[str] = field(default_factory=Counter)
 
 
-def history(reader: Reader) -> dict[str, Any]:
-    """Equal spans of time, oldest first, none left out. Blocks while it reads the newest lines."""
-    points = list(_points(islice(reader.lines_backwards(), MOST_LINES)))
+def history(reader: Reader, turn: Callable[[int], None]) -> dict[str, Any]:
+    """Equal spans of time, oldest first, none left out. Blocks while it reads the newest lines.
+
+    `turn` is told the length of each line; what it raises ends the reading.
+    """
+    points = list(_points(islice(reader.lines_backwards(), MOST_LINES), turn))
     if not points:
         return {"width_s": 0, "buckets": []}
     first, last = min(points)[0], max(points)[0]
@@ -46,8 +49,9 @@ def history(reader: Reader) -> dict[str, Any]:
     return {"width_s": width, "buckets": described}
 
 
-def _points(lines: Iterable[bytes]) -> Iterable[_Point]:
+def _points(lines: Iterable[bytes], turn: Callable[[int], None]) -> Iterable[_Point]:
     for line in lines:
+        turn(len(line))
         time, reason, tokens = _TIME.search(line), _REASON.search(line), _TOKENS.search(line)
         if time and reason:
             when = datetime.fromisoformat(time[1].decode()).timestamp()

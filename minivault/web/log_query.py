@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -48,8 +49,7 @@ class RecordQuery(BaseModel):
 def read_query(request: Request) -> RecordQuery:
     """Raises InvalidRequest, which names the parameter."""
     pairs = request.query_params.multi_items()
-    names = [name for name, _ in pairs]
-    twice = next((name for name in names if names.count(name) > 1), None)
+    twice = next((name for name, times in Counter(n for n, _ in pairs).items() if times > 1), None)
     if twice:
         raise InvalidRequest([FieldError(twice[:64], "given more than once")])
     try:

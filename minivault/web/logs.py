@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
+from collections.abc import AsyncIterator, Callable, Hashable, Iterator
 from dataclasses import asdict
 from datetime import UTC, datetime
 from functools import partial
@@ -13,7 +14,6 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 from starlette.templating import Jinja2Templates
 
-from minivault.background import in_thread
 from minivault.errors import ChainBroken, NotFound
 from minivault.generations.narrator import QueuedNarrator
 from minivault.schemas import Client, FinishReason
@@ -26,51 +26,49 @@ from minivault.vault.search import Query, search
 from minivault.vault.verify import verify
 from minivault.web import icons, progress
 from minivault.web.log_history import history
-from minivault.web.log_query import read_query, summary
+from minivault.web.log_query import RecordQuery, read_query, summary
 from minivault.web.pages import page_modules
 from minivault.web.progress import Progress
+from minivault.web.reading import Reading, ReadingRoom, Turn, while_asked
 
 LOOKED_AT_ONCE = 20_000  # lines that one request searches; a page that comes back short goes on
 CHUNK = 2**16  # bytes of a download sent at once
+LOOKED_THROUGH = 2**20  # bytes that one read of a download looks through
 
 
 async def list_records(request: Request) -> Response:
     """GET /logs/records: a page of records, newest first. `before` goes on; null at the end."""
     asked = read_query(request)
-    reader = _reader(request)
-    look = partial(search, before=asked.before, limit=asked.limit, at_most=LOOKED_AT_ONCE)
-    page = await in_thread(look, reader, asked.filter() or Query())
-    first, last = await in_thread(_ends, reader)
-    records = [summary(record) for record in page.records]
-    before = page.before if page.before is not None and page.before > first else None
-    return JSONResponse({"records": records, "before": before, "first": first, "last": last})
+    look = partial(_page, _reader(request), asked)
+    return await _answer(request, look, key=("records", asked))
 
 
 async def show_record(request: Request) -> Response:
     """GET /logs/records/{seq}: the line as it stands, its hash, and its fields."""
-    line, record = await in_thread(_line, _reader(request), _seq(request))
-    fields = dict(record.fields)
-    text = line.decode("ascii")
-    return JSONResponse({"seq": record.seq, "hash": record.hash, "line": text, "record": fields})
+    return await _answer(request, partial(_detail, _reader(request), _seq(request)))
 
 
 async def show_history(request: Request) -> Response:
     """GET /logs/history: requests, tokens and endings over time, and the last verification."""
-    found = await in_thread(history, _reader(request))
+    look = partial(history, _reader(request))
+    found = await while_asked(request, _room(request).read(look, key="history"))
     return JSONResponse({**found, "verified": getattr(request.app.state, "verified", None)})
 
 
 async def verify_chain(request: Request) -> Response:
-    """GET /logs/verify: whether nothing was changed and nothing is missing, else what is wrong."""
-    segments = _reader(request).segments()
-    told = Progress(total=sum(each.path.stat().st_size for each in segments))
-    return await progress.answer(request, _verified(request, told), told)
+    """GET /logs/verify: whether nothing was changed and nothing is missing, else what is wrong.
+
+    Who asks while it is being found out already shares the answer.
+    """
+    reading = _room(request).begin(partial(_verified, _reader(request)), key="verify")
+    return await progress.answer(request, _kept(request, reading), reading.turn)
 
 
 async def replay_record(request: Request) -> Response:
     """POST /logs/records/{seq}/replay: makes the text again and compares it with the record."""
     service = _service(request)
-    _, record = await in_thread(_line, _reader(request), _seq(request))
+    look = partial(_line, _reader(request), _seq(request))
+    _, record = await while_asked(request, _room(request).read(look))
     told = Progress(total=record.usage.get("completion_tokens") or 0)
     audit = request.scope["state"]["audit"]
     narrator = QueuedNarrator(service.registry, audit, partial(setattr, told, "done"))
@@ -79,7 +77,7 @@ async def replay_record(request: Request) -> Response:
 
 async def download(request: Request) -> Response:
     """GET /logs/download: the lines as they stand, oldest first; the list's filters hold."""
-    chunks = _chunks(_reader(request), read_query(request).filter())
+    chunks = _sent(_room(request), _chunks(_reader(request), read_query(request).filter()))
     headers = {"Content-Disposition": 'attachment; filename="log.jsonl"'}
     return StreamingResponse(chunks, media_type=progress.MEDIA_TYPE, headers=headers)
 
@@ -104,20 +102,24 @@ def log_routes(templates: Jinja2Templates) -> list[Route]:
     ]
 
 
-async def _verified(request: Request, told: Progress) -> dict[str, Any]:
-    folder = _reader(request).folder
+async def _kept(request: Request, reading: Reading[dict[str, Any]]) -> dict[str, Any]:
+    request.app.state.verified = result = await reading.result()
+    return result
+
+
+def _verified(reader: Reader, turn: Turn) -> dict[str, Any]:
+    """Blocks. The answer holds for the moment at which it begins to read."""
+    at = datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+    turn.total = sum(each.path.stat().st_size for each in reader.segments())
     result: dict[str, Any]
     try:
-        found = await in_thread(verify, folder, progress=told.advance)
-        result = {"ok": True, **asdict(found)}
+        result = {"ok": True, **asdict(verify(reader.folder, progress=turn))}
     except ChainBroken as error:
         result = {"ok": False, "file": error.file, "line": error.line, "reason": error.reason}
-        result["seq"] = await in_thread(_seq_of, _reader(request), error)
+        result["seq"] = _seq_of(reader, error)
     except BadCheckpoint as error:
         result = {"ok": False, "reason": str(error)}
-    result["at"] = datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
-    request.app.state.verified = result
-    return result
+    return {**result, "at": at}
 
 
 def _seq_of(reader: Reader, error: ChainBroken) -> int | None:
@@ -140,7 +142,42 @@ async def _replayed(record: Record, narrator: QueuedNarrator) -> dict[str, Any]:
     return {**asdict(verdict), "summary": str(verdict), "recorded": recorded, "text": text}
 
 
-def _line(reader: Reader, seq: int) -> tuple[bytes, Record]:
+async def _answer(
+    request: Request, what: Callable[[Turn], dict[str, Any]], *, key: Hashable = None
+) -> Response:
+    """What was read, as JSON; it is written in the reading thread, since it may be long."""
+
+    def written(turn: Turn) -> bytes:
+        return json.dumps(what(turn), separators=(",", ":")).encode()
+
+    content = await while_asked(request, _room(request).read(written, key=key))
+    return Response(content, media_type="application/json")
+
+
+def _page(reader: Reader, asked: RecordQuery, turn: Turn) -> dict[str, Any]:
+    query = asked.filter() or Query()
+    page = search(
+        reader,
+        query,
+        before=asked.before,
+        limit=asked.limit,
+        at_most=LOOKED_AT_ONCE,
+        progress=turn,
+    )
+    first, last = _ends(reader)
+    before = page.before if page.before is not None and page.before > first else None
+    records = [summary(record) for record in page.records]
+    return {"records": records, "before": before, "first": first, "last": last}
+
+
+def _detail(reader: Reader, seq: int, turn: Turn) -> dict[str, Any]:
+    line, record = _line(reader, seq, turn)
+    fields = dict(record.fields)
+    return {"seq": record.seq, "hash": record.hash, "line": line.decode("ascii"), "record": fields}
+
+
+def _line(reader: Reader, seq: int, turn: Turn) -> tuple[bytes, Record]:
+    turn()
     line = next(reader.lines_backwards(seq + 1), None)
     record = Record.parse(line) if line else None
     if line is None or record is None or record.seq != seq:
@@ -154,14 +191,24 @@ def _ends(reader: Reader) -> tuple[int, int]:
     return (min(firsts), reader.last_seq()) if firsts else (0, 0)
 
 
+async def _sent(room: ReadingRoom, chunks: Iterator[bytes]) -> AsyncIterator[bytes]:
+    """Each chunk is a read of its own: a slow client keeps no thread."""
+    while (chunk := await room.read(lambda turn: next(chunks, None))) is not None:
+        if chunk:
+            yield chunk
+
+
 def _chunks(reader: Reader, query: Query | None) -> Iterator[bytes]:
-    chunk = bytearray()
+    """About as much as is sent at once; an empty one where nothing was found in so many lines."""
+    chunk, looked = bytearray(), 0
     for line in reader.forwards():
         if query is None or (query.may_match(line) and query.matches(Record.parse(line))):
             chunk += line + b"\n"
-        if len(chunk) >= CHUNK:
+        looked += len(line)
+        if len(chunk) >= CHUNK or looked >= LOOKED_THROUGH:
             yield bytes(chunk)
             chunk.clear()
+            looked = 0
     yield bytes(chunk)
 
 
@@ -171,6 +218,12 @@ def _seq(request: Request) -> int:
     if not (text.isascii() and text.isdigit() and len(text) <= 15):
         raise NotFound("a record's number has only digits")
     return int(text)
+
+
+def _room(request: Request) -> ReadingRoom:
+    room = request.app.state.reading_room
+    assert isinstance(room, ReadingRoom)
+    return room
 
 
 def _reader(request: Request) -> Reader:

@@ -6,12 +6,13 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Coroutine
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from minivault.errors import MiniVaultError
+from minivault.web.reading import while_asked
 
 MEDIA_TYPE = "application/x-ndjson"
 INTERVAL = 0.15  # seconds between two reports
@@ -24,22 +25,30 @@ class Progress:
     total: int
     done: int = 0
 
-    def advance(self, amount: int) -> None:
-        self.done += amount
+
+class Told(Protocol):
+    """What can be asked how far it is."""
+
+    @property
+    def total(self) -> int: ...
+
+    @property
+    def done(self) -> int: ...
 
 
 async def answer(
-    request: Request, work: Coroutine[Any, Any, dict[str, Any]], progress: Progress
+    request: Request, work: Coroutine[Any, Any, dict[str, Any]], progress: Told
 ) -> Response:
-    """The work's result as JSON; with progress before it if the client asks for x-ndjson."""
+    """The work's result as JSON; with progress before it if the client asks for x-ndjson.
+
+    The work is cancelled when the client goes.
+    """
     if MEDIA_TYPE not in request.headers.get("accept", ""):
-        return JSONResponse(await work)
+        return JSONResponse(await while_asked(request, work))
     return StreamingResponse(_lines(work, progress), media_type=MEDIA_TYPE)
 
 
-async def _lines(
-    work: Coroutine[Any, Any, dict[str, Any]], progress: Progress
-) -> AsyncIterator[str]:
+async def _lines(work: Coroutine[Any, Any, dict[str, Any]], progress: Told) -> AsyncIterator[str]:
     """`{"done", "total"}` now and then, at last `{"result"}` or `{"problem"}`."""
     task = asyncio.create_task(work)
     try:

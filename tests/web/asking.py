@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
+import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
@@ -17,6 +19,7 @@ from tests.live import LiveServer
 T = TypeVar("T")
 
 SSE, JSON, TEXT = "text/event-stream", "application/json", "text/plain"
+LONGEST_WAIT = 0.5  # seconds that anybody may wait for /health, whatever is asked beside
 ACCEPTS = {"sse": SSE, "json": JSON, "text": TEXT}
 
 
@@ -91,6 +94,30 @@ def events(response: httpx.Response) -> list[Received]:
     assert response.status_code == 200, response.text
     assert response.headers["content-type"] == "text/event-stream; charset=utf-8"
     return parse(response.content)
+
+
+@contextmanager
+def nobody_waits(server: LiveServer) -> Iterator[None]:
+    """Asks for /health all the time, and fails if one answer took longer than half a second."""
+    waits = [0.0]
+    over = threading.Event()
+
+    def probe() -> None:
+        with httpx.Client(base_url=server.url, timeout=60, trust_env=False) as client:
+            while not over.is_set():
+                begin = time.monotonic()
+                client.get("/health")
+                waits.append(time.monotonic() - begin)
+                over.wait(0.02)
+
+    prober = threading.Thread(target=probe)
+    prober.start()
+    try:
+        yield
+    finally:
+        over.set()
+        prober.join(60)
+    assert max(waits) < LONGEST_WAIT
 
 
 def in_loop(server: LiveServer, work: Callable[[], T]) -> T:

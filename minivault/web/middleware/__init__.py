@@ -15,6 +15,7 @@ from minivault.web.middleware.failures import Failures
 from minivault.web.middleware.headers import SecurityHeaders
 from minivault.web.middleware.host import AllowedHosts
 from minivault.web.middleware.keys import KeyCheck, is_loopback
+from minivault.web.middleware.query import QueryRules
 from minivault.web.middleware.request_id import RequestId
 
 
@@ -26,7 +27,7 @@ def protection(
 ) -> list[Middleware]:
     """The middleware from the outermost to the innermost; the audit goes behind it.
 
-    `refused` is called with the reason of every refusal: host, cross_site, body or key.
+    `refused` is called with the reason of every refusal: host, cross_site, query, body or key.
     """
     origins = [origin.rstrip("/") for origin in settings.trusted_origin]
     return [
@@ -38,6 +39,7 @@ def protection(
         Middleware(RequestId),
         Middleware(Failures),
         *_cross_origin(origins),
+        Middleware(QueryRules, refused=refused),
         Middleware(BodyRules, refused=refused),
         Middleware(
             KeyCheck,

@@ -1,0 +1,166 @@
+"""Long reads: the log from end to end, foreign weights. In threads of their own, never in the loop.
+
+Who asks for what is being read already shares it; what nobody waits for any more ends; and while
+texts are being made a read takes a quarter of the time, so that it waits behind them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable, Coroutine, Hashable
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, Generic, TypeVar
+
+from starlette.requests import ClientDisconnect, Request
+
+from minivault.background import carried
+from minivault.errors import Unavailable
+
+AT_ONCE = 2
+MOST_WAITING = 32
+STRETCH = 0.005  # seconds of work between two looks whether somebody else needs the time
+REST = 3  # times as long as the work before, while texts are being made
+NICENESS = 10
+
+T = TypeVar("T")
+
+
+class Abandoned(Exception):
+    """Nobody waits for this any more."""
+
+
+class Turn:
+    """What a long read calls now and then: tells how far it is, rests, ends it if nobody waits."""
+
+    def __init__(self, busy: Callable[[], bool]) -> None:
+        self.total = 0
+        self.done = 0
+        self._busy = busy
+        self._began = time.monotonic()
+        self._abandoned = threading.Event()
+
+    def __call__(self, amount: int = 0) -> None:
+        """Called in the reading thread, with how much was read since. Raises Abandoned."""
+        self.done += amount
+        if self._abandoned.is_set():
+            raise Abandoned
+        worked = time.monotonic() - self._began
+        if worked > STRETCH:
+            if self._busy():
+                self._abandoned.wait(min(worked, 10 * STRETCH) * REST)
+            self._began = time.monotonic()
+
+    def abandon(self) -> None:
+        self._abandoned.set()
+
+    @property
+    def is_abandoned(self) -> bool:
+        return self._abandoned.is_set()
+
+
+class Reading(Generic[T]):
+    """One long read, for everybody who waits for it."""
+
+    def __init__(self, turn: Turn, future: Future[T]) -> None:
+        self.turn = turn
+        self._future = future
+        self._askers = 0
+
+    async def result(self) -> T:
+        """What was read, or what went wrong; the read ends when its last asker is cancelled."""
+        self._askers += 1
+        try:
+            return await asyncio.shield(asyncio.wrap_future(self._future))
+        finally:
+            self._askers -= 1
+            if not self._askers:
+                self.end()
+
+    @property
+    def is_over(self) -> bool:
+        """Whether it has ended, or was given up by everybody."""
+        return self.turn.is_abandoned or self._future.done()
+
+    def end(self) -> None:
+        self.turn.abandon()
+        self._future.cancel()
+
+
+class ReadingRoom:
+    """A few threads for all long reads of a server. Event loop only."""
+
+    def __init__(self, busy: Callable[[], bool] = lambda: False) -> None:
+        """`busy`: whether texts are being made; called in the reading threads."""
+        self._busy = busy
+        self._threads = ThreadPoolExecutor(AT_ONCE, "reading", initializer=_be_nice)
+        self._under_way: dict[Hashable, Reading[Any]] = {}
+
+    def begin(self, what: Callable[[Turn], T], *, key: Hashable = None) -> Reading[T]:
+        """Begins to read, or joins what is being read under this key.
+
+        Raises Unavailable if too many wait.
+        """
+        known = self._under_way.get(key) if key is not None else None
+        if known and not known.is_over:
+            return known
+        if len(self._under_way) >= AT_ONCE + MOST_WAITING:
+            raise Unavailable("too much is being read at once; come again in a moment")
+        turn = Turn(self._busy)
+        future = self._threads.submit(carried(what), turn)
+        reading = Reading(turn, future)
+        name = object() if key is None else key
+        self._under_way[name] = reading
+        loop = asyncio.get_running_loop()
+
+        def over(_: Future[T]) -> None:
+            with contextlib.suppress(RuntimeError):  # the loop is closed: nobody asks any more
+                loop.call_soon_threadsafe(self._over, name, reading)
+
+        future.add_done_callback(over)
+        return reading
+
+    async def read(self, what: Callable[[Turn], T], *, key: Hashable = None) -> T:
+        """The result of `begin`."""
+        return await self.begin(what, key=key).result()
+
+    def close(self) -> None:
+        """Ends whatever is being read; nothing can be begun any more."""
+        for reading in self._under_way.values():
+            reading.end()
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    def _over(self, name: Hashable, reading: Reading[Any]) -> None:
+        if self._under_way.get(name) is reading:
+            del self._under_way[name]
+
+
+async def while_asked(request: Request, work: Coroutine[Any, Any, T]) -> T:
+    """The work's result; cancelled, and ClientDisconnect raised, if the client goes before."""
+    working = asyncio.ensure_future(work)
+    leaving = asyncio.ensure_future(_disconnected(request))
+    try:
+        await asyncio.wait({working, leaving}, return_when=asyncio.FIRST_COMPLETED)
+        if working.done():
+            return working.result()
+        raise ClientDisconnect
+    finally:
+        for task in (working, leaving):
+            task.cancel()
+        await asyncio.gather(working, leaving, return_exceptions=True)
+
+
+async def _disconnected(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
+def _be_nice() -> None:
+    """On Linux a thread has a niceness of its own."""
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError):
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)
