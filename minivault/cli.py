@@ -23,7 +23,8 @@ from minivault.cli_logs import app as logs
 from minivault.cli_models import models, pull
 from minivault.cli_options import options, read_settings, takes
 from minivault.errors import CannotStart, ChainBroken, InvalidRequest, MiniVaultError
-from minivault.schemas import Parameters, parse_parameters
+from minivault.parsing import parse_parameters
+from minivault.schemas import Parameters
 from minivault.settings import INSTEAD, Settings
 
 #: What of a server's settings matters to a single answer.

@@ -21,7 +21,7 @@ LAYERS = [
     {"errors", "size", "stage", "stop_strings", "console_log", "trace"},
     {"libraries", "background"},
     {"schemas", "settings", "resources"},
-    {"backends.base"},
+    {"parsing", "backends.base"},
     {"vault", "model_store", "engine", "metrics"},
     {"backends"},
     {"generations"},

@@ -12,13 +12,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from minivault.errors import FieldError, InvalidRequest, MalformedRequest, MiniVaultError
-from minivault.schemas import (
-    MAX_SEED,
-    GenerateRequest,
-    parse_body,
-    parse_parameters,
-    parse_query,
-)
+from minivault.parsing import parse_body, parse_parameters, parse_query
+from minivault.schemas import MAX_SEED, GenerateRequest
 
 #: A busy machine is no reason to fail.
 UNHURRIED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])

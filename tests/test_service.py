@@ -16,7 +16,8 @@ from minivault.backends.base import Finish, Piece, Request
 from minivault.backends.echo import EchoBackend
 from minivault.errors import CannotStart, Draining, InvalidRequest, Loading, ModelUnusable, NotFound
 from minivault.generations import Follower
-from minivault.schemas import Client, parse_parameters
+from minivault.parsing import parse_parameters
+from minivault.schemas import Client
 from minivault.service import Service
 from minivault.settings import Settings
 from tests.generations.backends import Reins

@@ -13,7 +13,8 @@ from minivault.errors import FieldError, InvalidRequest, MalformedRequest, NotFo
 from minivault.generations import Audit, Follower, Gone, Nothing, resume
 from minivault.generations.generation_id import parse_event_id
 from minivault.generations.record import gone_event
-from minivault.schemas import Client, GenerateRequest, parse_body, parse_query
+from minivault.parsing import parse_body, parse_query
+from minivault.schemas import Client, GenerateRequest
 from minivault.service import Service
 from minivault.web import sse
 from minivault.web.accept import preferred

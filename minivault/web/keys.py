@@ -15,7 +15,7 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 from starlette.templating import Jinja2Templates
 
-from minivault.schemas import MOST_FIELDS
+from minivault.parsing import MOST_FIELDS
 from minivault.web.policies import LOGIN_POLICY
 
 # Where the form may lead; anything else would let a link send people to a foreign page.

@@ -11,7 +11,8 @@ from typing import Any
 
 from minivault.backends.base import Backend
 from minivault.generations import Audit, Event, Follower, GenerationIds, Registry
-from minivault.schemas import Client, parse_parameters
+from minivault.parsing import parse_parameters
+from minivault.schemas import Client
 from minivault.vault import Vault, load_secret
 
 

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from minivault.generations.generation_id import EventId, GenerationIds, parse_event_id
-from minivault.schemas import MAX_SEED, parse_parameters
+from minivault.parsing import parse_parameters
+from minivault.schemas import MAX_SEED
 
 IDS = GenerationIds(b"s" * 32)
 ASKED = parse_parameters({"prompt": "hello"})

@@ -12,7 +12,8 @@ import pytest
 from minivault.errors import Draining, KeyConflict, Loading, QueueFull
 from minivault.generations import Event, Gone, Nothing, Resumed
 from minivault.generations.resume import Return, resume, start
-from minivault.schemas import Client, FinishReason, parse_parameters
+from minivault.parsing import parse_parameters
+from minivault.schemas import Client, FinishReason
 from tests.generations.backends import Reins
 from tests.generations.house import House, house, names_of, rest_of, settled, text_of, until
 

@@ -28,7 +28,8 @@ from hypothesis.stateful import (
 from minivault.errors import QueueFull
 from minivault.generations import Event, Follower, Gone, Nothing, Resumed
 from minivault.generations.resume import Return, resume
-from minivault.schemas import Client, GenerateRequest, parse_parameters
+from minivault.parsing import parse_parameters
+from minivault.schemas import Client, GenerateRequest
 from tests.generations.backends import Reins
 from tests.generations.house import House, house, settled
 

@@ -12,8 +12,8 @@ from starlette.routing import Route
 from starlette.templating import Jinja2Templates
 from starlette.testclient import TestClient
 
+from minivault.parsing import parse_body
 from minivault.resources import resource
-from minivault.schemas import parse_body
 from minivault.settings import Settings
 from minivault.web.keys import Keyring, login_routes
 from minivault.web.middleware import protection

@@ -10,8 +10,9 @@ import pytest
 from starlette.routing import Route
 from starlette.templating import Jinja2Templates
 
+from minivault.parsing import parse_body
 from minivault.resources import resource
-from minivault.schemas import GenerateRequest, parse_body
+from minivault.schemas import GenerateRequest
 from minivault.web import generate, health
 from minivault.web.docs import docs_routes
 from minivault.web.keys import Keyring, login_routes

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from minivault.errors import InvalidRequest
-from minivault.schemas import check_width
+from minivault.parsing import check_width
 from minivault.web import problems
 
 
