@@ -51,7 +51,7 @@ def create_app(settings: Settings, service: Service | None = None) -> Starlette:
     )
     room = ReadingRoom(lambda: service.registry.busy)
     app = Starlette(
-        routes=_routes(keyring),
+        routes=_routes(keyring, service.metrics.refused),
         middleware=[
             *protection(settings, keyring, refused=service.metrics.refused),
             Middleware(AuditMiddleware, service=service),
@@ -64,15 +64,15 @@ def create_app(settings: Settings, service: Service | None = None) -> Starlette:
     return app
 
 
-def _routes(keyring: Keyring) -> list[BaseRoute]:
+def _routes(keyring: Keyring, refused: Callable[[str], None]) -> list[BaseRoute]:
     templates = Jinja2Templates(directory=resource("templates"))
     return [
         *generate.routes,
         *health.routes,
-        *login_routes(keyring, templates),
+        *login_routes(keyring, templates, refused=refused),
         *page_routes(templates),
         *log_routes(templates),
-        *docs_routes(templates),
+        *docs_routes(templates, keyring.cookie_names),
         Mount("/static", StaticFiles(directory=resource("static")), name="static"),
     ]
 

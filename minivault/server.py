@@ -24,7 +24,7 @@ from minivault.console_log import LOG_CONFIG
 from minivault.errors import CannotStart
 from minivault.protocol import DeadlineProtocol
 from minivault.service import Service
-from minivault.settings import Settings
+from minivault.settings import SHORTEST_KEY, Settings, is_weak
 from minivault.trace import trace
 
 logger = logging.getLogger("minivault")
@@ -181,12 +181,17 @@ def _connection_limit() -> int:
 
 
 def _refuse_open_address(address: str, settings: Settings) -> None:
-    if settings.api_key or settings.insecure or ipaddress.ip_address(address).is_loopback:
+    if settings.insecure or ipaddress.ip_address(address).is_loopback:
         return
-    raise CannotStart(
-        f"{address} can be reached from other machines: give an --api-key, "
-        "or say --insecure if that is meant"
-    )
+    reached = f"{address} can be reached from other machines"
+    if not settings.api_key:
+        raise CannotStart(f"{reached}: give an --api-key, or say --insecure if that is meant")
+    for option, keys in (("--api-key", settings.api_key), ("--log-key", settings.log_key)):
+        if any(map(is_weak, keys)):
+            raise CannotStart(
+                f"{reached}, and a key of {option} can be guessed: one has at least {SHORTEST_KEY} "
+                "characters and not always the same (openssl rand -hex 16 makes one)"
+            )
 
 
 def _announce(listener: socket.socket, service: Service, settings: Settings) -> None:

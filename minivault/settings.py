@@ -21,6 +21,8 @@ from minivault.size import Bytes
 Keys = Annotated[list[SecretStr], NoDecode]
 Names = Annotated[list[str], NoDecode]
 
+SHORTEST_KEY = 12  # characters, where other machines may try
+
 _HOST = re.compile(r"[^\s/*,]+")
 _ORIGIN = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^\s/*,]+/?")
 _EXAMPLES = {_HOST: "vault.example or vault.example:8443", _ORIGIN: "https://example.org"}
@@ -137,6 +139,12 @@ class Settings(BaseSettings):
             if isinstance(source, EnvSettingsSource) and source.env_vars.get("minivault_kernels"):
                 raise InvalidRequest([FieldError("MINIVAULT_KERNELS", f"is gone; {INSTEAD}")])
         return init_settings, env_settings, dotenv_settings, file_secret_settings
+
+
+def is_weak(key: SecretStr) -> bool:
+    """Whether a key can be guessed, or was hardly meant as one: a word of a comment, `changeme`."""
+    word = key.get_secret_value()
+    return len(word) < SHORTEST_KEY or len(set(word)) < 5
 
 
 def _listed(

@@ -12,6 +12,7 @@ import time
 import urllib.error
 import urllib.request
 from pathlib import Path
+from typing import Any
 
 import pytest
 from starlette.applications import Starlette
@@ -86,7 +87,17 @@ def test_an_open_address_needs_a_key_or_a_word(host: str) -> None:
     with pytest.raises(CannotStart, match="--api-key"):
         server.listen(Settings(host=host, port=0))
     server.listen(Settings(host=host, port=0, insecure=True)).close()
-    server.listen(Settings(host=host, port=0, api_key=["secret"])).close()
+    server.listen(Settings(host=host, port=0, api_key=["correct-horse"])).close()
+
+
+@pytest.mark.parametrize("weak", ["#", "keys", "changeme", "elevenchars", "aaaaaaaaaaaaaaaa"])
+@pytest.mark.parametrize("option", ["api_key", "log_key"])
+def test_a_key_that_can_be_guessed_is_for_loopback_only(option: str, weak: str) -> None:
+    keys: dict[str, Any] = {"api_key": ["correct-horse"]} | {option: [weak]}
+    flag = "--" + option.replace("_", "-")
+    with pytest.raises(CannotStart, match=f"a key of {flag} can be guessed"):
+        server.listen(Settings(host="0.0.0.0", port=0, **keys))
+    server.listen(Settings(host="127.0.0.1", port=0, **keys)).close()
 
 
 @pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "127.0.0.2", "::1"])

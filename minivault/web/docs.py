@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
@@ -14,9 +16,9 @@ from minivault.web.openapi import description
 from minivault.web.policies import DOCS_POLICY
 
 
-def docs_routes(templates: Jinja2Templates) -> list[Route]:
+def docs_routes(templates: Jinja2Templates, cookies: Mapping[str, str]) -> list[Route]:
     """`GET /docs` (Swagger UI from local files), `GET /openapi.json` and `GET /metrics`."""
-    described = description()
+    described = description(cookies)
 
     async def page(request: Request) -> Response:
         context = {"here": "docs", "icons": ICONS}

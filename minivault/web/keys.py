@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hmac
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from enum import StrEnum
 from hashlib import sha256
+from math import ceil
 from urllib.parse import parse_qs
 
 from pydantic import SecretStr
@@ -16,6 +17,8 @@ from starlette.routing import Route
 from starlette.templating import Jinja2Templates
 
 from minivault.parsing import MOST_FIELDS
+from minivault.web.attempts import Attempts
+from minivault.web.logins import Logins
 from minivault.web.policies import LOGIN_POLICY
 
 # Where the form may lead; anything else would let a link send people to a foreign page.
@@ -23,7 +26,7 @@ DESTINATIONS = ("/", "/docs", "/logs")
 
 
 class Door(StrEnum):
-    """What a key opens; the value is the name of its cookie."""
+    """What a key opens; the value begins the name of its cookie."""
 
     API = "minivault_key"
     LOGS = "minivault_log_key"
@@ -43,7 +46,7 @@ class Keyring:
         secret: bytes,
     ) -> None:
         """Raises ValueError for an empty key, which would let everybody in."""
-        self._secret = secret
+        self.logins = Logins(secret)
         self._digests = {Door.API: _digests(api), Door.LOGS: _digests(logs)}
 
     def guards(self, door: Door) -> bool:
@@ -59,11 +62,11 @@ class Keyring:
             return None
         scheme, _, key = headers.get("authorization", "").partition(" ")
         bearer = _digest(_as_sent(key.strip())) if scheme.lower() == "bearer" else ""
-        cookie = _cookies(headers).get(door, "")
+        cookie = _cookie(headers, self.logins.name(door))
         found = [
             digest
             for digest in self._digests[door]
-            if _equal(bearer, digest) | _equal(cookie, self._cookie(door, digest))
+            if _equal(bearer, digest) | self.logins.holds(door, digest, cookie)
         ]
         return _digest(f"caller {found[0]}")[:16] if found else None
 
@@ -72,28 +75,57 @@ class Keyring:
         given = _digest(key)
         return sum(_equal(given, digest) for digest in self._digests[door]) > 0
 
-    def cookies(self, key: str) -> dict[Door, str]:
-        """The cookies that this key is worth, one for each door that it opens."""
-        return {door: self._cookie(door, _digest(key)) for door in Door if self.fits(door, key)}
+    def cookies(self, key: str) -> dict[str, str]:
+        """The cookies that this key is worth, by name: one for each door that it opens."""
+        doors = [door for door in Door if self.fits(door, key)]
+        return {self.logins.name(door): self.logins.begin(door, _digest(key)) for door in doors}
 
-    def _cookie(self, door: Door, digest: str) -> str:
-        message = f"minivault cookie {door} {digest}".encode()
-        return hmac.new(self._secret, message, sha256).hexdigest()
+    @property
+    def cookie_names(self) -> dict[str, str]:
+        """By their names in the API's description."""
+        names = self.logins.name
+        return {"cookie": names(Door.API), "log_cookie": names(Door.LOGS)}
+
+    def log_out(self, headers: Headers) -> list[str]:
+        """Ends the logins that a request brings; returns the names of all cookies to forget."""
+        names = {door: self.logins.name(door) for door in Door}
+        for door, name in names.items():
+            cookie = _cookie(headers, name)
+            if any(self.logins.holds(door, digest, cookie) for digest in self._digests[door]):
+                self.logins.end(cookie)
+        return list(names.values())
 
 
-def login_routes(keyring: Keyring, templates: Jinja2Templates) -> list[Route]:
-    """`GET /login`, the form, and `POST /login`, which takes a key and sets the cookie."""
+def login_routes(
+    keyring: Keyring,
+    templates: Jinja2Templates,
+    *,
+    refused: Callable[[str], None] = lambda reason: None,
+) -> list[Route]:
+    """`GET /login`, the form, `POST /login`, which takes a key and sets the cookie, `POST /logout`.
 
-    def form(request: Request, destination: str, *, wrong: bool = False) -> Response:
+    `refused` is called with "login" for every key that was wrong or came too soon.
+    """
+
+    attempts = Attempts()
+
+    def form(request: Request, destination: str, status: int = 200, wait: float = 0) -> Response:
         headers = {
             "Content-Security-Policy": LOGIN_POLICY,
             # Without its origin the form's own POST would look like another site's.
             "Referrer-Policy": "same-origin",
         }
-        if wrong:
+        if status == 401:
             headers["WWW-Authenticate"] = 'Bearer realm="MiniVault"'
-        context = {"destination": destination, "wrong": wrong}
-        status = 401 if wrong else 200
+        if wait:
+            headers["Retry-After"] = str(ceil(wait))
+        inside = any(keyring.caller(door, request.headers) for door in Door)
+        context = {
+            "destination": destination,
+            "wrong": status == 401,
+            "wait": ceil(wait),
+            "inside": inside,
+        }
         return templates.TemplateResponse(request, "login.html", context, status, headers)
 
     async def show(request: Request) -> Response:
@@ -102,18 +134,33 @@ def login_routes(keyring: Keyring, templates: Jinja2Templates) -> list[Route]:
     async def exchange(request: Request) -> Response:
         fields = _form((await request.body()).decode("utf-8", "replace"))
         destination = _destination(fields.get("next", ["/"])[0])
+        address = request.client.host if request.client else ""
+        if wait := attempts.wait(address):
+            refused("login")
+            return form(request, destination, 429, wait)
         cookies = keyring.cookies(fields.get("key", [""])[0])
         if not cookies:
-            return form(request, destination, wrong=True)
+            refused("login")
+            attempts.failed(address)
+            return form(request, destination, 401)
+        attempts.succeeded(address)
         response = RedirectResponse(destination, status_code=303)
         secure = request.url.scheme == "https"
-        for door, value in cookies.items():
-            response.set_cookie(door, value, httponly=True, samesite="strict", secure=secure)
+        for name, value in cookies.items():
+            response.set_cookie(name, value, httponly=True, samesite="strict", secure=secure)
+        return response
+
+    async def leave(request: Request) -> Response:
+        prefix = request.scope.get("root_path", "")
+        response = RedirectResponse(f"{prefix}/login", status_code=303)
+        for name in keyring.log_out(request.headers):
+            response.delete_cookie(name, httponly=True, samesite="strict")
         return response
 
     return [
         Route("/login", show, methods=["GET"], name="login"),
         Route("/login", exchange, methods=["POST"]),
+        Route("/logout", leave, methods=["POST"], name="logout"),
     ]
 
 
@@ -149,10 +196,10 @@ def _equal(given: str, expected: str) -> bool:
     return hmac.compare_digest(given.encode(), expected.encode())
 
 
-def _cookies(headers: Headers) -> dict[str, str]:
-    found: dict[str, str] = {}
+def _cookie(headers: Headers, wanted: str) -> str:
     for header in headers.getlist("cookie"):
         for pair in header.split(";"):
             name, _, value = pair.strip().partition("=")
-            found.setdefault(name, value)
-    return found
+            if name == wanted:
+                return value
+    return ""

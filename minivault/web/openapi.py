@@ -72,8 +72,11 @@ where neither is named. Errors are `application/problem+json` (RFC 9457). Answer
 """
 
 
-def description() -> dict[str, Any]:
-    """The whole document, without `servers`: where it is served from is the route's knowledge."""
+def description(cookies: Mapping[str, str]) -> dict[str, Any]:
+    """The whole document, without `servers`: where it is served from is the route's knowledge.
+
+    `cookies`: the names of the cookies for the API and for the log, by `cookie` and `log_cookie`.
+    """
     paths: dict[str, dict[str, Any]] = {}
     for operation in OPERATIONS:
         paths.setdefault(operation.path, {})[operation.method.lower()] = _operation(operation)
@@ -88,7 +91,7 @@ def description() -> dict[str, Any]:
         "tags": [{"name": name, "description": text} for name, text in TAGS.items()],
         "security": [{}, {"bearer": []}, {"cookie": []}],
         "paths": paths,
-        "components": {"schemas": _schemas(), "securitySchemes": _security_schemes()},
+        "components": {"schemas": _schemas(), "securitySchemes": _security_schemes(cookies)},
     }
 
 
@@ -114,7 +117,7 @@ def _operation(operation: Operation) -> dict[str, Any]:
 
 
 def _responses(operation: Operation) -> dict[str, Any]:
-    responses = {str(status): _problem(status) for status in operation.problems}
+    responses = {str(status): _problem(status) for status in {*operation.problems, 422}}
     for status, forms in operation.answers.items():
         content = {media: _content(media, model) for media, model in forms.items()}
         known = responses.get(str(status), {"description": HTTPStatus(status).phrase})
@@ -217,15 +220,11 @@ def _one_of(*names: str) -> dict[str, Any]:
     }
 
 
-def _security_schemes() -> dict[str, Any]:
-    def cookie(name: str) -> dict[str, str]:
-        return {"type": "apiKey", "in": "cookie", "name": name}
-
-    return {
-        "bearer": {"type": "http", "scheme": "bearer"},
-        "cookie": cookie("minivault_key"),
-        "log_cookie": cookie("minivault_log_key"),
+def _security_schemes(cookies: Mapping[str, str]) -> dict[str, Any]:
+    schemes = {
+        scheme: {"type": "apiKey", "in": "cookie", "name": name} for scheme, name in cookies.items()
     }
+    return {"bearer": {"type": "http", "scheme": "bearer"}, **schemes}
 
 
 def _ref(model: type[BaseModel]) -> dict[str, str]:

@@ -21,6 +21,7 @@ from minivault.web.problems import exception_handlers
 
 SECRET = b"a secret that only these tests know"
 OWN = "http://127.0.0.1:8000"
+COOKIES = {"cookie": "minivault_key_1", "log_cookie": "minivault_log_key_1"}
 TEMPLATES = Jinja2Templates(resource("templates"))
 
 
@@ -34,7 +35,10 @@ class Guarded:
         settings = Settings(_env_file=None, host=host, **options)
         keyring = Keyring(api=settings.api_key, logs=settings.log_key, secret=SECRET)
         self.app = Starlette(
-            routes=[*self._routes(), *login_routes(keyring, TEMPLATES)],
+            routes=[
+                *self._routes(),
+                *login_routes(keyring, TEMPLATES, refused=self.reasons.append),
+            ],
             middleware=protection(settings, keyring, refused=self.reasons.append),
             exception_handlers=exception_handlers,
         )

@@ -11,12 +11,13 @@ from starlette.testclient import TestClient
 from minivault.resources import resource
 from minivault.web.docs import docs_routes
 from minivault.web.policies import DOCS_POLICY
+from tests.web.guarded import COOKIES
 
 VENDORED = resource("static") / "vendor" / "swagger-ui"
 
 
 def client(root_path: str = "") -> TestClient:
-    app = Starlette(routes=docs_routes(Jinja2Templates(resource("templates"))))
+    app = Starlette(routes=docs_routes(Jinja2Templates(resource("templates")), COOKIES))
     return TestClient(app, root_path=root_path)
 
 

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import re
+import time
+from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from pydantic import SecretStr
 from starlette.datastructures import Headers
 from starlette.testclient import TestClient
 
+from minivault.web import logins
+from minivault.web.attempts import FORGOTTEN_AFTER, FREE, MOST_ADDRESSES, Attempts
 from minivault.web.keys import Door, Keyring
 from minivault.web.middleware.keys import Need, is_loopback, needed
-from tests.web.guarded import Guarded
+from tests.live import live_server
+from tests.web.guarded import OWN, Guarded
 
 KEY, LOG_KEY = "correct-horse", "battery-staple"
 LAN = "http://192.168.1.5:8000"
@@ -179,7 +186,7 @@ def test_a_person_is_led_to_the_form_and_back() -> None:
 def test_the_cookie_is_closed_to_scripts_and_other_sites_and_is_not_the_key() -> None:
     response = log_in(on_loopback(api_key=[KEY]), KEY)
     cookie = response.headers["set-cookie"]
-    assert cookie.startswith("minivault_key=")
+    assert re.match(r"minivault_key_[0-9a-f]{8}=", cookie)
     assert {"HttpOnly", "SameSite=strict", "Path=/"} <= set(cookie.split("; "))
     assert "Secure" not in cookie
     assert KEY not in cookie
@@ -234,7 +241,7 @@ def test_a_link_from_another_site_reloads_so_that_the_cookie_comes_along() -> No
 def test_a_cookie_of_another_secret_or_key_opens_nothing() -> None:
     ours = Keyring(api=[SecretStr(KEY)], secret=b"one")
     cookies = ours.cookies(KEY)
-    headers = Headers({"Cookie": f"a=b; minivault_key={cookies[Door.API]}"})
+    headers = Headers({"Cookie": "a=b; " + "; ".join(map("=".join, cookies.items()))})
     assert ours.caller(Door.API, headers)
     assert not Keyring(api=[SecretStr(KEY)], secret=b"two").caller(Door.API, headers)
     assert not Keyring(api=[SecretStr("other")], secret=b"one").caller(Door.API, headers)
@@ -243,7 +250,111 @@ def test_a_cookie_of_another_secret_or_key_opens_nothing() -> None:
 
 def test_servers_that_share_a_secret_accept_each_others_cookie() -> None:
     one, other = (Keyring(api=[SecretStr(KEY)], secret=b"shared") for _ in range(2))
-    assert one.cookies(KEY) == other.cookies(KEY)
+    [(name, value)] = one.cookies(KEY).items()
+    assert other.caller(Door.API, Headers({"Cookie": f"{name}={value}"}))
+
+
+def test_two_servers_on_one_host_do_not_log_each_other_out(tmp_path: Path) -> None:
+    """Cookies know no ports; whoever shares a secret, as behind one proxy, shares the login."""
+    with (
+        httpx.Client(trust_env=False) as jar,
+        live_server(tmp_path / "one", api_key=[KEY]) as one,
+        live_server(tmp_path / "other", api_key=["another-key"]) as other,
+    ):
+        secret = one.service.settings.logs_dir / "secret"
+        with live_server(tmp_path / "third", api_key=[KEY], secret_file=secret) as third:
+            for server, key in ((one, KEY), (other, "another-key")):
+                jar.post(f"{server.url}/login", data={"key": key})
+            answers = [jar.get(f"{server.url}/models") for server in (one, other, third)]
+    assert [each.status_code for each in answers] == [200, 200, 200]
+    assert len(jar.cookies) == 2
+
+
+# ---- the end of a login -----------------------------------------------------------------------
+
+
+def test_a_login_can_be_ended_and_a_copy_of_its_cookie_with_it() -> None:
+    site = Guarded(api_key=[KEY])
+    client, thief = site.client(), site.client()
+    log_in(client, KEY)
+    thief.cookies.update(client.cookies)
+    assert thief.get("/models").status_code == 200
+    assert "Log out" in client.get("/login").text
+    own = {"Sec-Fetch-Site": "same-origin", "Origin": OWN}
+    left = client.post("/logout", headers=own)
+    assert (left.status_code, left.headers["location"]) == (303, "/login")
+    assert not client.cookies
+    assert client.get("/models").status_code == thief.get("/models").status_code == 401
+    assert "Log out" not in thief.get("/login").text
+    assert log_in(client, KEY).status_code == 303, "the key itself goes on"
+    assert client.get("/models").status_code == 200
+
+
+def test_nobody_is_logged_out_by_another_site() -> None:
+    client = on_loopback(api_key=[KEY])
+    log_in(client, KEY)
+    assert client.post("/logout", headers={"Sec-Fetch-Site": "cross-site"}).status_code == 403
+    assert client.get("/models").status_code == 200
+
+
+def test_a_login_grows_too_old(monkeypatch: pytest.MonkeyPatch) -> None:
+    client = on_loopback(api_key=[KEY])
+    log_in(client, KEY)
+    later = time.time() + logins.LIFETIME + 1
+    monkeypatch.setattr("minivault.web.logins.time.time", lambda: later)
+    assert client.get("/models").status_code == 401
+
+
+@pytest.mark.parametrize("change", [".", "0", "x", "", "\u00e9"])
+def test_a_changed_cookie_is_none(change: str) -> None:
+    keyring = Keyring(api=[SecretStr(KEY)], secret=b"one")
+    [(name, value)] = keyring.cookies(KEY).items()
+    for at in range(0, len(value), 7):
+        changed = value[:at] + change + value[at + 1 :]
+        if changed != value:
+            sent = Headers(raw=[(b"cookie", f"{name}={changed}".encode("latin-1"))])
+            assert keyring.caller(Door.API, sent) is None
+
+
+# ---- wrong keys -------------------------------------------------------------------------------
+
+
+def test_wrong_keys_are_counted_and_after_a_few_they_have_to_wait() -> None:
+    site = Guarded(api_key=[KEY])
+    client = site.client()
+    assert [log_in(client, "wrong").status_code for _ in range(6)] == [401] * 5 + [429]
+    late = log_in(client, KEY)
+    assert (late.status_code, late.headers["retry-after"]) == (429, "1")
+    assert "Try again in 1 s" in late.text
+    assert site.reasons.count("login") == 7
+    assert client.get("/models", headers=bearer(KEY)).status_code == 200
+
+
+def test_the_wait_doubles_up_to_a_bound_and_is_of_one_address() -> None:
+    now = [1000.0]
+    attempts = Attempts(lambda: now[0])
+    waits = []
+    for _ in range(FREE + 6):
+        attempts.failed("192.0.2.1")
+        waits.append(attempts.wait("192.0.2.1"))
+        now[0] += waits[-1]
+    assert waits == [0.0] * 4 + [1.0, 2.0, 4.0, 8.0, 8.0, 8.0, 8.0]
+    attempts.failed("192.0.2.1")
+    assert attempts.wait("192.0.2.2") == 0
+    now[0] += FORGOTTEN_AFTER + 1
+    attempts.failed("192.0.2.1")
+    assert attempts.wait("192.0.2.1") == 0
+
+
+def test_an_ipv6_network_is_one_address_and_a_flood_of_them_is_bounded() -> None:
+    attempts = Attempts()
+    for number in range(FREE):
+        attempts.failed(f"2001:db8::{number:x}")
+    assert attempts.wait("2001:db8::ffff") > 0
+    assert attempts.wait("2001:db8:0:1::") == 0
+    for number in range(2 * MOST_ADDRESSES):
+        attempts.failed(f"10.{number >> 16}.{number >> 8 & 255}.{number & 255}")
+    assert len(attempts._failures) == MOST_ADDRESSES
 
 
 @pytest.mark.parametrize("door", ["api", "logs"])

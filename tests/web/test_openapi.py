@@ -20,9 +20,10 @@ from minivault.web.logs import log_routes
 from minivault.web.openapi import EVENTS, STREAM, description, query_parameters
 from minivault.web.operations import OPERATIONS, TAGS
 from minivault.web.pages import page_routes
+from tests.web.guarded import COOKIES
 
 FILES = {"/favicon.ico", "/manifest.webmanifest"}  # of no interest to a program
-DOCUMENT = description()
+DOCUMENT = description(COOKIES)
 
 
 def routes() -> list[Route]:
@@ -30,7 +31,7 @@ def routes() -> list[Route]:
     return [
         *generate.routes,
         *health.routes,
-        *docs_routes(templates),
+        *docs_routes(templates, COOKIES),
         *login_routes(Keyring(secret=b""), templates),
         *log_routes(templates),
         *page_routes(templates),

@@ -19,6 +19,7 @@ from schemathesis.specs.openapi.checks import (
 
 from minivault.web.openapi import description
 from tests.live import live_server
+from tests.web.guarded import COOKIES
 
 FORMS = ["text/event-stream", "application/json", "text/plain", "*/*"]
 CHECKS = [
@@ -28,7 +29,7 @@ CHECKS = [
     response_schema_conformance,
 ]
 EXAMPLES = 16  # for each operation, half of them valid
-API = schemathesis.openapi.from_dict(description())
+API = schemathesis.openapi.from_dict(description(COOKIES))
 OPERATIONS: list[Any] = [cast(Any, each).ok() for each in API.get_all_operations()]
 CASES = [
     pytest.param(operation, mode, id=f"{operation.label} {mode.value}")

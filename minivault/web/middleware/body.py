@@ -12,6 +12,7 @@ from minivault.web import problems
 from minivault.web.middleware.paths import route_path
 
 LIMIT = 256 * 1024
+FORMS = ("/login", "/logout")  # they work without a script, so they cannot send JSON
 
 
 class BodyRules:
@@ -46,7 +47,7 @@ class BodyRules:
             return self._too_large()
         if headers.get("content-encoding", "identity").lower() != "identity":
             return UnsupportedMedia("a compressed body is not read: send it as it is")
-        if _from_browser(headers) and scope["method"] == "POST" and route_path(scope) != "/login":
+        if _from_browser(headers) and scope["method"] == "POST" and route_path(scope) not in FORMS:
             return _not_json(headers)
         return None
 

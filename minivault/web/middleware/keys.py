@@ -23,6 +23,7 @@ NO_API_KEY = (
 NO_LOG_KEY = (
     "the log is not shown to other machines without a key: start the server with --log-key KEY"
 )
+ALWAYS_OPEN = ("/login", "/logout", "/favicon.ico", "/manifest.webmanifest")
 # A link from another site brings no SameSite=Strict cookie; the page's own reload does.
 RELOAD = '<!doctype html><meta http-equiv="refresh" content="0"><title>MiniVault</title>'
 
@@ -104,7 +105,7 @@ class KeyCheck:
 
 def needed(path: str) -> Need:
     """What a path asks for; what is not named here asks for an API key."""
-    if path in ("/login", "/favicon.ico", "/manifest.webmanifest") or below(path, "/static"):
+    if path in ALWAYS_OPEN or below(path, "/static"):
         return Need.NOTHING
     if path == "/health":
         return Need.STATUS
