@@ -261,7 +261,8 @@ STARTERS = {
     "engine.engine",  # gives up its sequences, and says so
     "vault.writer",  # refuses those who wait, and says so
     "web.progress",  # awaits the task where it began
-    "web.text",  # awaits the task where it began
+    "web.connection",  # awaits the task where it began
+    "web.reading",  # what it reads is carried as `background` carries it
     "cli_generate",  # awaits the task where it began
 }
 

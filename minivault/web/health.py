@@ -13,7 +13,8 @@ from starlette.routing import Route
 from minivault import __version__
 from minivault.model_store import ModelStore
 from minivault.service import Service
-from minivault.web.reading import ReadingRoom, Turn, while_asked
+from minivault.web.connection import while_connected
+from minivault.web.reading import ReadingRoom, Turn
 
 
 async def health(request: Request) -> Response:
@@ -34,7 +35,7 @@ async def models(request: Request) -> Response:
     service: Service = request.app.state.service
     room: ReadingRoom = request.app.state.reading_room
     look = partial(_on_disk, service.settings.models_dir)
-    found = await while_asked(request, room.read(look, key="models"))
+    found = await while_connected(request.receive, room.read(look, key="models"))
     return JSONResponse({"serving": model_data(service), "models": found})
 
 

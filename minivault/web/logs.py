@@ -25,11 +25,12 @@ from minivault.vault.replay import Replay, Verdict, replay
 from minivault.vault.search import Query, search
 from minivault.vault.verify import verify
 from minivault.web import icons, progress
+from minivault.web.connection import while_connected
 from minivault.web.log_history import history
 from minivault.web.log_query import RecordQuery, read_query, summary
 from minivault.web.pages import page_modules
 from minivault.web.progress import Progress
-from minivault.web.reading import Reading, ReadingRoom, Turn, while_asked
+from minivault.web.reading import Reading, ReadingRoom, Turn
 
 LOOKED_AT_ONCE = 20_000  # lines that one request searches; a page that comes back short goes on
 CHUNK = 2**16  # bytes of a download sent at once
@@ -51,7 +52,7 @@ async def show_record(request: Request) -> Response:
 async def show_history(request: Request) -> Response:
     """GET /logs/history: requests, tokens and endings over time, and the last verification."""
     look = partial(history, _reader(request))
-    found = await while_asked(request, _room(request).read(look, key="history"))
+    found = await while_connected(request.receive, _room(request).read(look, key="history"))
     return JSONResponse({**found, "verified": getattr(request.app.state, "verified", None)})
 
 
@@ -68,7 +69,7 @@ async def replay_record(request: Request) -> Response:
     """POST /logs/records/{seq}/replay: makes the text again and compares it with the record."""
     service = _service(request)
     look = partial(_line, _reader(request), _seq(request))
-    _, record = await while_asked(request, _room(request).read(look))
+    _, record = await while_connected(request.receive, _room(request).read(look))
     told = Progress(total=record.usage.get("completion_tokens") or 0)
     audit = request.scope["state"]["audit"]
     narrator = QueuedNarrator(service.registry, audit, partial(setattr, told, "done"))
@@ -150,7 +151,7 @@ async def _answer(
     def written(turn: Turn) -> bytes:
         return json.dumps(what(turn), separators=(",", ":")).encode()
 
-    content = await while_asked(request, _room(request).read(written, key=key))
+    content = await while_connected(request.receive, _room(request).read(written, key=key))
     return Response(content, media_type="application/json")
 
 

@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from minivault.errors import MiniVaultError
-from minivault.web.reading import while_asked
+from minivault.web.connection import while_connected
 
 MEDIA_TYPE = "application/x-ndjson"
 INTERVAL = 0.15  # seconds between two reports
@@ -44,7 +44,7 @@ async def answer(
     The work is cancelled when the client goes.
     """
     if MEDIA_TYPE not in request.headers.get("accept", ""):
-        return JSONResponse(await while_asked(request, work))
+        return JSONResponse(await while_connected(request.receive, work))
     return StreamingResponse(_lines(work, progress), media_type=MEDIA_TYPE)
 
 

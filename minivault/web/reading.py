@@ -12,11 +12,9 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Coroutine, Hashable
+from collections.abc import Callable, Hashable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Generic, TypeVar
-
-from starlette.requests import ClientDisconnect, Request
 
 from minivault.background import carried
 from minivault.errors import Unavailable
@@ -137,26 +135,6 @@ class ReadingRoom:
     def _over(self, name: Hashable, reading: Reading[Any]) -> None:
         if self._under_way.get(name) is reading:
             del self._under_way[name]
-
-
-async def while_asked(request: Request, work: Coroutine[Any, Any, T]) -> T:
-    """The work's result; cancelled, and ClientDisconnect raised, if the client goes before."""
-    working = asyncio.ensure_future(work)
-    leaving = asyncio.ensure_future(_disconnected(request))
-    try:
-        await asyncio.wait({working, leaving}, return_when=asyncio.FIRST_COMPLETED)
-        if working.done():
-            return working.result()
-        raise ClientDisconnect
-    finally:
-        for task in (working, leaving):
-            task.cancel()
-        await asyncio.gather(working, leaving, return_exceptions=True)
-
-
-async def _disconnected(request: Request) -> None:
-    while (await request.receive())["type"] != "http.disconnect":
-        pass
 
 
 def _be_nice() -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Coroutine
 from typing import Any
 
 from starlette.responses import JSONResponse, Response
@@ -11,6 +9,7 @@ from starlette.types import Receive, Scope, Send
 
 from minivault.generations import Follower
 from minivault.schemas import FinishReason
+from minivault.web.connection import while_connected
 
 _STATUS = {FinishReason.ERROR: 500, FinishReason.INTERRUPTED: 503}
 _HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no", "Vary": "Accept"}
@@ -28,7 +27,7 @@ class TextStream(Response):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
-            await _while_connected(receive, self._send_all(send))
+            await while_connected(receive, self._send_all(send))
         finally:
             self._follower.close()
 
@@ -53,8 +52,8 @@ class JsonAnswer(Response):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
-            if await _while_connected(receive, self._wait()):
-                await self._answer()(scope, receive, send)
+            await while_connected(receive, self._wait())
+            await self._answer()(scope, receive, send)
         finally:
             self._follower.close()
 
@@ -102,24 +101,3 @@ def _names(follower: Follower) -> dict[str, str]:
         "MiniVault-Seed": str(start["seed"]),
         "MiniVault-Model": start["model"],
     }
-
-
-async def _while_connected(receive: Receive, work: Coroutine[Any, Any, None]) -> bool:
-    """Does the work unless the client goes first; True if it was done."""
-    working = asyncio.ensure_future(work)
-    leaving = asyncio.ensure_future(_disconnected(receive))
-    try:
-        await asyncio.wait({working, leaving}, return_when=asyncio.FIRST_COMPLETED)
-        if not working.done():
-            return False
-        working.result()
-        return True
-    finally:
-        for task in (working, leaving):
-            task.cancel()
-        await asyncio.gather(working, leaving, return_exceptions=True)
-
-
-async def _disconnected(receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass
