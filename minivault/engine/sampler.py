@@ -15,9 +15,6 @@ from minivault.engine.likeliest import Ids, Row, Weights, likeliest
 from minivault.engine.sequence import SamplingParams, TokenChoice
 from minivault.engine.sequence import Sequence as EngineSequence
 
-MOST = 1024
-"""A cut to at most so many tokens is made in C by keeping the best of them as they come."""
-
 _FIRST_CUT = 1024  # without top-k, top-p looks at so many of the likeliest before it sorts all
 _GOLDEN = 0x9E3779B97F4A7C15
 _MASK = (1 << 64) - 1
@@ -92,14 +89,6 @@ def _mix(number: int) -> int:
     number = ((number ^ (number >> 30)) * 0xBF58476D1CE4E5B9) & _MASK
     number = ((number ^ (number >> 27)) * 0x94D049BB133111EB) & _MASK
     return number ^ (number >> 31)
-
-
-def few(params: SamplingParams, vocabulary: int) -> int:
-    """How many of the likeliest tokens can be drawn; 0 if many or all."""
-    if params.temperature == 0:
-        return 1
-    count = min(params.top_k, vocabulary)
-    return count if count <= MOST else 0
 
 
 def _candidates(row: Row, params: SamplingParams) -> tuple[Ids, Weights]:

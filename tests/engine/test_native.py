@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from minivault.bench.models import SHAPES, make_random_model
 from minivault.engine.engine import Engine
 from minivault.engine.native import compiler as compiling
 from minivault.engine.native import library
@@ -24,6 +25,7 @@ from minivault.engine.native.decoder import Decoder
 from minivault.engine.native.packing import packed
 from minivault.engine.native.runner import NativeRunner
 from minivault.engine.runners.base import Dtype
+from minivault.engine.sequence import SamplingParams
 from minivault.errors import ModelUnusable
 from tests.engine.gpt2_models import (
     SMALL,
@@ -259,7 +261,7 @@ def test_without_threads_the_model_is_unusable(
 
 
 def test_the_structures_are_those_of_the_headers(compiler: str, tmp_path: Path) -> None:
-    names = ["Norm", "Linear", "Operand", "Cache", "Layer", "Gpt2", "Wish", "Draw"]
+    names = ["Norm", "Linear", "Operand", "Cache", "Layer", "Gpt2", "Sampling", "Draw"]
     lines = []
     for name in names:
         fields = [field for field, *_ in getattr(library, name)._fields_]
@@ -385,3 +387,29 @@ def test_bits_that_depend_on_the_company_are_seen_at_load(
 
     monkeypatch.setattr(Decoder, "_run", mixed)
     assert not load(folder).reproducible
+
+
+@pytest.mark.slow
+def test_neighbours_that_cut_nothing_off_make_no_step_three_times_as_long(tmp_path: Path) -> None:
+    """By the processor's time, in one thread: whatever else runs here does not count."""
+    folder = make_random_model(tmp_path / "distil", SHAPES["distilgpt2"])
+    runner = load(folder, dtype="bfloat16")
+
+    def seconds(neighbour: SamplingParams) -> float:
+        engine = Engine(runner, kv_memory=2**34)
+        reader = SamplingParams(max_tokens=99, top_k=50, top_p=0.95, repetition_penalty=1.1)
+        sequences = [make_sequence([5, 6], each) for each in [neighbour] * 31 + [reader]]
+        for each in sequences:
+            engine.add(each)
+        engine.step()
+        begin = time.thread_time()
+        for _ in range(5):
+            engine.step()
+        taken = time.thread_time() - begin
+        engine.close()
+        return taken
+
+    usual = seconds(SamplingParams(max_tokens=99, top_k=50, top_p=0.95))
+    for top_k, top_p in ((0, 0.95), (0, 1.0), (1000, 0.95)):
+        wild = SamplingParams(max_tokens=99, temperature=2, top_k=top_k, top_p=top_p)
+        assert seconds(wild) < 3 * usual, (top_k, top_p)

@@ -133,7 +133,8 @@ def drawn_natively(table: Row, sequences: list[Sequence]) -> list[int]:
     model._library.team_wake(model._team)
     model._library.draw_run(model._team, model._draw, *addresses, len(sequences))
     model._library.team_rest(model._team)
-    return model._with_others(table, sequences)
+    drawn: list[int] = model._tokens[: len(sequences)].tolist()
+    return drawn
 
 
 def holding(prompt: list[int], made: int, each: SamplingParams) -> Sequence:

@@ -16,12 +16,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from minivault.engine import sampler
 from minivault.engine.likeliest import Row
 from minivault.engine.native import library
 from minivault.engine.native.cache import BlockCache
 from minivault.engine.native.gpt2 import Gpt2Shape
-from minivault.engine.native.library import BLOCK, GROUP, LANES, NOT_DRAWN
+from minivault.engine.native.library import BLOCK, GROUP, LANES
 from minivault.engine.native.packing import Packed, packed
 from minivault.engine.native.prefix_cache import CHUNK
 from minivault.engine.runners.base import Dtype
@@ -64,7 +63,7 @@ class Decoder:
         self._tokens = np.zeros(self._rows, np.int32)
         self._places = np.zeros((self._rows, 2), np.int32)
         self._history = np.zeros((slots, shape.positions), np.int32)
-        self._wishes = (library.Wish * slots)()
+        self._sampling = (library.Sampling * slots)()
         self._x = torch.zeros(self._rows, shape.width)
         self._logits = torch.zeros(self._rows, shape.vocabulary)
         self._rows_of_logits = self._logits.numpy()
@@ -107,15 +106,15 @@ class Decoder:
         return found
 
     def begin(self, slot: int, sequence: EngineSequence) -> None:
-        """See the seam. The wish stays with the slot: a step says only where its rows are."""
+        """Tells whose slot it is: how its tokens are drawn, and what its prompt is."""
         params, prompt = sequence.params, sequence.prompt
         self._refuse_unknown(prompt)
-        self._wishes[slot] = library.Wish(
+        self._sampling[slot] = library.Sampling(
             params.seed,
             params.temperature,
             params.top_p,
             params.repetition_penalty,
-            sampler.few(params, self._shape.vocabulary),
+            params.top_k,
             len(prompt),
         )
         self._history[slot, : len(prompt)] = prompt
@@ -135,15 +134,8 @@ class Decoder:
         count = len(sequences)
         self._step(self._place(tokens, slots, positions), count, *self._addresses)
         logits = self._rows_of_logits[:count]
-        return self._with_others(logits, sequences), logits
-
-    def _with_others(self, logits: Row, sequences: Sequence[EngineSequence]) -> list[int]:
-        """The tokens that a step has drawn, and those that it has left to the plain sampler."""
-        drawn: list[int] = self._tokens[: len(sequences)].tolist()
-        for row, each in enumerate(sequences):
-            if drawn[row] == NOT_DRAWN:
-                drawn[row] = sampler.sample(logits[row : row + 1].copy(), [each])[0]
-        return drawn
+        drawn: list[int] = self._tokens[:count].tolist()
+        return drawn, logits
 
     def _refuse_unknown(self, tokens: Sequence[int]) -> None:
         """A tokenizer may know more than the model; C would read whatever lies there."""
@@ -198,16 +190,16 @@ class Decoder:
     def _drawing(self, threads: int) -> library.Draw:
         shape = self._shape
         return library.Draw(
-            self._wishes,
+            self._sampling,
             self._history.ctypes.data,
             shape.positions,
             shape.vocabulary,
-            sampler.MOST,
-            self._hold(torch.zeros(threads, sampler.MOST, dtype=torch.float64)),
-            self._hold(torch.zeros(threads, sampler.MOST)),
-            self._hold(torch.zeros(threads, sampler.MOST, dtype=torch.int32)),
             self._hold(torch.zeros(threads, shape.vocabulary // LANES + LANES)),
             self._hold(torch.zeros(threads, shape.positions)),
+            self._hold(torch.zeros(threads, shape.vocabulary)),
+            self._hold(torch.zeros(threads, shape.vocabulary, dtype=torch.int32)),
+            self._hold(torch.zeros(threads, shape.vocabulary, dtype=torch.float64)),
+            self._hold(torch.zeros(threads, 2, shape.vocabulary, dtype=torch.int64)),
         )
 
     def _layer(self, weights: Mapping[str, Tensor], index: int) -> library.Layer:

@@ -1,6 +1,7 @@
-/* The likeliest k of a row are found in two passes. The first cuts the row into groups of 16 numbers
- * and keeps the largest of each. Take the k-th largest of these: k groups, so k numbers at least,
- * reach it, and the likeliest k do. The second pass looks at those alone. */
+/* A few likeliest tokens of a row are found in two passes. The first cuts the row into groups of 16
+ * numbers and keeps the largest of each. Take the k-th largest of these: k groups, so k numbers at
+ * least, reach it, and the likeliest k do. The second pass looks at those alone. Many are found by
+ * sorting all, digit by digit, which costs the same whatever the numbers are. */
 
 #include "draw.h"
 
@@ -84,10 +85,11 @@ static vfloat at_most_left(const float *numbers, int left)
     return v;
 }
 
-/* The maxima of all bundles' lanes; returns whether all are numbers. */
-static bool find_maxima(const float *numbers, int width, float *maxima)
+/* The maxima of all bundles' lanes, and of all; returns whether all are numbers. */
+static bool find_maxima(const float *numbers, int width, float *maxima, float *largest)
 {
     vint wrong = {0};
+    vfloat all = splat(-INFINITY);
     for (int begin = 0; begin < width; begin += BUNDLE, maxima += LANES) {
         vfloat top = splat(-INFINITY);
         for (int i = begin; i < begin + BUNDLE && i < width; i += LANES) {
@@ -96,7 +98,9 @@ static bool find_maxima(const float *numbers, int width, float *maxima)
             top = larger(v, top);
         }
         store(maxima, top);
+        all = larger(all, top);
     }
+    *largest = largest_of(all);
     return !any_of(wrong);
 }
 
@@ -122,11 +126,9 @@ static void offer_bundle(struct heap *best, const float *numbers, int begin, int
     }
 }
 
-/* Fills `best` with the likeliest tokens, best first; false if one of all is no number. */
-static bool find_likeliest(struct heap *best, const float *logits, int width, float *maxima)
+/* Fills `best` with the likeliest tokens, best first. */
+static void find_likeliest(struct heap *best, const float *logits, int width, const float *maxima)
 {
-    if (!find_maxima(logits, width, maxima))
-        return false;
     int bundles = (width + BUNDLE - 1) / BUNDLE;
     float least = bound(maxima, bundles * LANES, *best);
     for (int bundle = 0; bundle < bundles; bundle++)
@@ -135,7 +137,45 @@ static bool find_likeliest(struct heap *best, const float *logits, int width, fl
     int found = best->size;
     settle(best);
     best->size = found;
-    return true;
+}
+
+/* A number that is the smaller the larger x is. */
+static uint32_t rank(float x)
+{
+    uint32_t bits;
+    x += 0.0f; /* of the two zeros one */
+    memcpy(&bits, &x, sizeof bits);
+    return bits >> 31 ? bits : ~bits & 0x7fffffff;
+}
+
+/* The ids of all tokens, likeliest first, ties by id: a radix sort of 11 bits a pass, which leaves
+ * what is equal in its order. */
+static void sort_all(const float *logits, int width, uint64_t *room, int32_t *ids)
+{
+    enum { BITS = 11, PASSES = 3 };
+    int begins[PASSES][1 << BITS] = {0};
+    uint64_t *from = room, *to = room + width;
+    for (int i = 0; i < width; i++) {
+        uint32_t key = rank(logits[i]);
+        from[i] = (uint64_t)key << 32 | (uint32_t)i;
+        for (int pass = 0; pass < PASSES; pass++)
+            begins[pass][key >> pass * BITS & ((1 << BITS) - 1)]++;
+    }
+    for (int pass = 0; pass < PASSES; pass++) {
+        int begin = 0;
+        for (int digit = 0; digit < 1 << BITS; digit++) {
+            int count = begins[pass][digit];
+            begins[pass][digit] = begin;
+            begin += count;
+        }
+        for (int i = 0; i < width; i++)
+            to[begins[pass][from[i] >> (32 + pass * BITS) & ((1 << BITS) - 1)]++] = from[i];
+        uint64_t *swap = from;
+        from = to;
+        to = swap;
+    }
+    for (int i = 0; i < width; i++)
+        ids[i] = (int32_t)from[i];
 }
 
 /* --- one of them ------------------------------------------------------------------------- */
@@ -154,30 +194,48 @@ static double uniform(uint64_t seed, uint64_t step)
     return (double)(scrambled(scrambled(seed) + step * 0x9E3779B97F4A7C15) >> 11) * 0x1p-53;
 }
 
-static int32_t pick(const struct heap *best, const struct wish *wish, uint64_t step, double *sums)
+/* Tokens that may be drawn, in the order in which they are added up. */
+struct candidates {
+    const float *values;
+    const int32_t *ids; /* NULL: each token's place is its id */
+    int count;
+    float top; /* the largest value */
+};
+
+/* sums[i] becomes the weight of the first i + 1. */
+static void add_up(const struct candidates *c, double temperature, double *sums)
 {
-    if (isinf(best->values[0]))
-        return NO_NUMBERS;
-    if (wish->temperature == 0)
-        return best->ids[0];
     double sum = 0;
-    for (int i = 0; i < best->size; i++) {
-        sum += exp(((double)best->values[i] - best->values[0]) / wish->temperature);
-        sums[i] = sum;
+    for (int begin = 0; begin < c->count; begin += DOUBLES) {
+        vdouble x = {0};
+        int some = c->count - begin < DOUBLES ? c->count - begin : DOUBLES;
+        for (int i = 0; i < some; i++)
+            x[i] = ((double)c->values[begin + i] - c->top) / temperature;
+        x = exponential_double(x);
+        for (int i = 0; i < some; i++)
+            sums[begin + i] = sum += x[i];
     }
-    if (isnan(sum))
+}
+
+static int32_t pick(const struct candidates *c, const struct sampling *sampling, uint64_t step,
+                    double *sums)
+{
+    if (isinf(c->top))
         return NO_NUMBERS;
-    int kept = best->size;
-    if (wish->top_p < 1) {
-        double enough = wish->top_p * sum;
-        for (kept = 1; kept < best->size && sums[kept - 1] < enough; kept++)
+    if (sampling->temperature == 0)
+        return c->ids[0];
+    add_up(c, sampling->temperature, sums);
+    int kept = c->count;
+    if (sampling->top_p < 1) {
+        double enough = sampling->top_p * sums[c->count - 1];
+        for (kept = 1; kept < c->count && sums[kept - 1] < enough; kept++)
             ;
     }
-    double mark = uniform(wish->seed, step) * sums[kept - 1];
+    double mark = uniform(sampling->seed, step) * sums[kept - 1];
     int chosen = 0;
     while (chosen < kept - 1 && sums[chosen] <= mark)
         chosen++;
-    return best->ids[chosen];
+    return c->ids ? c->ids[chosen] : chosen;
 }
 
 /* --- one row ----------------------------------------------------------------------------- */
@@ -189,19 +247,58 @@ struct job {
     int32_t *tokens;
 };
 
-/* Makes tokens that the sequence holds less likely (arXiv:1909.05858); keeps what they were. */
-static void penalize(float *logits, const int32_t *tokens, int count, float penalty, float *held)
+static float *maxima_of(const struct draw *d, int thread)
 {
-    for (int i = 0; i < count; i++)
-        held[i] = logits[tokens[i]];
-    for (int i = 0; i < count; i++)
-        logits[tokens[i]] = held[i] > 0 ? held[i] / penalty : held[i] * penalty;
+    return d->maxima + (size_t)thread * (d->vocabulary / LANES + LANES);
 }
 
-static void restore(float *logits, const int32_t *tokens, int count, const float *held)
+/* Makes tokens that the sequence holds less likely (arXiv:1909.05858); keeps what they were. */
+static void penalize(float *logits, const int32_t *tokens, int count, float penalty, float *saved)
 {
     for (int i = 0; i < count; i++)
-        logits[tokens[i]] = held[i];
+        saved[i] = logits[tokens[i]];
+    for (int i = 0; i < count; i++)
+        logits[tokens[i]] = saved[i] > 0 ? saved[i] / penalty : saved[i] * penalty;
+}
+
+static void restore(float *logits, const int32_t *tokens, int count, const float *saved)
+{
+    for (int i = 0; i < count; i++)
+        logits[tokens[i]] = saved[i];
+}
+
+/* The likeliest `count` tokens, best first. */
+static struct candidates cut(const struct draw *d, const float *logits, int count, int thread)
+{
+    size_t room = (size_t)thread * d->vocabulary;
+    float *values = d->values + room;
+    int32_t *ids = d->ids + room;
+    if (count <= FEW) {
+        struct heap best = {values, ids, 0, count};
+        find_likeliest(&best, logits, d->vocabulary, maxima_of(d, thread));
+        return (struct candidates){values, ids, best.size, values[0]};
+    }
+    sort_all(logits, d->vocabulary, d->order + 2 * room, ids);
+    for (int i = 0; i < count; i++)
+        values[i] = logits[ids[i]];
+    return (struct candidates){values, ids, count, values[0]};
+}
+
+/* The token, from logits that the penalty has changed already. */
+static int32_t draw_one(const struct draw *d, const struct sampling *sampling, const float *logits,
+                        uint64_t step, int thread)
+{
+    int all = d->vocabulary;
+    int count = sampling->top_k && sampling->top_k < all ? sampling->top_k : all;
+    if (sampling->temperature == 0)
+        count = 1;
+    float top;
+    if (!find_maxima(logits, all, maxima_of(d, thread), &top))
+        return NO_NUMBERS;
+    struct candidates c = {logits, NULL, all, top};
+    if (sampling->top_k || sampling->temperature == 0 || sampling->top_p < 1)
+        c = cut(d, logits, count, thread);
+    return pick(&c, sampling, step, d->sums + (size_t)thread * all);
 }
 
 static void draw_row(const void *context, int row, int thread)
@@ -209,23 +306,15 @@ static void draw_row(const void *context, int row, int thread)
     const struct job *job = context;
     const struct draw *d = job->draw;
     struct place place = job->places[row];
-    const struct wish *wish = &d->wishes[place.slot];
-    if (!wish->top_k) {
-        job->tokens[row] = NOT_DRAWN;
-        return;
-    }
-    float *logits = job->logits + (size_t)row * d->width;
+    const struct sampling *sampling = &d->sampling[place.slot];
+    float *logits = job->logits + (size_t)row * d->vocabulary;
     const int32_t *tokens = d->history + (size_t)place.slot * d->positions;
-    int count = wish->penalty == 1 ? 0 : place.position + 1;
-    float *held = d->held + (size_t)thread * d->positions;
-    size_t room = (size_t)thread * d->most;
-    struct heap best = {d->values + room, d->ids + room, 0, wish->top_k};
-    penalize(logits, tokens, count, wish->penalty, held);
-    bool found = find_likeliest(&best, logits, d->width,
-                                d->maxima + (size_t)thread * (d->width / LANES + LANES));
-    restore(logits, tokens, count, held);
-    uint64_t step = (uint64_t)(place.position + 1 - wish->prompt);
-    job->tokens[row] = found ? pick(&best, wish, step, d->sums + room) : NO_NUMBERS;
+    int count = sampling->penalty == 1 ? 0 : place.position + 1;
+    float *saved = d->saved + (size_t)thread * d->positions;
+    penalize(logits, tokens, count, sampling->penalty, saved);
+    uint64_t step = (uint64_t)(place.position + 1 - sampling->prompt);
+    job->tokens[row] = draw_one(d, sampling, logits, step, thread);
+    restore(logits, tokens, count, saved);
 }
 
 void draw_run(struct team *team, const struct draw *draw, float *logits,

@@ -30,10 +30,6 @@ BLOCK = 16
 """Positions whose keys and values lie together; a head's width is filled up to a multiple."""
 
 
-NOT_DRAWN = -2
-"""Instead of a token: the row's wish has no top-k."""
-
-
 class Norm(Structure):
     """struct norm"""
 
@@ -121,8 +117,8 @@ class Gpt2(Structure):
     )
 
 
-class Wish(Structure):
-    """struct wish"""
+class Sampling(Structure):
+    """struct sampling"""
 
     _fields_ = (
         ("seed", c_uint64),
@@ -138,16 +134,16 @@ class Draw(Structure):
     """struct draw"""
 
     _fields_ = (
-        ("wishes", POINTER(Wish)),
+        ("sampling", POINTER(Sampling)),
         ("history", c_void_p),
         ("positions", c_int32),
-        ("width", c_int32),
-        ("most", c_int32),
-        ("sums", c_void_p),
+        ("vocabulary", c_int32),
+        ("maxima", c_void_p),
+        ("saved", c_void_p),
         ("values", c_void_p),
         ("ids", c_void_p),
-        ("maxima", c_void_p),
-        ("held", c_void_p),
+        ("sums", c_void_p),
+        ("order", c_void_p),
     )
 
 

@@ -12,11 +12,14 @@
 #endif
 
 #define LANES 16
+#define DOUBLES 8
 #define ALWAYS static inline __attribute__((always_inline))
 
 typedef float vfloat __attribute__((vector_size(64)));
 typedef int32_t vint __attribute__((vector_size(64)));
 typedef uint32_t vuint __attribute__((vector_size(64)));
+typedef double vdouble __attribute__((vector_size(64)));
+typedef int64_t vlong __attribute__((vector_size(64)));
 typedef uint16_t vhalf __attribute__((vector_size(32)));
 
 ALWAYS vfloat load(const float *from)
@@ -128,6 +131,31 @@ ALWAYS vfloat exponential(vfloat x)
     p = fma16(p, r * r, r) + 1.0f;
     vint power = (__builtin_convertvector(n, vint) + 127) << 23;
     return choose(tiny, (vfloat){0}, p * (vfloat)power);
+}
+
+/* The same for doubles, for x <= 0: 0 below -708. Without a fused sum, so that every processor
+ * comes to the same bits. */
+ALWAYS vdouble exponential_double(vdouble x)
+{
+    const double magic = 6755399441055744.0; /* 1.5 × 2^52 */
+    vlong tiny = x < -708.0;
+    x = (vdouble)(~tiny & (vlong)x);
+    vdouble n = (x * 1.4426950408889634 + magic) - magic;
+    vdouble r = (x - n * 0.693147180369123816490) - n * 1.90821492927058770002e-10;
+    vdouble p = r * (1.0 / 6227020800) + 1.0 / 479001600; /* Taylor's, to r^13 */
+    p = p * r + 1.0 / 39916800;
+    p = p * r + 1.0 / 3628800;
+    p = p * r + 1.0 / 362880;
+    p = p * r + 1.0 / 40320;
+    p = p * r + 1.0 / 5040;
+    p = p * r + 1.0 / 720;
+    p = p * r + 1.0 / 120;
+    p = p * r + 1.0 / 24;
+    p = p * r + 1.0 / 6;
+    p = p * r + 0.5;
+    p = (p * r + 1.0) * r + 1.0;
+    vlong power = (__builtin_convertvector(n, vlong) + 1023) << 52;
+    return (vdouble)(~tiny & (vlong)(p * (vdouble)power));
 }
 
 /* bfloat16 is the upper half of a float. */
