@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Annotated, Any
 
 import typer
@@ -26,6 +27,7 @@ from minivault.errors import CannotStart, ChainBroken, InvalidRequest, MiniVault
 from minivault.parsing import parse_parameters
 from minivault.schemas import Parameters
 from minivault.settings import INSTEAD, Settings
+from minivault.standard_streams import escape_what_does_not_fit, open_missing
 
 #: What of a server's settings matters to a single answer.
 _FOR_ONE_ANSWER = {
@@ -142,6 +144,19 @@ def _starting() -> Iterator[None]:
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs one command and returns its exit code."""
+    open_missing()
+    escape_what_does_not_fit()
+    code = _run(arguments)
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        return _reader_gone()
+    except OSError as error:
+        return _unwritten(error)
+    return code
+
+
+def _run(arguments: list[str] | None) -> int:
     try:
         result = app(arguments, standalone_mode=False)
     except typer.TyperException as error:
@@ -152,8 +167,17 @@ def main(arguments: list[str] | None = None) -> int:
         return _fail(str(error), _exit_code(error))
     except (KeyboardInterrupt, typer.Abort):
         return 130
-    except SystemExit:
+    except SystemExit as end:
+        # Typer ends so where a pipe's reader has gone.
+        if isinstance(end.__context__, BrokenPipeError):
+            return _reader_gone()
         raise
+    except BrokenPipeError:
+        return _reader_gone()
+    except OSError as error:
+        if error.filename is None:
+            return _unwritten(error)
+        return _fail(f"{error.filename}: {error.strerror}", 1)
     except BaseException as error:  # noqa: BLE001 - a traceback may show a prompt; the place is enough
         return _fail(f"unexpected {type(error).__name__} in {_place(error)}", 1)
     return result if isinstance(result, int) else 0
@@ -161,8 +185,27 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _fail(message: str, code: int) -> int:
     if message:  # empty where the help was shown instead
-        print("error:", " ".join(message.split()), file=sys.stderr)
+        with suppress(OSError):  # whoever read it has gone
+            print("error:", " ".join(message.split()), file=sys.stderr, flush=True)
     return code
+
+
+def _unwritten(error: OSError) -> int:
+    """Standard output takes no more: the disk is full, the terminal gone."""
+    _flush_nowhere()
+    reason = str(error.strerror or error).lower()
+    return _fail(f"what was to be printed cannot be written: {reason}", 1)
+
+
+def _reader_gone() -> int:
+    """`minivault logs tail | head`: nobody is left to be told, and nothing went wrong."""
+    _flush_nowhere()
+    return 128 + signal.SIGPIPE
+
+
+def _flush_nowhere() -> None:
+    """Lets Python flush what is left of the output at its end without a complaint."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 
 def _exit_code(error: MiniVaultError) -> int:

@@ -10,7 +10,6 @@ import os
 import resource
 import signal
 import socket
-import sys
 import threading
 import time
 from types import FrameType
@@ -25,6 +24,7 @@ from minivault.errors import CannotStart
 from minivault.protocol import DeadlineProtocol
 from minivault.service import Service
 from minivault.settings import SHORTEST_KEY, Settings, is_weak
+from minivault.standard_streams import never_waiting
 from minivault.trace import trace
 
 logger = logging.getLogger("minivault")
@@ -47,6 +47,14 @@ def serve(settings: Settings, *, workers: int | None = None) -> int:
     keeps it from beginning at all.
     """
     refuse_workers(str(workers or os.environ.get("WEB_CONCURRENCY", "1")))
+    with never_waiting():
+        if _serve(settings):
+            return 3
+    os._exit(0)  # all is written; unloading torch takes seconds on a busy machine
+
+
+def _serve(settings: Settings) -> bool:
+    """Whether it ended by itself, because there was nothing to serve."""
     listener = listen(settings)
     service = Service(settings)
     service.prepare()
@@ -54,9 +62,7 @@ def serve(settings: Settings, *, workers: int | None = None) -> int:
     server = Server(create_app(settings, service), service)
     threading.excepthook = _say_thread_ended
     server.run(sockets=[listener])
-    if server.told_to_stop:
-        _leave()
-    return 3
+    return not server.told_to_stop
 
 
 def _say_thread_ended(ended: threading.ExceptHookArgs) -> None:
@@ -64,13 +70,6 @@ def _say_thread_ended(ended: threading.ExceptHookArgs) -> None:
     if ended.exc_value is not None:
         name = ended.thread.name if ended.thread else "?"
         logger.error("the thread %s has failed:\n%s", name, trace(ended.exc_value))
-
-
-def _leave() -> None:
-    """All is written. Unloading torch takes seconds on a busy machine, and nobody needs it."""
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(0)
 
 
 def listen(settings: Settings) -> socket.socket:

@@ -17,6 +17,7 @@ from minivault.loading import ModelLoading, started
 from minivault.metrics import Metrics
 from minivault.settings import Settings
 from minivault.stage import Stage
+from minivault.standard_streams import lost_lines
 from minivault.trace import trace
 from minivault.vault import Vault
 from minivault.vault.secret import load_secret
@@ -132,7 +133,7 @@ class Service:
         measure = getattr(self.registry.backend, "statistics", None)
         if measure:
             gauges |= {f"engine_{name}": value for name, value in measure().items()}
-        return gauges
+        return gauges | {"terminal_lines_lost": lost_lines()}
 
     def _backend_problem(self) -> str | None:
         check = getattr(self.registry.backend, "problem", None)

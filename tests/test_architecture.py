@@ -18,7 +18,7 @@ PACKAGE = ROOT / "minivault"
 #: From the bottom to the top: a room may import what stands above its own line here, and itself,
 #: but not its neighbours in the same line.
 LAYERS = [
-    {"errors", "size", "stage", "stop_strings", "console_log", "trace"},
+    {"errors", "size", "stage", "stop_strings", "console_log", "trace", "standard_streams"},
     {"libraries", "background"},
     {"schemas", "settings", "resources"},
     {"parsing", "backends.base"},
@@ -257,6 +257,7 @@ def length(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
 
 #: Who may start a thread or a task in another way, and why it is told of their ends all the same.
 STARTERS = {
+    "standard_streams",  # writes, or leaves out and counts
     "background",  # is that way
     "engine.engine",  # gives up its sequences, and says so
     "vault.writer",  # refuses those who wait, and says so

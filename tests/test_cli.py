@@ -365,7 +365,7 @@ def test_a_reader_that_goes_away_ends_it(tmp_path: Path) -> None:
     assert process.stderr is not None
     os.read(process.stdout.fileno(), 1)
     process.stdout.close()
-    assert process.wait(20) == 1
+    assert process.wait(20) == 141
     with process.stderr as errors:
         assert errors.read() == b""
     assert records(tmp_path)[0]["finish_reason"] == "disconnected"
