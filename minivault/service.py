@@ -75,6 +75,7 @@ class Service:
             GenerationIds(secret),
             max_running=settings.max_running,
             max_waiting=settings.max_waiting,
+            callers=len(settings.api_key),
             metrics=self.metrics,
         )
         self._prepared = True

@@ -106,6 +106,8 @@ class Backend(Protocol):
     * `count_tokens(prompt) -> int`: any thread; without it the prompt's length is not limited.
     * `render(messages) -> str`: any thread; the prompt that a chat template makes. If the last
       message is the assistant's, it stays open: the prompt ends with its content.
+    * `share(request, prompt_tokens) -> float`: any thread; the part of its memory that a request
+      may come to take. It waits, and is told so, while the parts of those that run leave no room.
     * `problem() -> str | None`: any thread; why it cannot work now. Turns `/health` to 503.
     * `statistics() -> Mapping[str, float]`: any thread; gauges for `/metrics`.
     """

@@ -86,6 +86,10 @@ class LocalBackend:
         """The prompt that the model's chat template makes. Any thread. Raises InvalidRequest."""
         return self._running_tokenizer().render(messages)
 
+    def share(self, request: Request, prompt_tokens: int) -> float:
+        """The part of the memory for keys and values that it may come to take. Any thread."""
+        return self._running_engine().share(prompt_tokens + request.max_tokens)
+
     def problem(self) -> str | None:
         """Why the model cannot work now. Any thread."""
         return self._engine.problem() if self._engine else "the model is not loaded"

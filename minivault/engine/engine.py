@@ -71,6 +71,11 @@ class Engine:
             self._scheduler.queue(sequence, self._runner.reserved_tokens(tokens))
             self._changed.notify()
 
+    def share(self, tokens: int) -> float:
+        """The part of `kv_memory` that a sequence of so many tokens is charged. Any thread."""
+        most = min(tokens, self._runner.context_length)
+        return self._runner.reserved_tokens(most) / max(1, self._scheduler.kv_tokens)
+
     def cancel(self, sequence: Sequence) -> None:
         """Ends a sequence at the next step, with an output whose finish is CANCELLED.
 

@@ -28,6 +28,11 @@ class Scheduler:
         return len(self._waiting)
 
     @property
+    def kv_tokens(self) -> int:
+        """For how many tokens all with a place may be charged together."""
+        return self._kv_tokens
+
+    @property
     def charged_tokens(self) -> int:
         return sum(self._charged.values())
 

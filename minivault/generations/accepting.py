@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterator
 from typing import TYPE_CHECKING, Any
 
 from minivault.background import in_thread
 from minivault.generations.generation import Generation
-from minivault.generations.prompt import resolve
+from minivault.generations.prompt import resolve, share_of
 from minivault.generations.record import begin_of, start_event
 from minivault.schemas import FinishReason
 
@@ -25,6 +25,9 @@ class Accepting:
 
     def __len__(self) -> int:
         return len(self._tasks)
+
+    def __iter__(self) -> Iterator[Generation]:
+        return iter(self._tasks)
 
     def start(self, generation: Generation, resolved: Coroutine[Any, Any, None]) -> None:
         """Begins to accept; `resolved` fills in the generation's request."""
@@ -48,7 +51,10 @@ class Accepting:
         try:
             await resolved
             assert self._registry.backend is not None
-            info = self._registry.backend.info
+            backend, request = self._registry.backend, generation.request
+            assert request is not None
+            generation.share = share_of(request, generation.prompt_tokens, backend)
+            info = backend.info
             generation.entry = await generation.audit.begin(begin_of(generation, info))
         except BaseException:
             self._registry.refused(generation)

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import Enum
+from sys import getsizeof
 from typing import Any
 
 from minivault.backends.base import Logprobs, Piece, Request, TokenLogprob
@@ -18,6 +19,10 @@ from minivault.vault import Entry
 
 #: Ends after which the same text can be made again and go on.
 UNFINISHED = frozenset({FinishReason.DISCONNECTED, FinishReason.INTERRUPTED})
+
+
+_BARE = 4000  # bytes of a generation, its request and parameters, its record's begin
+_BARE_EVENT = 80  # bytes of an event and of its place in the list
 
 
 class State(Enum):
@@ -65,6 +70,7 @@ class Generation:
     state: State = State.ACCEPTING
     request: Request | None = None  # known once accepted
     prompt_tokens: int | None = None
+    share: float = 0.0  # of the backend's memory, once it runs
     entry: Entry | None = None
     events: list[Event] = field(default_factory=list)
     text: str = ""
@@ -81,6 +87,7 @@ class Generation:
     followers: set[Follower] = field(default_factory=set)
     failure: MiniVaultError | None = None  # why it must end as an error
     logprobs: list[dict[str, Any]] = field(default_factory=list)
+    _events_size: int = 0
     _unsaid_logprobs: list[dict[str, Any]] = field(default_factory=list)
     _made: int = 0  # tokens of this run; less than `tokens` while it is made again
     _again: int = 0  # the next event that is made again; 0 if none is left
@@ -124,11 +131,14 @@ class Generation:
 
     @property
     def size(self) -> int:
-        """About how many bytes of memory its events take."""
-        return 200 * len(self.events) + 4 * len(self.text)
+        """How many bytes of memory are kept with it."""
+        said = [self.text, self.expected, self.request.prompt if self.request else ""]
+        said += [message.content for message in (self.asked and self.asked.messages) or []]
+        return _BARE + self._events_size + sum(map(getsizeof, said))
 
     def append(self, event: Event) -> None:
         self.events.append(event)
+        self._events_size += _BARE_EVENT + deep_size(event.data)
         self.wake()
 
     def begin_run(self) -> None:
@@ -261,6 +271,16 @@ class Follower:
             self._told = self._position
             batch.append((-1, Event("queued", {"position": self._position}, numbered=False)))
         return batch
+
+
+def deep_size(value: Any) -> int:
+    """The bytes that a value of JSON takes, with all that is in it."""
+    size = getsizeof(value)
+    if isinstance(value, dict):
+        return size + sum(map(deep_size, value.values()))
+    if isinstance(value, list | tuple):
+        return size + sum(map(deep_size, value))
+    return size
 
 
 def _logprobs_data(logprobs: Logprobs) -> dict[str, Any]:

@@ -70,7 +70,7 @@ class QueuedNarrator:
     async def tell(self, record: Record, max_tokens: int) -> AsyncGenerator[str, None]:
         """As `Narrator.tell`. Raises QueueFull, LogUnavailable."""
         self.told, self.tokens = "", 0
-        self._registry.check_room()
+        self._registry.check_room("", replay=True)
         generation = self._generation(record)
         follower = await self._registry.launch(
             generation, _fill_in(generation, record, max_tokens), lives_on=False

@@ -36,6 +36,22 @@ def resolve(
     return Request(prompt, _effective(asked, left), seed, caller), tokens
 
 
+def share_of(request: Request, prompt_tokens: int | None, backend: Backend) -> float:
+    """The part of the backend's memory that this may come to take; 0 where nobody measures it.
+
+    Raises InvalidRequest for one that could never be held.
+    """
+    measure = getattr(backend, "share", None)
+    share: float = measure(request, prompt_tokens or 0) if measure else 0.0
+    if share > 1:
+        message = (
+            f"with this prompt needs {share:.2g} times the memory that the server has for keys and "
+            "values (--kv-memory); ask for fewer"
+        )
+        raise InvalidRequest([FieldError("max_tokens", message)])
+    return share
+
+
 def _prompt(asked: GenerateRequest, backend: Backend) -> str:
     if asked.prompt is not None:
         return asked.prompt

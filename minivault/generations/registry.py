@@ -9,8 +9,9 @@ from typing import Any
 
 from minivault.backends.base import Backend
 from minivault.background import start_task
-from minivault.errors import Draining, FieldError, KeyConflict, Loading, NotFound, QueueFull
+from minivault.errors import Draining, FieldError, KeyConflict, Loading, NotFound
 from minivault.generations.accepting import Accepting
+from minivault.generations.admission import Admission
 from minivault.generations.audit import Audit
 from minivault.generations.generation import Follower, Generation, State
 from minivault.generations.generation_id import GenerationIds, engine_hash
@@ -43,21 +44,26 @@ class Registry:
         max_running: int = 32,
         max_waiting: int = 32,
         grace: float = GRACE_SECONDS,
+        callers: int = 1,
         metrics: Metrics | None = None,
     ) -> None:
-        """`grace`: seconds that a generation which lives on may go without a listener."""
+        """`grace`: seconds that a generation which lives on may go without a listener.
+
+        `callers`: how many have keys of their own; several share the queue.
+        """
         self.vault = vault
         self.ids = ids
         self.metrics = metrics or Metrics()
         self.backend: Backend | None = None
         self.draining = False
         self.shelf = Shelf()
-        self._max_running = max_running
-        self._max_waiting = max_waiting
         self._grace = grace
-        self._line = WaitingLine()
-        self._running = Running(self)
+        self._running = Running(self, max_running)
+        self._line = WaitingLine(self._running.by_caller)
         self._accepting = Accepting(self)
+        self._admission = Admission(
+            self._line, self._accepting, self._running, max_waiting, callers
+        )
         self._timers: dict[Generation, asyncio.TimerHandle] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
         self._idle = asyncio.Event()
@@ -89,7 +95,7 @@ class Registry:
         if known is not None:
             return await self.attach(known, lives_on=lives_on)
         backend = self.open_backend()
-        self.check_room()
+        self.check_room(caller)
         seed = draw_seed() if asked.seed is None else asked.seed
         id = self.ids.make(seed, self.ids.request_hash(asked), engine_hash(backend.info), caller)
         generation = Generation(id, asked, caller, client, audit)
@@ -163,13 +169,9 @@ class Registry:
             raise Loading("the model is still being loaded; /health tells how far it is")
         return self.backend
 
-    def check_room(self) -> None:
-        """Raises QueueFull if as many wait as may wait."""
-        free = self._max_running - len(self._running) + self._running.unheard
-        waiting = self._line.heard + len(self._accepting)
-        if waiting >= self._max_waiting + max(0, free):
-            many = "1 request is" if waiting == 1 else f"{waiting} requests are"
-            raise QueueFull(f"{many} waiting already; come again in a moment")
+    def check_room(self, caller: str, *, replay: bool = False) -> None:
+        """Raises QueueFull if as many wait as may wait, all together or of this caller."""
+        self._admission.check(caller, replay=replay)
 
     def drain(self) -> None:
         """From now on nothing new is accepted; what is accepted goes on."""
@@ -240,12 +242,12 @@ class Registry:
 
     def schedule(self) -> None:
         """Starts whatever has a place; a listened-to one takes the place of an unheard one."""
-        while self.backend is not None and self._line:
-            if len(self._running) < self._max_running:
-                self._running.start(self._line.pop())
-            else:
-                self._running.give_way(self._line.heard)
-                break
+        if self.backend is None:
+            return
+        while (waiting := self._line.order()) and self._running.fits(waiting[0]):
+            self._line.remove(waiting[0])
+            self._running.start(waiting[0])
+        self._running.make_room([each for each in waiting if each.heard])
         self._line.tell_positions()
 
     def ended(self, generation: Generation) -> None:
@@ -268,6 +270,8 @@ class Registry:
 
     def _unfollowed(self, generation: Generation) -> None:
         """The last listener may have left: the generation ends now, or after its grace."""
+        if generation.ended:
+            self.shelf.tidy()
         if generation.heard or generation.ended:
             return
         if not generation.lives_on:

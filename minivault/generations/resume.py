@@ -173,7 +173,7 @@ async def _continue(registry: Registry, back: Return, audit: Audit, said: _Said)
         return Gone()
     if said.request is None and back.asked is None:
         return Gone()  # the log keeps no texts, and nobody says what was asked
-    registry.check_room()
+    registry.check_room(back.caller)
     generation = Generation(
         back.id,
         back.asked,

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections import Counter
 from contextlib import aclosing
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from minivault.backends.base import Finish, Piece
@@ -22,12 +24,34 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+_ROUNDING = 1e-9  # of the sum of many shares
+
+
+@dataclass(frozen=True, slots=True)
+class _Room:
+    """Places, and the part of the backend's memory that goes with them."""
+
+    places: int
+    memory: float
+
+    def holds(self, generation: Generation) -> bool:
+        return self.places > 0 and generation.share <= self.memory + _ROUNDING
+
+    def without(self, generation: Generation) -> _Room:
+        return _Room(self.places - 1, self.memory - generation.share)
+
+    def with_back(self, generation: Generation) -> _Room:
+        return _Room(self.places + 1, self.memory + generation.share)
+
 
 class Running:
     """One task per running generation iterates the backend. Event loop only."""
 
-    def __init__(self, registry: Registry) -> None:
+    def __init__(self, registry: Registry, most: int) -> None:
+        """`most`: how many may run at once."""
         self._registry = registry
+        self._most = most
+        self._is_short = False  # somebody waits, and all that could give way do
         self._pumps: dict[Generation, asyncio.Task[FinishReason]] = {}
         self._giving_way: set[Generation] = set()
         self._unsaid: list[tuple[Generation, str, list[dict[str, Any]]]] = []
@@ -36,9 +60,19 @@ class Running:
         return len(self._pumps)
 
     @property
-    def unheard(self) -> int:
-        """How many places a listened-to generation could take over."""
-        return len(self._unheard())
+    def free(self) -> int:
+        """How many places a listened-to generation could have; none where memory is short."""
+        if self._is_short:
+            return 0
+        return max(0, self._most - len(self._pumps) + len(self._unheard()))
+
+    def by_caller(self) -> Counter[str]:
+        """How many places each caller has."""
+        return Counter(generation.caller for generation in self._pumps)
+
+    def fits(self, generation: Generation) -> bool:
+        """Whether there is a place for it, and memory."""
+        return not self._pumps or self._spare.holds(generation)
 
     def start(self, generation: Generation) -> None:
         """Gives a generation a place; it runs from its first token."""
@@ -52,12 +86,33 @@ class Running:
         """Stops the backend's work for it at the next token."""
         self._pumps[generation].cancel()
 
-    def give_way(self, wanted: int) -> None:
-        """Takes up to `wanted` places from generations that nobody listens to."""
-        missing = wanted - len(self._giving_way)
-        for generation in self._unheard()[: max(0, missing)]:
-            self._giving_way.add(generation)
-            self.halt(generation)
+    def make_room(self, wanted: list[Generation]) -> None:
+        """Takes places from generations that nobody listens to, for those that want one."""
+        self._is_short = False
+        spare = self._spare
+        for each in self._giving_way:
+            spare = spare.with_back(each)
+        unheard = self._unheard()
+        for generation in wanted:
+            leaving: list[Generation] = []
+            while unheard and not spare.holds(generation):
+                leaving.append(unheard.pop(0))
+                spare = spare.with_back(leaving[-1])
+            self._is_short = not spare.holds(generation)
+            if self._is_short:
+                return
+            spare = spare.without(generation)
+            for each in leaving:
+                self._giving_way.add(each)
+                self.halt(each)
+
+    @property
+    def _spare(self) -> _Room:
+        """What nobody has."""
+        room = _Room(self._most, 1.0)
+        for generation in self._pumps:
+            room = room.without(generation)
+        return room
 
     async def finish(
         self, generation: Generation, reason: FinishReason, error: MiniVaultError | None = None

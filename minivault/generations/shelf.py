@@ -32,7 +32,7 @@ class Shelf:
     @property
     def kept(self) -> int:
         """How many ended generations are kept."""
-        self._tidy()
+        self.tidy()
         return len(self._kept)
 
     def open(self) -> list[Generation]:
@@ -40,11 +40,11 @@ class Shelf:
         return [generation for generation in self._by_id.values() if not generation.ended]
 
     def by_id(self, id: str) -> Generation | None:
-        self._tidy()
+        self.tidy()
         return self._by_id.get(id)
 
     def by_key(self, caller: str, key: str) -> Generation | None:
-        self._tidy()
+        self.tidy()
         return self._by_key.get((caller, key))
 
     def put(self, generation: Generation) -> None:
@@ -61,7 +61,7 @@ class Shelf:
         if self._by_id.get(generation.id) is generation:
             self._kept[generation] = None
             self._kept_size += generation.size
-            self._tidy()
+            self.tidy()
 
     def drop(self, generation: Generation) -> None:
         """Forgets a generation, its id and its key."""
@@ -75,7 +75,7 @@ class Shelf:
             if self._by_key.get(name) is generation:
                 del self._by_key[name]
 
-    def _tidy(self) -> None:
+    def tidy(self) -> None:
         """Drops what is too old or too much, the oldest first; never one that is being read."""
         limit = time.monotonic() - self._seconds
         for generation in [each for each in self._kept if not each.heard]:

@@ -2,33 +2,34 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Callable
+
 from minivault.generations.generation import Generation
 
 
 class WaitingLine:
-    """First come, first served; behind them those without a listener, and replays last of all."""
+    """Callers take turns, each first come, first served; behind them those without a listener, and
+    replays last of all.
+    """
 
-    def __init__(self) -> None:
+    def __init__(self, places: Callable[[], Counter[str]] = Counter) -> None:
+        """`places`: how many generations of each caller run."""
         self._waiting: dict[Generation, int] = {}  # and when it came
         self._arrivals = 0
+        self._places = places
 
     def __len__(self) -> int:
         return len(self._waiting)
 
     @property
-    def heard(self) -> int:
-        """How many of them somebody listens to."""
-        return sum(generation.heard for generation in self._waiting)
+    def heard(self) -> list[Generation]:
+        """Those that somebody listens to, in the order in which they came."""
+        return [generation for generation in self._waiting if generation.heard]
 
     def add(self, generation: Generation) -> None:
         self._arrivals += 1
         self._waiting[generation] = self._arrivals
-
-    def pop(self) -> Generation:
-        """Takes out the one whose turn it is."""
-        generation = min(self._waiting, key=self._turn)
-        del self._waiting[generation]
-        return generation
 
     def remove(self, generation: Generation) -> None:
         self._waiting.pop(generation, None)
@@ -37,12 +38,21 @@ class WaitingLine:
         """Those without a listener, the oldest first."""
         return [generation for generation in self._waiting if not generation.heard]
 
+    def order(self) -> list[Generation]:
+        """All of them, the one whose turn it is first.
+
+        A caller's turn comes the later, the more places and earlier requests it has.
+        """
+        before = self._places()
+        turns: dict[Generation, tuple[bool, bool, int, int]] = {}
+        for generation, arrival in self._waiting.items():
+            replay = generation.replays is not None
+            turns[generation] = replay, not generation.heard, before[generation.caller], arrival
+            before[generation.caller] += 1
+        return sorted(turns, key=turns.__getitem__)
+
     def tell_positions(self) -> None:
         """Tells everyone in the line how many come before, itself included."""
-        for position, generation in enumerate(sorted(self._waiting, key=self._turn), start=1):
+        for position, generation in enumerate(self.order(), start=1):
             for follower in generation.followers:
                 follower.waits_at(position)
-
-    def _turn(self, generation: Generation) -> tuple[bool, bool, int]:
-        replay = generation.replays is not None
-        return replay, not generation.heard, self._waiting[generation]
