@@ -22,8 +22,9 @@ from pathlib import Path
 from typing import Any
 
 from minivault.vault import Begin, Outcome, Vault
+from minivault.vault.chain import Head
 from minivault.vault.reader import Reader
-from minivault.vault.record import GENESIS, line_hash, link, render
+from minivault.vault.record import link, render
 from minivault.vault.search import Query, search
 from minivault.vault.verify import verify
 
@@ -137,13 +138,13 @@ def _reading(folder: Path, lines: int) -> dict[str, Any]:
 
 
 def _write_log(path: Path, lines: int) -> None:
-    head = GENESIS
+    head = Head()
     fields = {**_begin(0).fields(), **OUTCOME.fields(), "salt": "0" * 32}
     body = render(fields)
     with open(path, "wb") as file:
-        for seq in range(1, lines + 1):
-            line = body + link(seq, head)
-            head = line_hash(line)
+        for _ in range(lines):
+            line = body + link(head.seq + 1, head.hash, head.redacted)
+            head = Head.of(line)
             file.write(line + b"\n")
 
 

@@ -16,11 +16,11 @@ from minivault.cli_options import options, read_settings, takes
 from minivault.errors import CannotStart, ChainBroken, FieldError, InvalidRequest, NotFound
 from minivault.schemas import FinishReason
 from minivault.settings import Settings
-from minivault.vault.checkpoint import BadCheckpoint
 from minivault.vault.reader import Reader
 from minivault.vault.record import Record, dump
 from minivault.vault.search import Query
 from minivault.vault.segments import place
+from minivault.vault.signing import BadCheckpoint
 
 if TYPE_CHECKING:
     from minivault.vault.chain import Progress
@@ -215,7 +215,7 @@ def redact(
     reader.get(seq)
     if not yes:
         typer.confirm(f"Remove prompt and response of record {seq} for good?", abort=True, err=True)
-    receipt = remove(logs_dir, seq, signing_key=signing_key)
+    receipt = remove(logs_dir, seq, signing_key=signing_key).receipts[seq]
     if as_json:
         print(json.dumps({"redacted": seq, "receipt": receipt.model_dump()}))
     else:
@@ -229,7 +229,7 @@ def keygen(
     ),
 ) -> None:
     """Make a pair of keys: one signs checkpoints, the other verifies them."""
-    from minivault.vault.checkpoint import write_keys
+    from minivault.vault.signing import write_keys
 
     public = path.with_name(f"{path.name}.pub")
     try:

@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Mapping
-from pathlib import Path
 
 from minivault.backends.base import Backend, ModelInfo
 from minivault.background import describe, guarded, in_thread, kind, start_task
@@ -58,7 +57,6 @@ class Service:
             self.stage.warn(f"MiniVault was not tested with {library}; see minivault doctor")
         if self._backend is None:
             self._loading.choose()
-        _make_folder(settings.logs_dir)
         self.secret = secret = load_secret(settings.secret_file or settings.logs_dir / "secret")
         self.vault = Vault(
             settings.logs_dir,
@@ -201,10 +199,3 @@ class Service:
         self.stage.status, self.stage.detail = "failed", str(error)
         self._ready.set_exception(error)
         self._ready.exception()  # told by /health too; nobody has to wait for it
-
-
-def _make_folder(folder: Path) -> None:
-    try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    except OSError as error:
-        raise CannotStart(f"the log cannot be in {folder}: {error.strerror}") from error

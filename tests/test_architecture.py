@@ -54,7 +54,7 @@ LAZY = {
     "bench",
     "cli",
     "doctor",
-    "vault.checkpoint",
+    "vault.signing",
     "model_store.store",
     "backends.local",
 }

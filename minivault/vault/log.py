@@ -4,41 +4,31 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import logging
 import os
-import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from io import BytesIO
 
 from minivault.errors import ChainBroken, LogUnavailable
 from minivault.schemas import Receipt
-from minivault.vault import checkpoint as checkpoints
-from minivault.vault.chain import Chain
-from minivault.vault.checkpoint import Checkpoint, Signer
+from minivault.vault.chain import Chain, Head
+from minivault.vault.checkpoint_file import ADOPT, CheckpointFile
+from minivault.vault.copies import require_same_copies
 from minivault.vault.private_file import Folder, sync, write_whole
-from minivault.vault.record import GENESIS, line_hash, link, new_salt
-from minivault.vault.segments import (
-    NAME,
-    TORN,
-    end_of_lines,
-    lines_after,
-    lines_backwards,
-    place,
-    segments,
-)
+from minivault.vault.record import link
+from minivault.vault.retention import Rotation, base_of
+from minivault.vault.segments import NAME, lines_after, lines_backwards, place, segments
+from minivault.vault.signing import BadCheckpoint, Signer
+from minivault.vault.torn import cut, cut_torn_tail
 
-
-@dataclass(frozen=True, slots=True)
-class Rotation:
-    """When a new file is begun, and which old ones are removed."""
-
-    max_bytes: int = 64 * 2**20
-    keep_files: int | None = None
-    keep_days: float | None = None
+logger = logging.getLogger(__name__)
 
 
 class Log:
-    """`log.jsonl` and its head. Every method is called with the folder's lock held."""
+    """`log.jsonl` and its head. Every method is called with the folder's lock held.
+
+    `redacted` collects the numbers of records whose redaction other processes told.
+    """
 
     def __init__(
         self,
@@ -54,20 +44,33 @@ class Log:
         self._fsync = fsync
         self._fd = -1
         self._end = 0
-        self.seq = 0
-        self.head = GENESIS
-        self.checkpoint = Checkpoint(f"minivault/{new_salt()}", 0, GENESIS)
+        self._last = b""  # the newest line, if it is in this file: it must stay as we know it
+        self._checkpointed = -1
+        self.head = Head()
+        self.checkpoint = CheckpointFile(folder, signer)
+        self.redacted: list[int] = []
+
+    @property
+    def seq(self) -> int:
+        return self.head.seq
 
     def open(self) -> None:
         """Repairs the file's tail and checks it. Raises ChainBroken, BadCheckpoint, OSError."""
-        if data := self._read_checkpoint():
-            self.checkpoint = checkpoints.parse(data)
+        is_known = self.checkpoint.open()
+        require_same_copies(self._folder.path)
         self._fd = self._folder.append(NAME)
-        self._cut_torn_tail()
-        self._find_head()
-        self._require_checkpoint()
-        if self.checkpoint.seq == 0 and self.seq:
+        cut_torn_tail(self._folder, self._fd, self.checkpoint.known.seq)
+        self._follow(self.checkpoint.head, is_sure=self._signer is not None)
+        if self._signer and self.seq and not is_known:
+            raise BadCheckpoint(f"it holds records that were never signed with this key; {ADOPT}")
+        if not is_known:
             self.write_checkpoint()
+        if self.checkpoint.is_left_alone:
+            logger.warning(
+                "the log's checkpoint is signed, and no signing key is given: it stays at record"
+                " %d, and no old files are removed",
+                self.checkpoint.known.seq,
+            )
 
     def close(self) -> None:
         if self._fd >= 0:
@@ -81,14 +84,15 @@ class Log:
         it is unknown what was, LogUnavailable if the log was changed from outside.
         """
         self.catch_up()
-        if self._end and self._end + sum(map(len, bodies)) > self._rotation.max_bytes:
+        lines, receipts, head = self._chained(bodies)
+        data = b"".join(lines)
+        if self._end and self._end + len(data) > self._rotation.max_bytes:
             self._rotate()
-        data, receipts = self._chained(bodies)
         write_whole(self._fd, data, self._end)
         if self._fsync:
             sync(self._fd)
         self._end += len(data)
-        self.seq, self.head = receipts[-1].seq, receipts[-1].hash
+        self._last, self.head = lines[-1], head
         return receipts
 
     def catch_up(self) -> None:
@@ -97,40 +101,44 @@ class Log:
         moved = there is None or (here.st_dev, here.st_ino) != (there.st_dev, there.st_ino)
         if here.st_size < self._end:
             raise LogUnavailable("the log became shorter: somebody cut it while it was in use")
+        self._require_last()
         if here.st_size > self._end:
             self._read_on(here.st_size)
         if moved:
             self._reopen()
 
+    def has_news(self) -> bool:
+        """Whether somebody else wrote or moved the file."""
+        here, there = os.fstat(self._fd), self._folder.stat(NAME)
+        return there is None or here.st_ino != there.st_ino or here.st_size != self._end
+
     def remove_old(self) -> None:
         """Removes the files that the retention rules give up, and says so in the checkpoint."""
-        rotated = [each for each in segments(self._folder.path) if each.name != NAME]
-        kept = [each for each in rotated if not self._is_too_old(each.path.stat().st_mtime)]
-        if self._rotation.keep_files is not None:
-            kept = kept[max(0, len(kept) - self._rotation.keep_files) :]
-        oldest = kept[0].first if kept else self._first_here()
-        removed = [each for each in rotated if each.first < oldest]
+        if self.checkpoint.is_left_alone:
+            return
+        files = segments(self._folder.path)
+        removed = self._rotation.given_up(files)
         if not removed:
             return
-        self.checkpoint = replace(self.checkpoint, first=oldest, base=self._base_of(oldest))
-        self.write_checkpoint()
+        kept = files[len(removed) :]
+        try:
+            first, base = base_of(kept[0]) if kept else (self.seq + 1, self.head.hash)
+        except ChainBroken as error:
+            logger.warning("no old files of the log are removed: %s", error)
+            return
+        self.checkpoint.begin_at(first, base, self.head)
         for segment in removed:
             self._folder.remove(segment.name)
         self._folder.sync()
 
     def write_checkpoint(self) -> None:
         """Keeps the head beside the log (after the log's sync, which `append` did)."""
-        if data := self._read_checkpoint():  # another process may have removed old files
-            with contextlib.suppress(checkpoints.BadCheckpoint):
-                known = checkpoints.parse(data)
-                if known.first > self.checkpoint.first:
-                    self.checkpoint = known
-        self.checkpoint = self.checkpoint.advanced(self.seq, self.head)
-        self._folder.replace(checkpoints.NAME, checkpoints.dump(self.checkpoint, self._signer))
+        self.checkpoint.write(self.head)
+        self._checkpointed = self.seq
 
     @property
     def is_checkpointed(self) -> bool:
-        return self.checkpoint.seq == self.seq
+        return self._checkpointed == self.seq
 
     def salts_after(self, seq: int) -> set[bytes]:
         """The salts of all records that came after record `seq`, as they stand in their lines."""
@@ -141,102 +149,94 @@ class Log:
                 found.add(line[at + 9 : line.find(b'"', at + 9)])
         return found
 
-    def _chained(self, bodies: Sequence[bytes]) -> tuple[bytes, list[Receipt]]:
-        seq, head = self.seq, self.head
+    def _chained(self, bodies: Sequence[bytes]) -> tuple[list[bytes], list[Receipt], Head]:
+        head = self.head
         lines: list[bytes] = []
         receipts: list[Receipt] = []
         for body in bodies:
-            seq += 1
-            line = body + link(seq, head)
-            head = line_hash(line)
+            line = body + link(head.seq + 1, head.hash, head.redacted)
+            head = Head.of(line)
             lines.append(line + b"\n")
-            receipts.append(Receipt(seq=seq, hash=head))
-        return b"".join(lines), receipts
+            receipts.append(Receipt(seq=head.seq, hash=head.hash))
+        return lines, receipts, head
+
+    def _require_last(self) -> None:
+        """Raises LogUnavailable if the newest line is not what it was: an editor was at work."""
+        length = len(self._last)
+        if os.pread(self._fd, length, self._end - length) != self._last:
+            reason = f"something else changed record {self.seq} while it was in use"
+            raise LogUnavailable(f"{reason}; put the file back as it was")
 
     def _read_on(self, size: int) -> None:
         """Follows the chain over what others appended; half a line is one whose writer died."""
         data = os.pread(self._fd, size - self._end, self._end)
         whole = data[: data.rfind(b"\n") + 1]
-        chain = Chain(seq=self.seq, head=self.head)
+        chain = Chain(head=self.head, judge=self.checkpoint.judge)
         try:
             chain.walk(BytesIO(whole), NAME)
         except ChainBroken as error:
             what = f"after record {self.seq}, {error.reason}"
             raise LogUnavailable(f"the log was changed by something else: {what}") from error
-        self.seq, self.head = chain.seq or 0, chain.head
+        self._take(chain)
         self._end += len(whole)
         if len(whole) < len(data):
-            self._cut(self._end)
+            cut(self._folder, self._fd, self._end)
+        self._remember_last()
 
     def _reopen(self) -> None:
         """The name belongs to another file now: rotated by us or by logrotate, or redacted."""
-        seq, head = self.seq, self.head
-        self._switch()
-        self._cut_torn_tail()
-        self._find_head()
-        if self.seq < seq:  # it was moved to where we do not look, and a new one begins
-            if self._end:
-                raise LogUnavailable("the log was replaced by an older one")
-            self.seq, self.head = seq, head
+        before, self._fd = self._fd, self._folder.append(NAME)
+        try:
+            cut_torn_tail(self._folder, self._fd, self.checkpoint.known.seq)
+            self._follow(self.head, is_sure=True)
+        except (ChainBroken, OSError) as error:
+            os.close(self._fd)
+            self._fd = before
+            if isinstance(error, OSError):
+                raise
+            raise LogUnavailable(f"the log was replaced by another one: {error}") from error
+        os.close(before)
 
-    def _find_head(self) -> None:
-        """The last record's place and hash, from this file, an older one or the checkpoint."""
-        self._end = os.fstat(self._fd).st_size
-        for _, line in lines_backwards(self._fd, self._end):
-            self.seq, self.head = place(line)[0], line_hash(line)
-            return
-        rotated = segments(self._folder.path)
-        if rotated:
-            line = rotated[-1].last_line()
-            self.seq, self.head = place(line)[0], line_hash(line)
-        elif self.checkpoint.seq >= self.seq:
-            self.seq, self.head = self.checkpoint.seq, self.checkpoint.head
+    def _follow(self, known: Head, *, is_sure: bool) -> None:
+        """Checks what is on the disk from a known record on, and takes its end as the head.
 
-    def _require_checkpoint(self) -> None:
-        """Checks this file, and that it is what the checkpoint says. Raises ChainBroken."""
-        chain = Chain(watched={self.checkpoint.seq: None})
-        with open(self._fd, "rb", closefd=False) as file:
-            file.seek(0)
-            chain.walk(file, NAME)
-        found = chain.watched[self.checkpoint.seq]
-        if self.seq < self.checkpoint.seq:
-            reason = f"the checkpoint knows record {self.checkpoint.seq}: the tail was cut"
-            raise ChainBroken(NAME, chain.seq or 0, reason)
-        if self.checkpoint.seq and found not in (None, self.checkpoint.head):
-            reason = f"record {self.checkpoint.seq} is not the one of the checkpoint"
-            raise ChainBroken(NAME, self.checkpoint.seq - chain.first + 1, reason)
-
-    def _cut_torn_tail(self) -> None:
-        """A write that was cut off left half a line, or a hole: nobody was told of it yet."""
-        size = os.fstat(self._fd).st_size
-        whole = end_of_lines(self._fd, size)
-        good = self._before_holes(whole)
-        if good < size:
-            self._cut(good)
-
-    def _before_holes(self, end: int) -> int:
-        """Where the first line with a hole begins, if it came after the checkpoint.
-
-        We never write a zero byte: where there is one the disk had no data when the power went.
+        Raises ChainBroken if it does not go through that record, or if it `is_sure` that it
+        must and that cannot be seen.
         """
-        good = end
-        for start, line in lines_backwards(self._fd, end):
-            seq = place(line)[0]
-            if seq and b"\0" not in line and seq <= self.checkpoint.seq:
-                return good if seq == self.checkpoint.seq else end
-            if b"\0" in line:
-                good = start
-        return good if self.checkpoint.seq == 0 else end
+        files = segments(self._folder.path)
+        start = max((n for n, each in enumerate(files) if each.first <= known.seq), default=0)
+        chain = Chain(watched={known.seq: None}, judge=self.checkpoint.judge)
+        for segment in files[start:]:
+            chain.walk_segment(segment)
+        self._require_known(chain, known, is_sure=is_sure)
+        self.head = known
+        self._take(chain)
+        self._end = os.fstat(self._fd).st_size
+        self._remember_last()
 
-    def _cut(self, good: int) -> None:
-        """Sets the bytes after `good` aside, and removes them from the log."""
-        size = os.fstat(self._fd).st_size
-        with contextlib.suppress(OSError):  # a full disk must not keep us from going on
-            aside = self._folder.create(f"{NAME}{TORN}{time.time_ns()}")
-            with open(aside, "wb") as file:
-                file.write(os.pread(self._fd, size - good, good))
-        os.ftruncate(self._fd, good)
-        sync(self._fd)
+    def _require_known(self, chain: Chain, known: Head, *, is_sure: bool) -> None:
+        if chain.head is None or known.seq == 0:
+            return
+        if chain.seq < known.seq:
+            reason = f"the checkpoint knows record {known.seq}: the tail was cut"
+            raise ChainBroken(NAME, chain.seq - chain.first + 1, reason)
+        found = chain.watched[known.seq]
+        digest = found.hash if found else chain.base if chain.first == known.seq + 1 else None
+        if digest is None and is_sure:
+            reason = f"record {known.seq}, which it must go on from, is not there"
+            raise ChainBroken(NAME, 0, reason)
+        changed = found and known.redacted not in (None, found.redacted)
+        if digest not in (None, known.hash) or changed:
+            reason = f"record {known.seq} is not the one of the checkpoint"
+            raise ChainBroken(NAME, known.seq - chain.first + 1, reason)
+
+    def _take(self, chain: Chain) -> None:
+        self.redacted += [each.target for each in chain.told.values() if each.seq > self.seq]
+        self.head = chain.head or self.head
+
+    def _remember_last(self) -> None:
+        found = next(lines_backwards(self._fd, self._end), None)
+        self._last = found[1] + b"\n" if found else b""
 
     def _rotate(self) -> None:
         first = self._first_here()
@@ -245,7 +245,7 @@ class Log:
             raise FileExistsError(errno.EEXIST, f"{name} is there already")
         self._folder.rename(NAME, name)
         self._switch()
-        self._end = 0
+        self._end, self._last = 0, b""
         with contextlib.suppress(OSError):  # the records come first; it is tried again
             self.remove_old()
 
@@ -260,19 +260,3 @@ class Log:
         with open(self._fd, "rb", closefd=False) as file:
             file.seek(0)
             return place(file.readline().rstrip(b"\n"))[0] or self.seq + 1
-
-    def _base_of(self, first: int) -> str:
-        for segment in segments(self._folder.path):
-            if segment.first == first:
-                return place(segment.first_line())[1]
-        return self.head
-
-    def _is_too_old(self, modified: float) -> bool:
-        days = self._rotation.keep_days
-        return days is not None and time.time() - modified > days * 86400
-
-    def _read_checkpoint(self) -> bytes | None:
-        try:
-            return self._folder.read(checkpoints.NAME)
-        except FileNotFoundError:
-            return None

@@ -15,8 +15,6 @@ from pathlib import Path
 from minivault.errors import CannotStart
 
 _SAFE = os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY
-
-
 _LOCK_WAIT = 10.0  # seconds
 
 
@@ -29,32 +27,35 @@ class SyncFailed(OSError):
 
 
 class Folder:
-    """An open folder of private files (mode 0700, files 0600); names are relative to it."""
+    """An open folder with private files (mode 0600); names are relative to it.
+
+    It is 0700 if it is made here. What was there before keeps its mode and owner.
+    """
 
     def __init__(self, path: Path) -> None:
         """Opens the folder, and makes it if needed. Raises CannotStart, which says why."""
         self.path = path.absolute()
         try:
-            os.makedirs(self.path, mode=0o700, exist_ok=True)
+            make_folder(self.path)
             self.fd = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            try:
+                self._require_ours()
+            except OSError:
+                os.close(self.fd)
+                raise
         except OSError as error:
-            raise CannotStart(
-                f"the log folder {self.path} cannot be used: {reason(error)}"
-            ) from error
-        try:
-            self._claim()
-        except OSError as error:
-            os.close(self.fd)
             raise CannotStart(
                 f"the log folder {self.path} cannot be used: {reason(error)}"
             ) from error
 
-    def _claim(self) -> None:
+    def _require_ours(self) -> None:
+        """Whoever may write to the folder can put another file in the place of any of ours."""
         info = os.fstat(self.fd)
         if info.st_uid != os.geteuid():
-            raise NotPrivate(errno.EPERM, "it belongs to another user")
-        if stat.S_IMODE(info.st_mode) != 0o700:
-            os.fchmod(self.fd, 0o700)
+            own = self.path / "minivault"
+            raise NotPrivate(errno.EPERM, f"it belongs to another user; take --logs-dir {own}")
+        if info.st_mode & 0o022:
+            raise NotPrivate(errno.EPERM, f"others may write to it; chmod go-w {self.path}")
 
     def close(self) -> None:
         os.close(self.fd)
@@ -76,7 +77,7 @@ class Folder:
         """Opens a file that is there. Raises NotPrivate for links, foreign owners and such."""
         descriptor = os.open(name, flags | _SAFE, dir_fd=self.fd)
         try:
-            require_private(descriptor, name)
+            require_private(descriptor, name, self.path)
         except OSError:
             os.close(descriptor)
             raise
@@ -125,26 +126,31 @@ class Folder:
 
 
 class Lock:
-    """The lock that all processes on one log take in turn (flock: the kernel frees it on death)."""
+    """The lock that all processes on one log take in turn (flock: the kernel frees it on death).
 
-    def __init__(self, folder: Folder, name: str = ".lock") -> None:
-        self._fd = folder.append(name)
+    It is on the folder itself: a file could be removed between two of them.
+    """
 
-    @contextlib.contextmanager
-    def held(self) -> Iterator[None]:
+    def __init__(self, folder: Folder) -> None:
+        self._fd = folder.fd
+
+    def held(self) -> contextlib.AbstractContextManager[None]:
         """Raises TimeoutError rather than wait for ever for a process that was stopped."""
-        deadline = time.monotonic() + _LOCK_WAIT
-        while not try_lock(self._fd):
-            if time.monotonic() > deadline:
-                raise TimeoutError(errno.ETIMEDOUT, "another process holds the log's lock")
-            time.sleep(0.001)
-        try:
-            yield
-        finally:
-            fcntl.flock(self._fd, fcntl.LOCK_UN)
+        return locked(self._fd)
 
-    def close(self) -> None:
-        os.close(self._fd)
+
+@contextlib.contextmanager
+def locked(descriptor: int) -> Iterator[None]:
+    """One process at a time. Raises TimeoutError."""
+    deadline = time.monotonic() + _LOCK_WAIT
+    while not try_lock(descriptor):
+        if time.monotonic() > deadline:
+            raise TimeoutError(errno.ETIMEDOUT, "another process holds the log's lock")
+        time.sleep(0.001)
+    try:
+        yield
+    finally:
+        fcntl.flock(descriptor, fcntl.LOCK_UN)
 
 
 def try_lock(descriptor: int) -> bool:
@@ -156,17 +162,32 @@ def try_lock(descriptor: int) -> bool:
     return True
 
 
-def require_private(descriptor: int, name: str) -> None:
-    """Raises NotPrivate unless this is a plain file of ours with one name; takes others' rights."""
+def require_private(descriptor: int, name: str, folder: Path | None = None) -> None:
+    """Raises NotPrivate unless this is a plain file of ours with one name, closed to others."""
     info = os.fstat(descriptor)
+    path = folder / name if folder else name
     if not stat.S_ISREG(info.st_mode):
         raise NotPrivate(errno.EPERM, f"{name} is not a plain file")
     if info.st_nlink > 1:
-        raise NotPrivate(errno.EPERM, f"{name} has a second name (a hard link)")
+        hint = f"make it one file again: cp -p {path} {path}.own && mv {path}.own {path}"
+        raise NotPrivate(errno.EPERM, f"{name} has a second name (a hard link); {hint}")
     if info.st_uid != os.geteuid():
         raise NotPrivate(errno.EPERM, f"{name} belongs to another user")
     if info.st_mode & 0o077:
-        os.fchmod(descriptor, 0o600)
+        raise NotPrivate(errno.EPERM, f"{name} is open to others; chmod 600 {path}")
+
+
+def make_folder(path: Path) -> None:
+    """Makes a private folder and those above it, so that they outlast a power cut. Any of them may
+    be there already. Raises OSError."""
+    missing = [each for each in (path, *path.parents) if not each.exists()]
+    os.makedirs(path, mode=0o700, exist_ok=True)
+    for each in missing:
+        descriptor = os.open(each.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 def write_whole(descriptor: int, data: bytes, size: int) -> None:

@@ -63,18 +63,29 @@ class Reader:
 
     def lines_backwards(self, before: int | None = None) -> Iterator[bytes]:
         """The lines of the records older than record `before`, newest first."""
-        for segment in reversed(self.segments()):
-            if before is None:
-                yield from segment.lines_backwards()
-            elif segment.first < before:
-                yield from _lines_before(segment, before)
+        for _ in self._settling():
+            try:
+                for segment in reversed(self.segments()):
+                    for line in _lines_before(segment, before):
+                        yield line
+                        before = place(line)[0] or before
+                return
+            except FileNotFoundError:  # it was rotated, and has another name now
+                continue
 
     def forwards(self, after: int = 0) -> Iterator[bytes]:
         """The lines of the records newer than record `after`, oldest first."""
-        found = self.segments()
-        for segment, following in zip(found, [*found[1:], None], strict=False):
-            if following is None or following.first > after + 1:
-                yield from _lines_from(segment, after + 1)
+        for _ in self._settling():
+            try:
+                found = self.segments()
+                for segment, following in zip(found, [*found[1:], None], strict=False):
+                    if following is None or following.first > after + 1:
+                        for line in _lines_from(segment, after + 1):
+                            yield line
+                            after = place(line)[0] or after
+                return
+            except FileNotFoundError:
+                continue
 
     def following(self, seq: int) -> list[bytes]:
         """The lines right after record `seq`; after a rotation in between the rest comes later."""
@@ -110,7 +121,10 @@ def _search(segment: Segment, needle: bytes) -> Iterator[Record]:
     """The records whose lines hold `needle`, last first; none of a compressed file."""
     if segment.is_compressed:
         return
-    with segment.open() as file, contextlib.suppress(ValueError):  # an empty file cannot be mapped
+    with (
+        segment.reading() as file,
+        contextlib.suppress(ValueError),
+    ):  # an empty file cannot be mapped
         mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         with mapped:
             end = mapped.rfind(b"\n") + 1
@@ -132,7 +146,7 @@ def _line_at(segment: Segment, seq: int) -> bytes | None:
 
 def _lines_from(segment: Segment, seq: int) -> Iterator[bytes]:
     """The whole lines from record `seq` on."""
-    with segment.open() as file:
+    with segment.reading() as file:
         if not segment.is_compressed:
             file.seek(_offset(file.fileno(), seq))
         for line in file:
@@ -140,14 +154,18 @@ def _lines_from(segment: Segment, seq: int) -> Iterator[bytes]:
                 yield line[:-1]
 
 
-def _lines_before(segment: Segment, seq: int) -> Iterator[bytes]:
+def _lines_before(segment: Segment, seq: int | None) -> Iterator[bytes]:
     """The lines before record `seq`, last first."""
-    if segment.is_compressed:
-        yield from (line for line in segment.lines_backwards() if place(line)[0] < seq)
+    if seq is None:
+        yield from segment.lines_backwards()
+    elif segment.first >= seq:
         return
-    with segment.open() as file:
-        for _, line in lines_backwards(file.fileno(), _offset(file.fileno(), seq)):
-            yield line
+    elif segment.is_compressed:
+        yield from (line for line in segment.lines_backwards() if place(line)[0] < seq)
+    else:
+        with segment.reading() as file:
+            for _, line in lines_backwards(file.fileno(), _offset(file.fileno(), seq)):
+                yield line
 
 
 def _offset(descriptor: int, seq: int) -> int:

@@ -16,11 +16,16 @@ from minivault.errors import ChainBroken
 
 GENESIS = "0" * 64  # what the first line names as its predecessor
 
-# Readers that know only the first three fields are served; seq and prev come after the last one.
+# Readers that know only the first three fields are served. What redaction removes stands together,
+# from the prompt to the salt. The links of the chain come after the last field.
 ORDER = (
     "timestamp",
     "prompt",
     "response",
+    "messages",
+    "logprobs",
+    "withheld",
+    "salt",
     "id",
     "finish_reason",
     "model",
@@ -31,13 +36,10 @@ ORDER = (
     "timings",
     "events",
     "client",
-    "messages",
     "continues",
     "replays",
     "error",
-    "logprobs",
-    "withheld",
-    "salt",
+    "moved",
 )
 
 
@@ -117,9 +119,9 @@ class Record:
     @classmethod
     def parse(cls, line: bytes) -> Record:
         """Reads a line (without its newline). Raises ChainBroken for what is no record."""
-        with contextlib.suppress(ValueError):
+        with contextlib.suppress(ValueError, RecursionError):
             fields = json.loads(line)
-            if isinstance(fields, dict) and isinstance(fields.get("seq"), int):
+            if isinstance(fields, dict) and type(fields.get("seq")) is int:
                 return cls(fields["seq"], line_hash(line), fields)
         reason = "a line in it is no record; minivault logs verify names it"
         raise ChainBroken("the log", 0, reason)
@@ -225,9 +227,16 @@ def render(fields: Mapping[str, Any]) -> bytes:
     return dump({name: fields[name] for name in ORDER if name in fields})[:-1]
 
 
-def link(seq: int, prev: str) -> bytes:
-    """How the line at place `seq` ends; inside a JSON string its quotes would be escaped."""
-    return b',"seq":%d,"prev":"%s"}' % (seq, prev.encode("ascii"))
+def link(seq: int, prev: str, prev_redacted: str | None) -> bytes:
+    """How the line at place `seq` ends; inside a JSON string its quotes would be escaped.
+
+    `prev` is the hash of the line before, `prev_redacted` that of what redaction makes of it.
+    Version 0.1.0 wrote lines without the second.
+    """
+    end = b',"seq":%d,"prev":"%s"}' % (seq, prev.encode("ascii"))
+    if prev_redacted is None:
+        return end
+    return b',"prev_redacted":"%s"%s' % (prev_redacted.encode("ascii"), end)
 
 
 def clean(text: str) -> str:

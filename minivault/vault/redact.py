@@ -6,51 +6,84 @@ between leaves the text and a record that announces its removal; redacting again
 
 from __future__ import annotations
 
-import gzip
+import json
 import os
-import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
-from minivault.errors import CannotStart, NotFound
+from minivault.errors import CannotStart, ChainBroken, NotFound
 from minivault.schemas import Receipt
-from minivault.vault.checkpoint import BadCheckpoint, Signer
 from minivault.vault.journal import PREFIX
 from minivault.vault.log import Log
 from minivault.vault.private_file import Folder, Lock, reason, sync
 from minivault.vault.reader import Reader
 from minivault.vault.record import Record, dump, line_hash, now
-from minivault.vault.segments import TORN, Segment
+from minivault.vault.redacted import Redaction, redacted_form
+from minivault.vault.rewrite import rewrite
+from minivault.vault.segments import NAME, TORN, UNREADABLE, Segment, segments
+from minivault.vault.signing import BadCheckpoint, Signer
 
-_REMOVED = ("prompt", "response", "salt", "messages", "logprobs", "withheld")
+#: Shorter texts stand in many records by chance.
+_TELLING = 16  # characters
 
 
-def redact(folder: Path, seq: int, *, signing_key: Path | None = None) -> Receipt:
-    """Removes the text of record `seq` for good. Returns the receipt of the record that tells it.
+@dataclass(frozen=True, slots=True)
+class Redacted:
+    """What was done: the receipt of each record that tells of one, by the redacted record's number.
+
+    `files` still hold the text (copies that somebody made, backups); `records` quote it.
+    """
+
+    receipts: dict[int, Receipt]
+    files: list[str]
+    records: list[int]
+
+
+def copies_of(folder: Path, seq: int) -> list[int]:
+    """The other records that hold the text of record `seq`: replays of it, what it goes on with.
+
+    Raises NotFound if there is no such record.
+    """
+    record = Reader(folder).get(seq)
+    same, ids = {seq}, {record.id}
+    grown = True
+    while grown:
+        before = len(same)
+        for each in map(Record.parse, Reader(folder).forwards()):
+            if each.fields.get("replays") in same or (each.id and each.id in ids):
+                same.add(each.seq)
+                ids.add(each.id)
+        grown = len(same) > before
+    return sorted(seq for seq in same - {record.seq} if not Reader(folder).get(seq).is_redacted)
+
+
+def redact(
+    folder: Path, seq: int, *, others: Iterable[int] = (), signing_key: Path | None = None
+) -> Redacted:
+    """Removes the text of record `seq`, and of `others`, for good.
 
     Servers may go on writing. Raises NotFound if there is no such record or no text in it, and
     CannotStart if the log cannot be changed.
     """
     opened = Folder(folder)
     try:
-        lock = Lock(opened)
-        log = Log(opened, signer=Signer.load(signing_key) if signing_key else None)
-        with lock.held():
+        signer = Signer.load(signing_key) if signing_key else None
+        log = Log(opened, signer=signer)
+        with Lock(opened).held():
             log.open()
-            return _redact(opened, log, _record(folder, seq))
-    except (OSError, BadCheckpoint) as error:
-        why = reason(error) if isinstance(error, OSError) else error
+            if log.checkpoint.is_left_alone:
+                why = "the log is signed, and so is a redaction: give --signing-key"
+                raise CannotStart(f"the log in {folder}: {why}")
+            records = [_record(folder, each) for each in dict.fromkeys([seq, *others])]
+            receipts = {each.seq: _redact(opened, log, each, signer) for each in records}
+            files = _holders(folder, records)
+            return Redacted(receipts, files, _quoting(folder, records))
+    except (OSError, BadCheckpoint, ChainBroken) as error:
+        why = reason(error) if isinstance(error, OSError) else str(error)
         raise CannotStart(f"the log in {folder}: {why}") from error
     finally:
         opened.close()
-
-
-def redacted_line(line: bytes) -> bytes:
-    """The line as it is after redaction: without text and salt, with the hash it had."""
-    fields = dict(Record.parse(line).fields)
-    timestamp = fields.pop("timestamp")
-    kept = {name: value for name, value in fields.items() if name not in _REMOVED}
-    return dump({"timestamp": timestamp, "redacted": {"was": line_hash(line)}, **kept})
 
 
 def _record(folder: Path, seq: int) -> Record:
@@ -59,22 +92,33 @@ def _record(folder: Path, seq: int) -> Record:
         raise NotFound(f"record {seq} tells of a redaction; there is no text in it")
     if record.is_redacted:
         raise NotFound(f"record {seq} is redacted already")
+    if "salt" not in record.fields:
+        raise NotFound(f"record {seq} holds no text")
     return record
 
 
-def _redact(folder: Folder, log: Log, record: Record) -> Receipt:
-    line = dump(record.fields)
+def _redact(folder: Folder, log: Log, record: Record, signer: Signer | None) -> Receipt:
     salt = str(record.fields["salt"]).encode()
+    line = _line(folder.path, record.seq)
     _clean_journals(folder, salt)  # before the log: a salt in a journal alone would be recovered
     _clean_torn(folder, salt, record.timestamp.encode())
-    receipt = _announced(folder.path, record) or _announce(log, line, record.seq)
-    _replace(folder, _segment(folder.path, record.seq), line, redacted_line(line))
+    receipt = _announced(folder.path, record) or _announce(log, line, record.seq, signer)
+    new = redacted_form(line, line_hash(line))
+    _replace(folder, _segment(folder.path, record.seq), line, new)
     return receipt
 
 
-def _announce(log: Log, line: bytes, seq: int) -> Receipt:
-    hashes = {"was": line_hash(line), "now": line_hash(redacted_line(line))}
-    (receipt,) = log.append([dump({"timestamp": now(), "redacts": seq, **hashes})[:-1]])
+def _line(folder: Path, seq: int) -> bytes:
+    return next(Reader(folder).forwards(seq - 1))
+
+
+def _announce(log: Log, line: bytes, seq: int, signer: Signer | None) -> Receipt:
+    digest = line_hash(line)
+    redaction = Redaction(digest, line_hash(redacted_form(line, digest)))
+    fields = {"timestamp": now(), "redacts": seq, "was": redaction.was, "now": redaction.now}
+    if signer:
+        fields["signature"] = signer.sign(redaction.statement(seq))
+    (receipt,) = log.append([dump(fields)[:-1]])
     log.write_checkpoint()
     return receipt
 
@@ -90,25 +134,13 @@ def _announced(folder: Path, record: Record) -> Receipt | None:
 
 
 def _segment(folder: Path, seq: int) -> Segment:
-    return [each for each in Reader(folder).segments() if each.first <= seq][-1]
+    return [each for each in segments(folder) if each.first <= seq][-1]
 
 
 def _replace(folder: Folder, segment: Segment, old: bytes, new: bytes) -> None:
-    """Writes the file anew with one line changed, and puts it in the old one's place."""
-    temporary = f".{segment.name}.new"
-    folder.remove(temporary)
-    with open(folder.create(temporary), "wb") as raw:
-        with segment.open() as source:
-            changed = (new + b"\n" if line == old + b"\n" else line for line in source)
-            if segment.is_compressed:
-                with gzip.GzipFile(fileobj=raw, mode="wb", filename="", mtime=0) as packed:
-                    packed.writelines(changed)
-            else:
-                raw.writelines(changed)
-        raw.flush()
-        sync(raw.fileno())
-    shutil.copystat(segment.path, folder.path / temporary)  # its age counts for retention
-    folder.rename(temporary, segment.name)
+    """Writes the file anew with one line changed."""
+    with segment.reading() as source:
+        rewrite(folder, segment, (new + b"\n" if line == old + b"\n" else line for line in source))
 
 
 def _clean_journals(folder: Folder, salt: bytes) -> None:
@@ -134,10 +166,34 @@ def _lines_with(descriptor: int, needle: bytes) -> Iterator[tuple[int, bytes]]:
 
 
 def _clean_torn(folder: Folder, salt: bytes, timestamp: bytes) -> None:
-    """Takes what is left of the record out of tails that were set aside."""
+    """Takes what is left of the record out of tails that were set aside, and of half-made files."""
     for name in folder.names():
         if TORN in name:
             lines = folder.read(name).split(b"\n")
             kept = [line for line in lines if salt not in line and timestamp not in line]
             if len(kept) < len(lines):
                 folder.replace(name, b"\n".join(kept))
+        elif name.startswith(f".{NAME[:3]}") and name.endswith(".new"):
+            folder.remove(name)
+
+
+def _holders(folder: Path, records: list[Record]) -> list[str]:
+    """The files of the folder that still hold one of the lines: copies that others made."""
+    salts = [str(each.fields["salt"]).encode() for each in records]
+    holders = []
+    for path in sorted(each for each in folder.iterdir() if each.is_file()):
+        try:
+            with Segment(path, 0).open() as file:
+                if any(salt in line for line in file for salt in salts):
+                    holders.append(path.name)
+        except UNREADABLE:
+            continue
+    return holders
+
+
+def _quoting(folder: Path, records: list[Record]) -> list[int]:
+    """The records whose own prompt or answer holds a whole text of these: later turns of a chat."""
+    texts = {each for record in records for each in (record.prompt, record.response) if each}
+    needles = [json.dumps(each)[1:-1].encode() for each in texts if len(each) >= _TELLING]
+    lines = Reader(folder).forwards() if needles else iter(())
+    return [Record.parse(line).seq for line in lines if any(needle in line for needle in needles)]

@@ -8,7 +8,7 @@ import secrets
 from pathlib import Path
 
 from minivault.errors import CannotStart
-from minivault.vault.private_file import reason, require_private
+from minivault.vault.private_file import locked, make_folder, reason, require_private
 
 SIZE = 32
 _FLAGS = os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
@@ -19,8 +19,9 @@ def load_secret(path: Path) -> bytes:
 
     A file that others can read is refused rather than mended: they may have read it already.
     """
+    path = path.absolute()
     try:
-        if not path.exists():
+        if not path.is_symlink() and not path.exists():
             _make(path)
         return _read(path)
     except OSError as error:
@@ -34,27 +35,47 @@ def derive(secret: bytes, label: str) -> bytes:
 
 def _make(path: Path) -> None:
     """Under another name first: whoever reads at the same moment finds all of it or nothing."""
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+    make_folder(path.parent)
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        with locked(folder):
+            if not path.exists():  # else another process was first
+                _make_alone(path)
+                os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def _make_alone(path: Path) -> None:
+    temporary = path.with_name(f".{path.name}.new")
+    temporary.unlink(missing_ok=True)  # left by one that was killed
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _FLAGS, 0o600)
     with open(descriptor, "wb") as file:
         file.write(secrets.token_bytes(SIZE))
         file.flush()
         os.fsync(file.fileno())
-    try:
-        os.link(temporary, path)
-    except FileExistsError:
-        pass  # another process was first
-    finally:
-        os.unlink(temporary)
+    os.rename(temporary, path)
 
 
 def _read(path: Path) -> bytes:
     with open(os.open(path, os.O_RDONLY | _FLAGS), "rb") as file:
-        if os.fstat(file.fileno()).st_mode & 0o077:
-            raise CannotStart(f"the secret {path} can be read by others; make a new one, mode 0600")
-        require_private(file.fileno(), path.name)
+        info = os.fstat(file.fileno())
+        if info.st_mode & 0o077:
+            raise CannotStart(
+                f"the secret {path} can be read by others; if none did: chmod 600 {path},"
+                " else remove it, and a new one is made"
+            )
+        if info.st_nlink > 1:
+            _remove_second_name(path, info)
+        require_private(file.fileno(), path.name, path.parent)
         secret = file.read()
     if len(secret) < SIZE:
         raise CannotStart(f"the secret {path} is too short: it needs {SIZE} random bytes")
     return secret
+
+
+def _remove_second_name(path: Path, info: os.stat_result) -> None:
+    """Version 0.1.0 made it under another name, and was killed before that one was gone."""
+    for other in path.parent.glob(f".{path.name}.*"):
+        if other.lstat().st_ino == info.st_ino:
+            other.unlink()

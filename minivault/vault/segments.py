@@ -2,17 +2,34 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import os
 import re
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import BinaryIO, cast
+
+from minivault.errors import ChainBroken
 
 NAME = "log.jsonl"
 TORN = ".torn-"
 SEQ = re.compile(rb',"seq":(\d{1,18}),"prev":"([0-9a-f]{64})"\}$')
+_PROOF = re.compile(rb',"prev_redacted":"([0-9a-f]{64})","seq":\d{1,18},"prev":"[0-9a-f]{64}"\}$')
+
+#: What cannot be read raises one of these.
+UNREADABLE = (OSError, EOFError, zlib.error)
+
+# Copies that people, editors and synchronizers make have other names: log.jsonl~, log (1).jsonl,
+# log.sync-conflict-20261123.jsonl. They are never read in the log's place.
+_OURS = re.compile(r"log-(\d{12})\.jsonl(\.gz)?")
+_LOGROTATE = re.compile(
+    r"log\.jsonl\.\d{1,5}(\.gz)?|log\.\d{1,5}\.jsonl(\.gz)?"
+    r"|log\.jsonl-\d{8,10}(-\d{1,10})?(\.gz)?|log-\d{8,10}(-\d{1,10})?\.jsonl(\.gz)?"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,67 +48,146 @@ class Segment:
         return self.path.suffix == ".gz"
 
     def open(self) -> BinaryIO:
-        """The file's bytes, unpacked. Raises OSError."""
+        """The file's bytes, unpacked. Raises OSError; reading also EOFError and zlib.error."""
         if self.is_compressed:
             return cast(BinaryIO, gzip.open(self.path, "rb"))
-        return open(self.path, "rb", buffering=2**20)
+        return open(self.path, "rb", buffering=2**16)
+
+    @contextlib.contextmanager
+    def reading(self) -> Iterator[BinaryIO]:
+        """As `open`, but what cannot be read raises ChainBroken, which names the file."""
+        try:
+            with self.open() as file:
+                yield file
+        except FileNotFoundError:
+            raise
+        except UNREADABLE as error:
+            raise ChainBroken(self.name, 0, f"it cannot be read: {error}") from error
 
     @property
     def size(self) -> int:
         """How many bytes there are to read; gzip notes it at the end, modulo 4 GiB (RFC 1952)."""
-        if not self.is_compressed:
-            return self.path.stat().st_size
+        size = self.path.stat().st_size
+        if not self.is_compressed or size < 4:
+            return size
         with open(self.path, "rb") as file:
             file.seek(-4, os.SEEK_END)
             return int.from_bytes(file.read(4), "little")
 
     def first_line(self) -> bytes:
-        with self.open() as file:
+        with self.reading() as file:
             return file.readline().rstrip(b"\n")
 
     def last_line(self) -> bytes:
         """The last whole line, without its newline."""
         return next(self.lines_backwards(), b"")
 
+    def lines(self) -> Iterator[bytes]:
+        """The whole lines, first first. Raises ChainBroken for a file that cannot be read."""
+        with self.reading() as file:
+            for line in file:
+                if line.endswith(b"\n"):
+                    yield line[:-1]
+
     def lines_backwards(self) -> Iterator[bytes]:
         """The lines, last first; a compressed file is read as a whole for it."""
         if self.is_compressed:
-            with self.open() as file:
-                yield from reversed(file.read().split(b"\n")[:-1])
+            yield from reversed(list(self.lines()))
             return
-        with self.open() as file:
+        with self.reading() as file:
             size = os.fstat(file.fileno()).st_size
             end = end_of_lines(file.fileno(), size)
             for _, line in lines_backwards(file.fileno(), end):
                 yield line
 
 
-def segments(folder: Path) -> list[Segment]:
-    """The files of the log in this folder, in the order of the chain. Raises OSError.
+@dataclass(frozen=True, slots=True)
+class Files:
+    """What lies in a log folder under the names of log files.
 
-    A file belongs to it if its name begins as ours or as logrotate's do, and it holds records.
+    `copies` hold records that one of the `log` files holds already; of the `damaged` ones nothing
+    can be read at all.
     """
-    found = [Segment(path, first_seq(path)) for path in folder.iterdir() if _is_segment(path.name)]
-    found.sort(key=lambda each: (each.first, each.is_compressed))
-    while_compressed = {each.first: each for each in reversed(found) if each.first}
-    ordered = [while_compressed[first] for first in sorted(while_compressed)]
-    return sorted(ordered, key=lambda each: each.name == NAME)
+
+    log: list[Segment]
+    copies: list[Segment]
+    damaged: list[Segment]
+
+
+def segments(folder: Path) -> list[Segment]:
+    """The files of the log in this folder, in the order of the chain. Raises OSError."""
+    return log_files(folder).log
+
+
+def log_files(folder: Path) -> Files:
+    """Every file of the folder that has the name of a log file. Raises OSError."""
+    named = [path for path in folder.iterdir() if _is_log_name(path.name)]
+    found = [_segment(path) for path in named if path.is_file()]  # a pipe would never end
+    files = Files([], [], [each for each in found if each.first < 0])
+    last = 0
+    for each in sorted((each for each in found if each.first > 0), key=_rank):
+        if each.first <= last:
+            files.copies.append(each)
+            continue
+        files.log.append(each)
+        last = each.first if each.is_compressed else place(each.last_line())[0] or each.first
+    files.log.sort(key=lambda each: each.name == NAME)
+    return files
+
+
+def _rank(segment: Segment) -> tuple[int, bool, bool, bool, int, str]:
+    """Of two files with the same records the likelier one first, and the longer one."""
+    name = segment.name
+    size = segment.path.stat().st_size if segment.path.exists() else 0
+    return (
+        segment.first,
+        name != NAME,
+        _OURS.fullmatch(name) is None,
+        segment.is_compressed,
+        -size,
+        name,
+    )
+
+
+def _segment(path: Path) -> Segment:
+    """`first` is -1 where it cannot be known."""
+    try:
+        return Segment(path, first_seq(path))
+    except FileNotFoundError:
+        return Segment(path, 0)
+    except UNREADABLE:
+        ours = _OURS.fullmatch(path.name)
+        return Segment(path, int(ours[1]) if ours else -1)
+
+
+def _is_log_name(name: str) -> bool:
+    patterns = (_OURS, _LOGROTATE)
+    return name == NAME or any(pattern.fullmatch(name) for pattern in patterns)
 
 
 def first_seq(path: Path) -> int:
-    """The sequence number of a file's first line, 0 if there is none."""
-    try:
-        with Segment(path, 0).open() as file:
-            line = file.readline().rstrip(b"\n")
-    except (OSError, EOFError):
-        return 0
-    return place(line)[0]
+    """The sequence number of a file's first line, 0 if there is none.
+
+    Told by a later line where the first ones are damaged.
+    """
+    with Segment(path, 0).open() as file:
+        for number, line in enumerate(islice(file, 100)):
+            if seq := place(line.rstrip(b"\n"))[0]:
+                return max(1, seq - number)
+    return 0
 
 
 def place(line: bytes) -> tuple[int, str]:
     """A line's sequence number and the predecessor's hash that it names; else (0, "")."""
     found = SEQ.search(line, max(0, len(line) - 120))
     return (int(found[1]), found[2].decode()) if found else (0, "")
+
+
+def tail(line: bytes) -> tuple[int, str, str | None]:
+    """As `place`, and the hash of the predecessor's redacted form, if the line names it."""
+    seq, prev = place(line)
+    found = _PROOF.search(line, max(0, len(line) - 220)) if seq else None
+    return seq, prev, found[1].decode() if found else None
 
 
 def lines_after(folder: Path, seq: int) -> Iterator[bytes]:
@@ -131,7 +227,3 @@ def lines_backwards(descriptor: int, end: int, block: int = 2**16) -> Iterator[t
             stop = start
         rest = data[:stop]
         block = block * 2 if len(rest) > block else block
-
-
-def _is_segment(name: str) -> bool:
-    return name.startswith("log") and ".jsonl" in name and TORN not in name

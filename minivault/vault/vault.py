@@ -9,9 +9,9 @@ from pathlib import Path
 from minivault.errors import CannotStart
 from minivault.schemas import Receipt
 from minivault.vault.journal import Entry
-from minivault.vault.log import Rotation
 from minivault.vault.reader import Reader
 from minivault.vault.record import Begin, Outcome, Record, new_salt
+from minivault.vault.retention import Rotation
 from minivault.vault.secret import derive
 from minivault.vault.withheld import Withholder
 from minivault.vault.writer import Writer

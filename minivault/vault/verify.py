@@ -6,14 +6,21 @@ import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from minivault.errors import ChainBroken, NotFound
 from minivault.schemas import Receipt
 from minivault.vault import checkpoint as checkpoints
-from minivault.vault.chain import Chain, Progress, is_canonical
-from minivault.vault.checkpoint import BadCheckpoint, Checkpoint
+from minivault.vault.chain import Chain, Head, Progress, Redactions, is_canonical
+from minivault.vault.checkpoint import Checkpoint
+from minivault.vault.copies import require_same_copies
 from minivault.vault.record import GENESIS
-from minivault.vault.segments import Segment, place, segments
+from minivault.vault.repair import where_moved
+from minivault.vault.segments import log_files, place, segments, tail
+from minivault.vault.signing import BadCheckpoint, load_public_key
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 _TRIES = 5
 
@@ -24,7 +31,8 @@ class Verification:
 
     `checkpoint` says up to which record a kept head vouches that nothing was cut off (0: none).
     `redacted` lists the records whose text was removed, as later records tell; for those in
-    `unfinished` the removal is recorded but was not carried out.
+    `unfinished` the removal is recorded but was not carried out. Of those in `unproven`, which
+    version 0.1.0 wrote, the fields that are left are vouched for since the redaction only.
     """
 
     first: int
@@ -34,6 +42,7 @@ class Verification:
     is_signed: bool = False
     redacted: tuple[int, ...] = ()
     unfinished: tuple[int, ...] = ()
+    unproven: tuple[int, ...] = ()
 
     @property
     def records(self) -> int:
@@ -52,51 +61,90 @@ def verify(
     Works while servers write. Raises ChainBroken at the first bad line, BadCheckpoint for a
     checkpoint that cannot be read or is not signed with `public_key`.
     """
-    key = checkpoints.load_public_key(public_key) if public_key else None
-    known = [checkpoints.parse(path.read_bytes(), key) for path in _checkpoints(folder, checkpoint)]
-    if key and not known:
-        raise BadCheckpoint(f"there is no checkpoint in {folder}")
-    found, _ = _walk(folder, known, (), progress)
-    newest = max((each.seq for each in known), default=0)
+    against = _Against.read(folder, checkpoint, public_key)
+    walked, _ = _walk(folder, against, (), progress)
+    seen = [each.seq for each in against.known if each.seq >= walked.first - 1]
+    redactions = walked.redactions
     return Verification(
-        found.first, found.last, found.head, newest, key is not None, *found.redactions
+        walked.first,
+        walked.last.seq,
+        walked.last.hash,
+        max(seen, default=0),
+        against.key is not None,
+        redactions.done,
+        redactions.unfinished,
+        redactions.unproven,
     )
 
 
-def check_receipt(folder: Path, receipt: Receipt, progress: Progress | None = None) -> None:
+def check_receipt(
+    folder: Path,
+    receipt: Receipt,
+    progress: Progress | None = None,
+    *,
+    checkpoint: Path | None = None,
+    public_key: Path | None = None,
+) -> int:
     """Checks that the log still holds the record a receipt was given for, in an unbroken chain.
 
-    Raises NotFound if the record is not there, ChainBroken if it is another one.
+    Returns its number, which is another one if the log was repaired since. Raises NotFound if the
+    record is not there, ChainBroken if it is another one.
     """
-    known = [checkpoints.parse(path.read_bytes()) for path in _checkpoints(folder, None)]
-    found, hashes = _walk(folder, known, (receipt.seq,), progress)
-    if not found.first <= receipt.seq <= found.last:
-        raise NotFound(f"the log has the records {found.first} to {found.last}, not {receipt.seq}")
-    if hashes[receipt.seq] != receipt.hash:
-        raise ChainBroken(f"{folder.name}/", 0, f"record {receipt.seq} is not the receipt's")
+    against = _Against.read(folder, checkpoint, public_key)
+    found, heads = _walk(folder, against, (receipt.seq,), progress)
+    there = heads[receipt.seq]
+    if there and there.hash == receipt.hash:
+        return receipt.seq
+    if moved := where_moved(folder, receipt):
+        return moved
+    if not found.first <= receipt.seq <= found.last.seq:
+        last = found.last.seq
+        raise NotFound(f"the log has the records {found.first} to {last}, not {receipt.seq}")
+    raise ChainBroken(f"{folder.name}/", 0, f"record {receipt.seq} is not the receipt's")
+
+
+@dataclass(frozen=True, slots=True)
+class _Against:
+    """What the log must agree with: its own checkpoint, one that was kept, a public key."""
+
+    known: list[Checkpoint]
+    key: Ed25519PublicKey | None
+
+    @classmethod
+    def read(cls, folder: Path, other: Path | None, public_key: Path | None) -> _Against:
+        """Raises BadCheckpoint."""
+        key = load_public_key(public_key) if public_key else None
+        own = folder / checkpoints.NAME
+        paths = ([own] if own.exists() else []) + ([other] if other else [])
+        if key and not paths:
+            raise BadCheckpoint(f"there is no checkpoint in {folder}")
+        try:
+            return cls([checkpoints.parse(path.read_bytes(), key) for path in paths], key)
+        except OSError as error:
+            raise BadCheckpoint(f"{error.filename}: {error.strerror}") from error
+
+    def chain(self, watched: Iterable[int]) -> Chain:
+        places = [each.seq for each in self.known] + [each.first - 1 for each in self.known]
+        newest = max((each.seq for each in self.known), default=0)
+        judge = checkpoints.judge(self.key, newest) if self.key else None
+        return Chain(watched=dict.fromkeys([*places, *watched]), judge=judge)
 
 
 @dataclass(frozen=True, slots=True)
 class _Walked:
     first: int
-    last: int
-    head: str
-    redactions: tuple[tuple[int, ...], tuple[int, ...]]
-
-
-def _checkpoints(folder: Path, other: Path | None) -> list[Path]:
-    own = folder / checkpoints.NAME
-    return ([own] if own.exists() else []) + ([other] if other else [])
+    last: Head
+    redactions: Redactions
 
 
 def _walk(
-    folder: Path, known: list[Checkpoint], watched: Iterable[int], progress: Progress | None
-) -> tuple[_Walked, dict[int, str | None]]:
+    folder: Path, against: _Against, watched: Iterable[int], progress: Progress | None
+) -> tuple[_Walked, dict[int, Head | None]]:
     """Walks again if files were rotated or lines written while it walked, and it went wrong."""
     for attempt in range(_TRIES):
         before = _snapshot(folder)
         try:
-            return _walk_once(folder, known, watched, progress if attempt == 0 else None)
+            return _walk_once(folder, against, watched, progress if attempt == 0 else None)
         except (ChainBroken, FileNotFoundError):
             time.sleep(0.1)
             if attempt == _TRIES - 1 or _snapshot(folder) == before:
@@ -110,46 +158,49 @@ def _snapshot(folder: Path) -> list[tuple[str, int, int]]:
 
 
 def _walk_once(
-    folder: Path, known: list[Checkpoint], watched: Iterable[int], progress: Progress | None
-) -> tuple[_Walked, dict[int, str | None]]:
-    places = [each.seq for each in known] + [each.first - 1 for each in known]
-    chain = Chain(watched=dict.fromkeys([*places, *watched]))
+    folder: Path, against: _Against, watched: Iterable[int], progress: Progress | None
+) -> tuple[_Walked, dict[int, Head | None]]:
+    chain = against.chain(watched)
+    for damaged in log_files(folder).damaged:
+        raise ChainBroken(damaged.name, 0, "it cannot be read")
     found = segments(folder)
     for segment in found:
-        _walk_segment(chain, segment, progress)
+        chain.walk_segment(segment, progress)
     redactions = chain.finish()
     if chain.first > 1:
-        chain.watched[chain.first - 1] = place(found[0].first_line())[1]
-    walked = _Walked(chain.first, chain.seq or 0, chain.head, redactions)
-    for checkpoint in known:
-        _require(checkpoint, walked, chain.watched, f"{folder.name}/")
+        _, base, form = tail(found[0].first_line())
+        chain.watched[chain.first - 1] = Head(chain.first - 1, base, form)
+    walked = _Walked(chain.first, chain.head or Head(), redactions)
+    earliest = max((each.first for each in against.known), default=1)
+    for checkpoint in against.known:
+        _require(checkpoint, walked, chain.watched, earliest, f"{folder.name}/")
     if found and not is_canonical(line := found[-1].last_line()):
         raise ChainBroken(found[-1].name, place(line)[0], "the last line is not as we write them")
+    require_same_copies(folder)
     return walked, chain.watched
 
 
-def _walk_segment(chain: Chain, segment: Segment, progress: Progress | None) -> None:
-    try:
-        with segment.open() as file:
-            chain.walk(file, segment.name, progress)
-    except FileNotFoundError:
-        raise
-    except (OSError, EOFError) as error:
-        raise ChainBroken(segment.name, 1, f"it cannot be read: {error}") from error
-
-
 def _require(
-    checkpoint: Checkpoint, walked: _Walked, hashes: dict[int, str | None], where: str
+    checkpoint: Checkpoint,
+    walked: _Walked,
+    heads: dict[int, Head | None],
+    earliest: int,
+    where: str,
 ) -> None:
-    """Raises ChainBroken if the log is shorter than it was, or other than it was."""
-    first, last = walked.first, walked.last
+    """Raises ChainBroken if the log is shorter than it was, or other than it was.
+
+    A checkpoint that was kept may name records that the retention rules have removed since; the
+    log's own one says so: the log may begin with record `earliest`.
+    """
+    first, last = walked.first, walked.last.seq
     if checkpoint.seq > last:
         missing = f"records {last + 1} to {checkpoint.seq} are missing"
         raise ChainBroken(where, 0, f"the end is cut: {missing}")
-    if first > max(1, checkpoint.first):
+    if first > earliest:
         raise ChainBroken(where, 0, f"the beginning is cut: record {first} is the first one left")
-    if checkpoint.seq and hashes.get(checkpoint.seq) not in (None, checkpoint.head):
+    if not checkpoint.fits(heads.get(checkpoint.seq)):
         raise ChainBroken(where, 0, f"record {checkpoint.seq} is not the one of the checkpoint")
-    base = GENESIS if checkpoint.first == 1 else hashes.get(checkpoint.first - 1)
+    before = heads.get(checkpoint.first - 1)
+    base = GENESIS if checkpoint.first == 1 else before.hash if before else None
     if base not in (None, checkpoint.base):
         raise ChainBroken(where, 0, f"record {checkpoint.first} has another predecessor")

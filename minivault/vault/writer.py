@@ -6,7 +6,7 @@ import contextlib
 import logging
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
@@ -14,13 +14,14 @@ from typing import Any
 from minivault.errors import CannotStart, LogUnavailable
 from minivault.schemas import Receipt
 from minivault.trace import trace
-from minivault.vault.checkpoint import BadCheckpoint, Signer
 from minivault.vault.inbox import Begun, Ended, Inbox
 from minivault.vault.journal import Entry, Journal
-from minivault.vault.log import Log, Rotation
+from minivault.vault.log import Log
 from minivault.vault.private_file import Folder, Lock, SyncFailed, reason
 from minivault.vault.record import render
 from minivault.vault.recovery import recover
+from minivault.vault.retention import Rotation
+from minivault.vault.signing import BadCheckpoint, Signer
 
 logger = logging.getLogger("minivault")
 
@@ -48,6 +49,7 @@ class Writer:
         self._counts = {"writes": 0, "failures": 0, "bytes": 0}
         self._ticked = self._cleaned = time.monotonic()
         self.problem: str | None = "it is not open"
+        self.on_redaction: Callable[[int], None] = lambda seq: None
 
     def open(self) -> int:
         """Repairs, recovers, and starts the thread; see `Vault.open`."""
@@ -115,14 +117,13 @@ class Writer:
 
     def _open_files(self, opened: contextlib.ExitStack, signer: Signer | None) -> int:
         self._lock = Lock(self._folder)
-        opened.callback(self._lock.close)
         self._log = Log(self._folder, self._rotation, signer=signer, fsync=self._fsync)
         opened.callback(self._log.close)
         with self._lock.held():
             self._log.open()
             recovered = recover(self._folder, self._log)
             self._log.remove_old()
-            if not self._log.is_checkpointed:
+            if recovered:
                 self._log.write_checkpoint()
         self._journal = Journal(self._folder, self._lock, fsync=self._fsync)
         opened.callback(self._journal.close)
@@ -209,9 +210,13 @@ class Writer:
             return
         self._ticked = now
         if (self.problem or self._unwritten) and not self._is_final:
-            self._try_again()
-        with contextlib.suppress(OSError, LogUnavailable):
+            return self._try_again()
+        try:
             self._tidy(now)
+        except LogUnavailable as error:
+            self._fail(error)
+        except OSError:  # a checkpoint can wait
+            pass
 
     def _try_again(self) -> None:
         try:
@@ -220,6 +225,7 @@ class Writer:
                 self._append(missing)
             self._unwritten = []
             self._journal.probe()
+            self._keep_head()
         except OSError as error:
             self._fail(error)
         except LogUnavailable as error:
@@ -239,15 +245,23 @@ class Writer:
         return [each for each in self._unwritten if each not in there]
 
     def _tidy(self, now: float) -> None:
-        if self._log.is_checkpointed or self._is_final:
+        if self._is_final:
             return
+        if not self._log.is_checkpointed or self._log.has_news():
+            self._keep_head()
+        if now - self._cleaned > _CLEAN_UP:
+            self._cleaned = now
+            with self._lock.held():
+                self._log.remove_old()
+
+    def _keep_head(self) -> None:
         with self._lock.held():
             self._journal.tidy()
             self._log.catch_up()
             self._log.write_checkpoint()
-            if now - self._cleaned > _CLEAN_UP:
-                self._cleaned = now
-                self._log.remove_old()
+        redacted, self._log.redacted = self._log.redacted, []
+        for seq in redacted:
+            self.on_redaction(seq)
 
     def _fail(self, error: OSError | LogUnavailable) -> None:
         self._counts["failures"] += 1

@@ -18,11 +18,11 @@ from minivault.errors import ChainBroken, NotFound
 from minivault.generations.narrator import QueuedNarrator
 from minivault.schemas import Client, FinishReason
 from minivault.service import Service
-from minivault.vault.checkpoint import BadCheckpoint
 from minivault.vault.reader import Reader
 from minivault.vault.record import Record
 from minivault.vault.replay import Replay, Verdict, replay
 from minivault.vault.search import Query, search
+from minivault.vault.signing import BadCheckpoint
 from minivault.vault.verify import verify
 from minivault.web import icons, progress
 from minivault.web.connection import while_connected

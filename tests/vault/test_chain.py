@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from minivault.errors import ChainBroken, NotFound
+from minivault.errors import CannotStart, ChainBroken, NotFound
 from minivault.schemas import Receipt
 from minivault.vault import Vault
-from minivault.vault.chain import Chain
-from minivault.vault.checkpoint import BadCheckpoint, write_keys
-from minivault.vault.record import GENESIS, line_hash, link
+from minivault.vault.chain import Chain, Head
+from minivault.vault.record import link
+from minivault.vault.signing import BadCheckpoint, write_keys
 from minivault.vault.verify import check_receipt, verify
 from tests.vault.samples import write
 
@@ -43,7 +43,9 @@ def test_every_flipped_bit_is_told(tmp_path: Path) -> None:
             chain.walk(BytesIO(bytes(changed)), "log.jsonl")
         except ChainBroken:
             continue
-        assert chain.head != head, f"bit {bit} was flipped, and nothing told it"
+        assert (chain.head and chain.head.hash) != head, (
+            f"bit {bit} was flipped, and nothing told it"
+        )
 
 
 @pytest.mark.parametrize("byte", [20, 45, -3, -80])
@@ -86,11 +88,11 @@ def test_a_change_is_named_with_its_line(change: str, tmp_path: Path) -> None:
 
 def test_a_whole_chain_that_is_written_anew_is_told_by_the_checkpoint(tmp_path: Path) -> None:
     _log(tmp_path)
-    head, forged = GENESIS, []
-    for number, line in enumerate(_lines(tmp_path), 1):
-        body = line[: line.rindex(b',"seq":')].replace(b"there", b"three")
-        new = body + link(number, head)
-        head = line_hash(new)
+    head, forged = Head(), []
+    for line in _lines(tmp_path):
+        body = line[: line.rindex(b',"prev_redacted":')].replace(b"there", b"three")
+        new = body + link(head.seq + 1, head.hash, head.redacted)
+        head = Head.of(new)
         forged.append(new + b"\n")
     (tmp_path / "log.jsonl").write_bytes(b"".join(forged))
     with pytest.raises(ChainBroken, match="record 5 is not the one of the checkpoint"):
@@ -142,9 +144,11 @@ def test_another_key_and_no_signature_are_refused(tmp_path: Path) -> None:
     _log(folder, signing_key=tmp_path / "one")
     with pytest.raises(BadCheckpoint, match="not signed with this key"):
         verify(folder, public_key=tmp_path / "two.pub")
-    _log(folder)  # a server without the key goes on, and its checkpoint is not signed
-    with pytest.raises(BadCheckpoint, match="not signed with this key"):
-        verify(folder, public_key=tmp_path / "one.pub")
+    _log(folder)  # who has no key goes on, and leaves the signed checkpoint as it is
+    found = verify(folder, public_key=tmp_path / "one.pub")
+    assert (found.last, found.checkpoint, found.is_signed) == (10, 5, True)
+    with pytest.raises(CannotStart, match="not signed with this key.*logs adopt"):
+        _log(folder, signing_key=tmp_path / "two")
     with pytest.raises(FileExistsError):
         write_keys(tmp_path / "one", tmp_path / "one.pub")
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import stat
+import subprocess
 from pathlib import Path
 
 import pytest
 
 from minivault.errors import CannotStart
 from minivault.vault import Vault, derive, load_secret
+from minivault.vault.signing import write_keys
 from tests.vault.samples import write
 
 
@@ -35,15 +37,62 @@ def test_everything_is_readable_for_its_owner_alone(tmp_path: Path) -> None:
     assert set(modes.values()) == {0o600}, modes
 
 
-def test_rights_of_others_are_taken_away(tmp_path: Path) -> None:
-    tmp_path.chmod(0o755)
-    log = tmp_path / "log.jsonl"
-    log.touch()
-    log.chmod(0o666)
+def test_what_was_there_keeps_its_mode_and_is_refused_if_it_is_not_private(tmp_path: Path) -> None:
+    folder = tmp_path / "logs"
+    folder.mkdir(mode=0o755)
+    vault = Vault(folder)  # others may look into it: what they find is closed to them
+    vault.open()
+    write(vault, "a")
+    vault.close()
+    assert _mode(folder) == 0o755
+    assert {_mode(path) for path in folder.iterdir()} == {0o600}
+    folder.chmod(0o777)
+    with pytest.raises(CannotStart, match=f"others may write to it; chmod go-w {folder}"):
+        Vault(folder).open()
+    folder.chmod(0o755)
+    log = folder / "log.jsonl"
+    log.chmod(0o644)
+    with pytest.raises(CannotStart, match=f"open to others; chmod 600 {log}"):
+        Vault(folder).open()
+    assert (_mode(folder), _mode(log)) == (0o755, 0o644)
+    log.chmod(0o600)
+    Vault(folder).open()
+
+
+@pytest.mark.parametrize("mode", [0o622, 0o640, 0o604])
+def test_a_signing_key_that_is_not_private_is_refused(mode: int, tmp_path: Path) -> None:
+    key = tmp_path / "key"
+    write_keys(key, tmp_path / "key.pub")
+    key.chmod(mode)
+    with pytest.raises(CannotStart, match=f"chmod 600 {key}"):
+        Vault(tmp_path / "logs", signing_key=key).open()
+    assert _mode(key) == mode
+
+
+def test_a_killed_start_leaves_nothing_that_stops_the_next(tmp_path: Path) -> None:
+    secret = load_secret(tmp_path / "secret")
+    (tmp_path / ".secret.0123456789abcdef").hardlink_to(tmp_path / "secret")  # 0.1.0 did
+    (tmp_path / ".secret.new").write_bytes(b"half")
+    assert load_secret(tmp_path / "secret") == secret
+    (tmp_path / "secret").unlink()
+    assert len(load_secret(tmp_path / "secret")) == 32
+    assert [path.name for path in tmp_path.iterdir()] == ["secret"]
+    write_keys(tmp_path / "key", tmp_path / "key.pub")
+    public = (tmp_path / "key.pub").read_bytes()
+    (tmp_path / "key.pub").unlink()
+    write_keys(tmp_path / "key", tmp_path / "key.pub")
+    assert (tmp_path / "key.pub").read_bytes() == public
+
+
+def test_a_hard_link_says_what_to_do(tmp_path: Path) -> None:
+    (tmp_path / "log.jsonl").touch(mode=0o600)
+    (tmp_path / "backup").hardlink_to(tmp_path / "log.jsonl")
+    with pytest.raises(CannotStart, match="second name") as caught:
+        Vault(tmp_path).open()
+    subprocess.run(str(caught.value).partition("file again: ")[2], shell=True, check=True)
     vault = Vault(tmp_path)
     vault.open()
     vault.close()
-    assert (_mode(tmp_path), _mode(log)) == (0o700, 0o600)
 
 
 def _symlink(path: Path) -> None:
@@ -62,7 +111,7 @@ def _foreign(path: Path) -> None:
 
 
 @pytest.mark.parametrize("place", [_symlink, _hardlink, _foreign, os.mkfifo, Path.mkdir])
-@pytest.mark.parametrize("name", ["log.jsonl", ".lock", "checkpoint", "inflight-1-a.000001.jsonl"])
+@pytest.mark.parametrize("name", ["log.jsonl", "checkpoint", "inflight-1-a.000001.jsonl"])
 def test_what_is_no_private_file_is_refused(place: object, name: str, tmp_path: Path) -> None:
     (tmp_path / "victim").write_bytes(b"x")
     place(tmp_path / name)  # type: ignore[operator]  # one of the functions above

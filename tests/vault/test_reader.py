@@ -142,6 +142,6 @@ def _write_many(path: Path, count: int) -> None:
     body = b'{"timestamp":"2026-11-23T10:00:00.000Z","prompt":"Hello","response":"' + b"x" * 300
     with open(path, "wb") as file:
         for seq in range(1, count + 1):
-            line = body + b'","id":"g%d"' % seq + link(seq, head)
+            line = body + b'","id":"g%d"' % seq + link(seq, head, None)
             head = line_hash(line)
             file.write(line + b"\n")

@@ -11,7 +11,9 @@ from minivault.errors import ChainBroken, NotFound
 from minivault.vault import Vault
 from minivault.vault import redact as redacting
 from minivault.vault.reader import Reader
+from minivault.vault.record import line_hash
 from minivault.vault.redact import redact
+from minivault.vault.redacted import redacted_form
 from minivault.vault.replay import obstacle
 from minivault.vault.verify import check_receipt, verify
 from tests.vault.samples import begin, outcome, write
@@ -36,7 +38,7 @@ def test_the_text_and_the_salt_are_gone_and_the_log_still_verifies(tmp_path: Pat
     _log(tmp_path)
     salt = Reader(tmp_path).get(2).fields["salt"]
     was = Reader(tmp_path).get(2).hash
-    receipt = redact(tmp_path, 2)
+    receipt = redact(tmp_path, 2).receipts[2]
     assert receipt.seq == 4
     everything = _everything(tmp_path)
     for gone in ("canary 2.", "answer 2.", salt):
@@ -60,7 +62,7 @@ def test_a_redaction_without_its_record_is_a_change(tmp_path: Path) -> None:
     _log(tmp_path)
     path = tmp_path / "log.jsonl"
     lines = path.read_bytes().split(b"\n")
-    lines[1] = redacting.redacted_line(lines[1])
+    lines[1] = redacted_form(lines[1], line_hash(lines[1]))
     path.write_bytes(b"\n".join(lines))
     with pytest.raises(ChainBroken, match="record 2 was redacted, and no record says so"):
         verify(tmp_path)
@@ -123,7 +125,7 @@ def test_an_unfinished_redaction_is_told_and_can_be_finished(
         with pytest.raises(KeyboardInterrupt):
             redact(tmp_path, 2)
     assert verify(tmp_path).unfinished == (2,)
-    assert redact(tmp_path, 2).seq == 4
+    assert redact(tmp_path, 2).receipts[2].seq == 4
     found = verify(tmp_path)
     assert (found.unfinished, found.redacted, found.last) == ((), (2,), 4)
 

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import gzip
 import os
+import shutil
 import time
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import pytest
+
+from minivault.errors import ChainBroken
 from minivault.vault import Vault
 from minivault.vault.checkpoint import parse
 from minivault.vault.verify import verify
@@ -38,15 +44,38 @@ def test_only_so_many_files_are_kept_and_the_rest_still_verifies(tmp_path: Path)
     assert parse((tmp_path / "checkpoint").read_bytes()).first == found.first
 
 
-def test_files_are_kept_for_so_many_days(tmp_path: Path) -> None:
-    _grow(tmp_path, 20, max_bytes=2500)
+def test_files_are_kept_for_so_many_days_of_their_records(tmp_path: Path) -> None:
+    days_ago = [datetime.now(UTC) - timedelta(days=days) for days in (9, 9, 5, 5, 1, 1)]
+    vault = Vault(tmp_path, max_bytes=1000)
+    vault.open()
+    for number, when in enumerate(days_ago):
+        timestamp = when.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        write(vault, f"g{number}", timestamp=timestamp)
+    vault.close()
     files = sorted(tmp_path.glob("log-*.jsonl"))
-    long_ago = time.time() - 3 * 86400
-    for path in files[:2]:
-        os.utime(path, (long_ago, long_ago))
-    _grow(tmp_path, 1, keep_days=2)
-    assert sorted(tmp_path.glob("log-*.jsonl")) == files[2:]
-    assert verify(tmp_path).last == 21
+    assert len(files) == 5
+    os.utime(files[-1], (0, 0))  # copied, touched, packed: a file's own date says nothing
+    packed = files[0].with_name(f"{files[0].name}.gz")
+    packed.write_bytes(gzip.compress(files[0].read_bytes()))
+    files[0].unlink()
+    _grow(tmp_path, 1, keep_days=3)
+    assert sorted(tmp_path.glob("log-*.jsonl*")) == files[4:]
+    found = verify(tmp_path)
+    assert (found.first, found.last) == (5, 7)
+
+
+def test_a_checkpoint_that_was_kept_is_no_alarm_when_old_files_are_gone(tmp_path: Path) -> None:
+    folder, kept = tmp_path / "logs", tmp_path / "kept"
+    for _ in range(3):
+        _grow(folder, 6, max_bytes=2500, keep_files=2)
+        shutil.copy(folder / "checkpoint", kept.with_name(f"kept{_}"))
+    found = verify(folder)
+    assert found.first > 7
+    for number in range(3):  # the records of the first ones are gone
+        assert verify(folder, checkpoint=tmp_path / f"kept{number}").first == found.first
+    (folder / "checkpoint").unlink()  # now nothing says that they were removed on purpose
+    with pytest.raises(ChainBroken, match="the beginning is cut"):
+        verify(folder, checkpoint=tmp_path / "kept0")
 
 
 def test_a_file_that_logrotate_moved_is_noticed(tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ def test_a_committed_record_is_one_line_with_the_fields_in_the_order_of_the_cont
     (line,) = lines(tmp_path / "logs")
     names = list(line)
     assert names[:3] == ["timestamp", "prompt", "response"]
-    assert names == [name for name in [*ORDER, "seq", "prev"] if name in names]
+    assert names == [name for name in [*ORDER, "prev_redacted", "seq", "prev"] if name in names]
     assert (line["prompt"], line["response"], line["seq"]) == ("Hello", " there", 1)
     assert receipt.seq == 1
     assert verify(tmp_path / "logs").head == receipt.hash
