@@ -139,7 +139,8 @@ def _starting() -> Iterator[None]:
     try:
         yield
     except ChainBroken as error:
-        raise CannotStart(f"the log was changed: {error} (minivault logs verify)") from error
+        hint = "minivault logs verify looks at it, minivault logs repair brings it back to work"
+        raise CannotStart(f"the log was changed: {error} ({hint})") from error
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from minivault.cli_logs_change import adopt, keygen, redact, repair
+from minivault.cli_logs_folder import LOGS, AsJson, LogsDir, Seq, log_in
 from minivault.cli_options import options, read_settings, takes
-from minivault.errors import CannotStart, ChainBroken, FieldError, InvalidRequest, NotFound
+from minivault.errors import ChainBroken, FieldError, InvalidRequest, NotFound
 from minivault.schemas import FinishReason
 from minivault.settings import Settings
 from minivault.vault.reader import Reader
@@ -32,12 +34,12 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-LogsDir = Annotated[
-    Path, typer.Option("--logs-dir", envvar="MINIVAULT_LOGS_DIR", help="Folder of the log.")
+Kept = Annotated[
+    Path | None, typer.Option(exists=True, help="A checkpoint that was kept elsewhere.")
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, one object per line.")]
-Seq = Annotated[int, typer.Argument(min=1, help="The record's number, as `seq` in its line.")]
-LOGS = Path("logs")
+PublicKey = Annotated[
+    Path | None, typer.Option(exists=True, help="The checkpoints must be signed with its key.")
+]
 
 #: What of a server's settings matters to a replay.
 _FOR_REPLAY = {"models_dir", "backend", "threads", "dtype", "device", "runner"}
@@ -52,7 +54,7 @@ def tail(
     as_json: AsJson = False,
 ) -> None:
     """Show the newest records."""
-    reader = _reader(logs_dir)
+    reader = log_in(logs_dir)
     newest = [line for line, _ in zip(reader.lines_backwards(), range(lines), strict=False)]
     _print(reversed(newest), as_json=as_json)
     seen = reader.last_seq()
@@ -66,7 +68,7 @@ def tail(
 @app.command()
 def show(seq: Seq, *, logs_dir: LogsDir = LOGS, as_json: AsJson = False) -> None:
     """Show one record as a whole."""
-    record = _reader(logs_dir).get(seq)
+    record = log_in(logs_dir).get(seq)
     if as_json:
         print(json.dumps({**record.fields, "hash": record.hash}))
         return
@@ -93,7 +95,7 @@ def search(
     from minivault.cli_logs_view import read_time
     from minivault.vault import search as searching
 
-    reader = _reader(logs_dir)
+    reader = log_in(logs_dir)
     query = Query(text, read_time("since", since), read_time("until", until), finish_reason, model)
     with _progress("searching", _size(reader), quiet=as_json) as progress:
         page = searching.search(reader, query, limit=limit, progress=progress)
@@ -106,7 +108,7 @@ def stats(*, logs_dir: LogsDir = LOGS, as_json: AsJson = False) -> None:
     """Sum up the log."""
     from minivault.vault.search import summarize
 
-    reader = _reader(logs_dir)
+    reader = log_in(logs_dir)
     with _progress("counting", _size(reader), quiet=as_json) as progress:
         summary = summarize(reader, progress)
     if as_json:
@@ -121,22 +123,18 @@ def stats(*, logs_dir: LogsDir = LOGS, as_json: AsJson = False) -> None:
 def verify(
     *,
     logs_dir: LogsDir = LOGS,
-    checkpoint: Annotated[
-        Path | None, typer.Option(exists=True, help="A checkpoint that was kept elsewhere.")
-    ] = None,
-    public_key: Annotated[
-        Path | None, typer.Option(exists=True, help="The checkpoints must be signed with its key.")
-    ] = None,
+    checkpoint: Kept = None,
+    public_key: PublicKey = None,
     as_json: AsJson = False,
 ) -> None:
     """Say whether nothing was changed and nothing is missing; if not, name the first bad line."""
     from minivault.vault import verify as verifying
 
-    reader = _reader(logs_dir)
+    reader = log_in(logs_dir)
     try:
         with _progress("verifying", _size(reader), quiet=as_json) as progress:
             found = verifying.verify(
-                logs_dir, checkpoint=checkpoint, public_key=public_key, progress=progress
+                reader.folder, checkpoint=checkpoint, public_key=public_key, progress=progress
             )
     except (ChainBroken, BadCheckpoint) as error:
         if not as_json:
@@ -162,7 +160,7 @@ def replay(
     """Make the text again with the record's model, and say whether it is the same."""
     if (seq is None) != all_records:
         raise InvalidRequest([FieldError("seq", "give a record's number, or --all")])
-    reader = _reader(logs_dir)
+    reader = log_in(logs_dir)
     seqs = [seq] if seq else [place(line)[0] for line in reader.forwards()]
     from minivault.cli_replay import replay_all
 
@@ -184,7 +182,7 @@ def export(
     """Write all records out, oldest first."""
     from minivault.cli_logs_view import private_file, write_csv, write_jsonl
 
-    reader = _reader(logs_dir)
+    reader = log_in(logs_dir)
     write = {"jsonl": write_jsonl, "csv": write_csv}[form]
     if output is None:
         write(reader.forwards(), sys.stdout)
@@ -196,48 +194,8 @@ def export(
         write(reader.forwards(), file, progress)
 
 
-@app.command()
-def redact(
-    seq: Seq,
-    *,
-    logs_dir: LogsDir = LOGS,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
-    signing_key: Annotated[
-        Path | None,
-        typer.Option(envvar="MINIVAULT_SIGNING_KEY", help="Signs the checkpoint after it."),
-    ] = None,
-    as_json: AsJson = False,
-) -> None:
-    """Remove the text of one record for good; the log says that it was removed."""
-    from minivault.vault.redact import redact as remove
-
-    reader = _reader(logs_dir)
-    reader.get(seq)
-    if not yes:
-        typer.confirm(f"Remove prompt and response of record {seq} for good?", abort=True, err=True)
-    receipt = remove(logs_dir, seq, signing_key=signing_key).receipts[seq]
-    if as_json:
-        print(json.dumps({"redacted": seq, "receipt": receipt.model_dump()}))
-    else:
-        print(f"record {seq} is redacted; record {receipt.seq} says so")
-
-
-@app.command()
-def keygen(
-    path: Annotated[Path, typer.Argument(help="Where to put the private key.")] = Path(
-        "minivault.key"
-    ),
-) -> None:
-    """Make a pair of keys: one signs checkpoints, the other verifies them."""
-    from minivault.vault.signing import write_keys
-
-    public = path.with_name(f"{path.name}.pub")
-    try:
-        write_keys(path, public)
-    except OSError as error:
-        raise CannotStart(f"no keys were made: {error.strerror}: {error.filename}") from error
-    print(f"private key: {path.absolute()} (for serve --signing-key; keep it from everybody)")
-    print(f"public key:  {public.absolute()} (for logs verify --public-key)")
+for _command in (redact, keygen, adopt, repair):
+    app.command()(_command)
 
 
 @app.command("check-receipt")
@@ -247,6 +205,8 @@ def check_receipt(
     ],
     *,
     logs_dir: LogsDir = LOGS,
+    checkpoint: Kept = None,
+    public_key: PublicKey = None,
     as_json: AsJson = False,
 ) -> None:
     """Say whether the log still holds the record that a receipt was given for."""
@@ -254,26 +214,23 @@ def check_receipt(
     from minivault.vault.verify import check_receipt as check
 
     wanted = read_receipt(receipt)
-    reader = _reader(logs_dir)
+    reader = log_in(logs_dir)
     try:
         with _progress("verifying", _size(reader), quiet=as_json) as progress:
-            check(logs_dir, wanted, progress)
-    except (ChainBroken, NotFound) as error:
+            there = check(
+                reader.folder, wanted, progress, checkpoint=checkpoint, public_key=public_key
+            )
+    except (ChainBroken, BadCheckpoint, NotFound) as error:
         if not as_json:
             raise
         print(json.dumps({"ok": False, "seq": wanted.seq, "reason": str(error)}))
         raise typer.Exit(1) from None
     if as_json:
-        print(json.dumps({"ok": True, "seq": wanted.seq}))
-    else:
+        print(json.dumps({"ok": True, "seq": wanted.seq, "now": there}))
+    elif there == wanted.seq:
         print(f"the log holds record {wanted.seq} as the receipt says")
-
-
-def _reader(folder: Path) -> Reader:
-    """Raises CannotStart if there is no log."""
-    if not folder.is_dir():
-        raise CannotStart(f"there is no log in {folder.absolute()}; --logs-dir says where it is")
-    return Reader(folder)
+    else:
+        print(f"the log holds what was record {wanted.seq}: since a repair it is record {there}")
 
 
 def _size(reader: Reader) -> int:
@@ -283,11 +240,17 @@ def _size(reader: Reader) -> int:
 def _print(lines: Iterable[bytes], *, as_json: bool) -> None:
     if as_json:
         for line in lines:
-            print(line.decode("ascii"), flush=True)
+            print(_shown(line), flush=True)
     elif found := [Record.parse(line) for line in lines]:
         from minivault.cli_logs_view import print_records
 
         print_records(found)
+
+
+def _shown(line: bytes) -> str:
+    """The line as it stands; a strange one with all that could steer a terminal escaped."""
+    is_plain = line.isascii() and line.decode("ascii").isprintable()
+    return line.decode("ascii") if is_plain else json.dumps(Record.parse(line).fields)
 
 
 def _progress(title: str, total: int, *, quiet: bool) -> AbstractContextManager[Progress | None]:

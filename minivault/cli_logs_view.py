@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -46,14 +47,22 @@ COLUMNS = {
     "prev": ("prev",),
 }
 
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+_CONTROL = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
+)
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "'")
 _SOME_TIME = "2000-01-01T00:00:00.000Z"
 _REASON_STYLES = {"stop": "green", "length": "green", "error": "red"}
 
 
 def printable(text: str) -> str:
-    """Text without what would steer a terminal: control characters and turned writing."""
-    return _CONTROL.sub("\ufffd", text)
+    """The text with what would steer a terminal shown instead of sent, as `\\x1b`."""
+    return _CONTROL.sub(lambda found: ascii(found[0])[1:-1], text)
+
+
+def numbers(seqs: list[int]) -> str:
+    """`record 4`, or `records 4, 7`."""
+    return f"record{'s' * (len(seqs) > 1)} {', '.join(map(str, seqs))}"
 
 
 def print_records(records: Iterable[Record]) -> None:
@@ -62,8 +71,8 @@ def print_records(records: Iterable[Record]) -> None:
     for name, ratio in (("seq", None), ("time", None), ("reason", None), ("text", 1)):
         table.add_column(name, ratio=ratio, no_wrap=True, overflow="ellipsis")
     for record in records:
-        reason = record.finish_reason or "redaction"
-        time = record.timestamp[:19].replace("T", " ")
+        reason = printable(str(record.finish_reason or _kind(record)))
+        time = printable(record.timestamp[:19].replace("T", " "))
         style = _REASON_STYLES.get(reason, "yellow")
         table.add_row(str(record.seq), time, Text(reason, style=style), _both(record))
     Console().print(table)
@@ -73,14 +82,16 @@ def print_record(record: Record) -> None:
     """All of one record: the text as it is, the rest as a table."""
     console = Console()
     table = Table(box=None, pad_edge=False, show_header=False)
-    for name, value in {**record.fields, "hash": record.hash}.items():
-        if name not in ("prompt", "response"):
+    for key, value in {**record.fields, "hash": record.hash}.items():
+        if key not in ("prompt", "response"):
             shown = value if isinstance(value, str) else json.dumps(value)
-            table.add_row(Text(name, style="bold"), Text(printable(shown), overflow="fold"))
+            title = Text(printable(key), style="bold")
+            table.add_row(title, Text(printable(shown), overflow="fold"))
     console.print(table)
     for name in ("prompt", "response"):
         console.print(f"\n[bold]{name}[/bold]")
-        console.print(Text(printable(record.fields.get(name) or _absence(record))))
+        text = record.fields.get(name)
+        console.print(Text(printable(text if isinstance(text, str) else _absence(record))))
 
 
 def print_summary(summary: Summary) -> None:
@@ -110,6 +121,9 @@ def print_verification(found: Verification, *, as_json: bool) -> None:
         print(f"the signed checkpoint vouches for record {found.checkpoint} and all before it")
     if found.redacted:
         print(f"redacted: {', '.join(map(str, found.redacted))}")
+    if found.unproven:
+        written = f"{numbers(list(found.unproven))}, written by version 0.1.0"
+        print(f"note: {written}: what is left of them is vouched for since the redaction only")
     for seq in found.unfinished:
         print(f"note: the redaction of record {seq} is not finished; redact it again")
 
@@ -151,7 +165,11 @@ def write_jsonl(lines: Iterable[bytes], file: IO[str], progress: Progress | None
 
 
 def write_csv(lines: Iterable[bytes], file: IO[str], progress: Progress | None = None) -> None:
-    """One row per record, as RFC 4180 has it; empty where a record has no such field."""
+    """One row per record, as RFC 4180 has it; empty where a record has no such field.
+
+    A text that a spreadsheet would take for a formula has an apostrophe before it, and so has one
+    that begins with an apostrophe: whoever takes one away from each has the texts as they were.
+    """
     writer = csv.writer(file)
     writer.writerow(COLUMNS)
     for line in lines:
@@ -163,13 +181,22 @@ def write_csv(lines: Iterable[bytes], file: IO[str], progress: Progress | None =
 
 @contextmanager
 def private_file(path: Path) -> Iterator[IO[str]]:
-    """A file for what may hold prompts: readable for its owner alone. Raises CannotStart."""
+    """A file for what may hold prompts: readable for its owner alone; what was there goes when all
+    of it is written. Raises CannotStart."""
+    path = Path(os.path.realpath(path.expanduser()))
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.new")
+    is_plain = path.is_file() or not path.exists()
     try:
-        path.touch(mode=0o600, exist_ok=True)
-        with open(path, "w", encoding="utf-8", newline="") as file:
+        flags = os.O_WRONLY | os.O_CLOEXEC | (os.O_CREAT | os.O_EXCL if is_plain else 0)
+        descriptor = os.open(temporary if is_plain else path, flags, 0o600)
+        with open(descriptor, "w", encoding="utf-8", newline="") as file:
             yield file
+        if is_plain:
+            os.replace(temporary, path)
     except OSError as error:
         raise CannotStart(f"{error.filename or path}: {error.strerror}") from error
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -192,11 +219,15 @@ def bar(title: str, total: int) -> Iterator[Progress]:
 
 def _both(record: Record) -> Text:
     if record.is_redaction:
-        return Text(f"record {record.fields['redacts']} was redacted", style="dim")
+        return Text(printable(f"record {record.fields['redacts']} was redacted"), style="dim")
     if not record.is_whole:
         return Text(_absence(record), style="dim")
     prompt = Text(_one_line(record.prompt or ""), style="bold")
     return prompt + Text(" → ", style="dim") + Text(_one_line(record.response or ""))
+
+
+def _kind(record: Record) -> str:
+    return "repair" if "repairs" in record.fields else "redaction"
 
 
 def _one_line(text: str) -> str:
@@ -212,4 +243,8 @@ def _absence(record: Record) -> str:
 def _value(fields: object, path: tuple[str, ...]) -> object:
     for name in path:
         fields = fields.get(name) if isinstance(fields, dict) else None
-    return fields
+    if isinstance(fields, int | float) or fields is None:
+        return fields
+    text = fields if isinstance(fields, str) else json.dumps(fields)
+    text = text.encode("utf-8", "replace").decode()
+    return f"'{text}" if text.startswith(_FORMULA) else text

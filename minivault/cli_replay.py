@@ -12,6 +12,7 @@ from typing import Any
 
 from minivault.backends.base import Backend
 from minivault.backends.named import BUILT_IN, backend_class
+from minivault.cli_logs_view import printable
 from minivault.errors import CannotStart, ModelNotFound
 from minivault.generations.narrator import Narrator
 from minivault.loading import started
@@ -93,7 +94,7 @@ def replay_all(
         if as_json:
             print(json.dumps(asdict(result)), flush=True)
         elif not quiet or result.verdict is not Verdict.SAME:
-            print(result, flush=True)
+            print(printable(str(result)), flush=True)
         if progress:
             progress(1)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import csv
 import io
 import json
@@ -18,7 +19,7 @@ import typer
 from minivault.backends.base import Finish, Request
 from minivault.backends.echo import EchoBackend
 from minivault.cli_logs import app
-from minivault.errors import CannotStart, ChainBroken, InvalidRequest, NotFound
+from minivault.errors import CannotStart, ChainBroken, InvalidRequest, MiniVaultError, NotFound
 from minivault.generations.record import engine_data
 from minivault.schemas import EffectiveParameters
 from minivault.vault import Begin, Outcome, Vault
@@ -139,6 +140,43 @@ def test_a_text_cannot_steer_the_terminal(
         out = capsys.readouterr().out
         assert not set(out) & set("\x1b\x07\x9b\u202e")
         assert "[bold]hi[/bold]" in out
+        assert "\\x1b[2J" in out
+
+
+@pytest.mark.parametrize("field", ["prompt", "timestamp", "finish_reason", "model", "\x1b[8m"])
+def test_no_field_of_a_log_that_somebody_sent_can_steer_the_terminal(
+    field: str, log: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    evil = "\x1b]0;x\x07\x9b2J\u202e\ud800"
+    fields = json.loads((log / "log.jsonl").read_bytes().splitlines()[0])
+    value = {"name": evil, "sha256": evil} if field == "model" else evil
+    line = json.dumps({**fields, field: value}, ensure_ascii=False).replace("\\u001b", "\x1b")
+    (log / "log.jsonl").write_bytes(line.encode("utf-8", "replace") + b"\n")
+    commands = (["tail"], ["tail", "--json"], ["show", 1], ["show", 1, "--json"], ["stats"])
+    for command in (*commands, ["search"], ["replay", 1, "--models-dir", log]):
+        with contextlib.suppress(MiniVaultError):
+            run(*command, folder=log)
+        out, err = capsys.readouterr()
+        assert not set(out + err) & set("\x1b\x07\x9b\u202e\ud800")
+
+
+FORMULAS = ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "'quoted", "1=1", ""]
+
+
+def test_a_cell_never_begins_a_formula_and_gives_the_text_back(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    vault = Vault(tmp_path)
+    vault.open()
+    for number, text in enumerate(FORMULAS):
+        write(vault, f"g{number}", text, text)
+    vault.close()
+    target = tmp_path / "out.csv"
+    run("export", "--format", "csv", "-o", target, folder=tmp_path)
+    with target.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert not [row for row in rows for cell in row.values() if cell.startswith(tuple("=+-@\t\r"))]
+    assert [row["prompt"].removeprefix("'") for row in rows] == FORMULAS
 
 
 def test_search_finds_or_says_no(log: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -201,13 +239,65 @@ def test_export_as_csv_and_jsonl(
     assert [row["seq"] for row in rows] == ["1", "2", "3", "4", "5"]
     assert rows[0]["prompt"] == PROMPT
     assert target.stat().st_mode & 0o777 == 0o600
+    target.chmod(0o644)  # somebody else's file, which all may read, gives way to a private one
+    run("export", "-o", target, folder=log)
+    assert target.read_bytes() == (log / "log.jsonl").read_bytes()
+    assert target.stat().st_mode & 0o777 == 0o600
+
+
+def test_redaction_takes_the_copies_too_and_names_what_it_cannot(
+    log: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    vault = Vault(log)
+    vault.open()
+    write(vault, "replay", PROMPT, " the same", replays=3)
+    write(vault, "g2", PROMPT, " the same", continues="g2")
+    write(vault, "chat", f"{PROMPT} and what then?")
+    vault.close()
+    (log / "log.jsonl~").write_bytes((log / "log.jsonl").read_bytes())
+    assert run("redact", 3, "--yes", folder=log) == 0
+    out = capsys.readouterr().out
+    for seq in (3, 6, 7):
+        assert f"record {seq} is redacted; record" in out
+    assert "log.jsonl~ is no file of the log, and still holds the text" in out
+    assert "records 1, 2, 4, 5, 8 hold the same words" in out
+    assert run("verify", folder=log) == 0
+    assert b" the same" not in (log / "log.jsonl").read_bytes()
+
+
+def test_a_log_that_was_never_signed_is_adopted(
+    log: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    key = tmp_path / "my.key"
+    run("keygen", key)
+    with pytest.raises(CannotStart, match="not signed with this key .*minivault logs adopt"):
+        Vault(log, signing_key=key).open()
+    assert run("adopt", "--yes", "--signing-key", key, folder=log) == 0
+    assert "the checkpoint is signed: records 1 to 5" in capsys.readouterr().out
+    assert run("verify", "--public-key", f"{key}.pub", folder=log) == 0
+    Vault(log, signing_key=key).open()
+
+
+def test_a_broken_log_is_repaired(log: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = log / "log.jsonl"
+    path.write_bytes(path.read_bytes().replace(b'"seed":1', b'"seed":7'))
+    assert run("repair", "--yes", folder=log) == 0
+    out = capsys.readouterr().out
+    assert "records up to 2 stay as they are" in out
+    assert "3 records of the rest are written again, as record 3 tells" in out
+    assert run("verify", folder=log) == 0
+    capsys.readouterr()
+    run("tail", folder=log)
+    assert "repair" in capsys.readouterr().out
+    with pytest.raises(NotFound, match="nothing to repair"):
+        run("repair", "--yes", folder=log)
 
 
 def test_redact_asks_and_then_says_so(
     log: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert run("redact", 2, "--yes", folder=log) == 0
-    assert capsys.readouterr().out == "record 2 is redacted; record 6 says so\n"
+    assert capsys.readouterr().out.startswith("record 2 is redacted; record 6 says so\n")
     assert run("verify", folder=log) == 0
     assert "redacted: 2" in capsys.readouterr().out
     run("replay", 2, folder=log)

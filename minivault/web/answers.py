@@ -234,6 +234,7 @@ class Verification(BaseModel):
     )
     is_signed: bool | None = None
     redacted: list[int] | None = None
+    unproven: list[int] | None = None
     unfinished: list[int] | None = None
 
 

@@ -174,7 +174,11 @@ def _page(reader: Reader, asked: RecordQuery, turn: Turn) -> dict[str, Any]:
 def _detail(reader: Reader, seq: int, turn: Turn) -> dict[str, Any]:
     line, record = _line(reader, seq, turn)
     fields = dict(record.fields)
-    return {"seq": record.seq, "hash": record.hash, "line": line.decode("ascii"), "record": fields}
+    return {"seq": record.seq, "hash": record.hash, "line": _text(line), "record": fields}
+
+
+def _text(line: bytes) -> str:
+    return line.decode("ascii", "backslashreplace")  # what stands there may not be ours
 
 
 def _line(reader: Reader, seq: int, turn: Turn) -> tuple[bytes, Record]:

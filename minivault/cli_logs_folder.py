@@ -1,0 +1,31 @@
+"""The options that all commands on a log have, and how its folder is found."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from minivault.errors import CannotStart
+from minivault.vault.reader import Reader
+
+LogsDir = Annotated[
+    Path, typer.Option("--logs-dir", envvar="MINIVAULT_LOGS_DIR", help="Folder of the log.")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, one object per line.")]
+Seq = Annotated[int, typer.Argument(min=1, help="The record's number, as `seq` in its line.")]
+SigningKey = Annotated[
+    Path | None,
+    typer.Option(envvar="MINIVAULT_SIGNING_KEY", help="Needed where the checkpoint is signed."),
+]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+LOGS = Path("logs")
+
+
+def log_in(folder: Path) -> Reader:
+    """Raises CannotStart if there is no log."""
+    folder = folder.expanduser()
+    if not folder.is_dir():
+        raise CannotStart(f"there is no log in {folder.absolute()}; --logs-dir says where it is")
+    return Reader(folder)
