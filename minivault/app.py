@@ -26,6 +26,7 @@ from minivault.resources import resource
 from minivault.schemas import field_errors
 from minivault.service import Service
 from minivault.settings import Settings
+from minivault.variables import complaints
 from minivault.vault.secret import derive
 from minivault.web import generate, health
 from minivault.web.docs import docs_routes
@@ -162,7 +163,10 @@ def __getattr__(name: str) -> Starlette:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     try:
         refuse_workers(asked_workers(sys.argv[1:], os.environ))
-        application = create_app(Settings())
+        settings = Settings()
+        for complaint in complaints():
+            print("warning:", complaint, file=sys.stderr)
+        application = create_app(settings)
     except ValidationError as error:
         for each in field_errors(error):
             print(f"error: MINIVAULT_{each.field.upper()}: {each.message}", file=sys.stderr)

@@ -63,7 +63,10 @@ def serve(
 ) -> None:
     """Serve the page, the API and the log. Every option is a MINIVAULT_… variable too."""
     settings = read_settings(given)
-    _warn_of_unknown_variables()
+    from minivault.variables import complaints
+
+    for complaint in complaints():
+        print("warning:", complaint, file=sys.stderr)
     from minivault.libraries import require
 
     require("uvicorn", "sse-starlette", "starlette")  # before they are built upon
@@ -123,14 +126,6 @@ def version(
 for _command in (serve, generate, pull, models, bench, doctor, version):  # as --help lists them
     app.command()(_command)
 app.add_typer(logs, name="logs")
-
-
-def _warn_of_unknown_variables() -> None:
-    """A misspelt MINIVAULT_API_KEY would leave a server open without a word."""
-    known = {f"MINIVAULT_{name.upper()}" for name in Settings.model_fields}
-    for name in sorted(os.environ):
-        if name.upper().startswith("MINIVAULT_") and name.upper() not in known:
-            print(f"warning: {name} is not a setting of MiniVault", file=sys.stderr)
 
 
 @contextmanager

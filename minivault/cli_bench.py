@@ -129,7 +129,7 @@ def _served_model(model: str | None, models_dir: Path) -> tuple[str, Path]:
     """What `minivault serve` would serve now, without a download."""
     from minivault.model_store import ModelStore
 
-    choice = ModelStore(models_dir, offline=True).choose(model or Settings().model)
+    choice = ModelStore(models_dir.expanduser(), offline=True).choose(model or Settings().model)
     assert choice.model is not None  # offline, nothing is left to be downloaded
     return choice.model.name, choice.model.folder
 

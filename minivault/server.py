@@ -55,6 +55,7 @@ def serve(settings: Settings, *, workers: int | None = None) -> int:
 
 def _serve(settings: Settings) -> bool:
     """Whether it ended by itself, because there was nothing to serve."""
+    require_files(settings)
     listener = listen(settings)
     service = Service(settings)
     service.prepare()
@@ -70,6 +71,17 @@ def _say_thread_ended(ended: threading.ExceptHookArgs) -> None:
     if ended.exc_value is not None:
         name = ended.thread.name if ended.thread else "?"
         logger.error("the thread %s has failed:\n%s", name, trace(ended.exc_value))
+
+
+def require_files(settings: Settings) -> None:
+    """Raises CannotStart where fewer files may be open than connections are promised a place."""
+    wanted = min(settings.max_running + settings.max_waiting, _MAX_CONNECTIONS)
+    if _connection_limit() < wanted:
+        limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+        raise CannotStart(
+            f"{wanted + _SPARE_FILES} open files are wanted and {limit} are allowed: "
+            f"ulimit -n {wanted + _SPARE_FILES}, or smaller --max-running and --max-waiting"
+        )
 
 
 def listen(settings: Settings) -> socket.socket:

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, SecretStr, field_validator
+from pydantic import Field, SecretStr, ValidationInfo, field_validator
 from pydantic_settings import (
     BaseSettings,
     EnvSettingsSource,
@@ -27,6 +27,8 @@ _HOST = re.compile(r"[^\s/*,]+")
 _ORIGIN = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^\s/*,]+/?")
 _EXAMPLES = {_HOST: "vault.example or vault.example:8443", _ORIGIN: "https://example.org"}
 
+_LEAST = {"kv_memory": Bytes("64 KiB"), "log_max_bytes": Bytes("1 KiB")}
+
 INSTEAD = "say --runner (MINIVAULT_RUNNER) auto, native or transformers"
 """What to do in place of --kernels, which version 0.1 had."""
 
@@ -42,10 +44,14 @@ class Settings(BaseSettings):
         hide_input_in_errors=True,
     )
 
-    host: str = Field("127.0.0.1", description="Address to listen on; off loopback it needs a key.")
+    host: str = Field(
+        "127.0.0.1", min_length=1, description="Address to listen on; off loopback it needs a key."
+    )
     port: int = Field(8000, ge=0, le=65535, description="Port to listen on.")
     model: str | None = Field(
-        None, description="Model to serve: a name, a hub id or a folder. Default: distilgpt2."
+        None,
+        min_length=1,
+        description="Model to serve: a name, a hub id or a folder. Default: distilgpt2.",
     )
     models_dir: Path = Field(Path("models"), description="Folder of the models.")
     logs_dir: Path = Field(Path("logs"), description="Folder of the log.")
@@ -76,7 +82,9 @@ class Settings(BaseSettings):
         description="Let callers with different keys reuse each other's prefilled beginnings.",
     )
     backend: str | None = Field(
-        None, description="Another backend: local, echo, an entry point or package.module:Class."
+        None,
+        min_length=1,
+        description="Another backend: local, echo, an entry point or package.module:Class.",
     )
     api_key: Keys = Field(
         default_factory=list,
@@ -107,8 +115,21 @@ class Settings(BaseSettings):
         None, ge=1, description="Rotated log files to keep. Default: all."
     )
     log_keep_days: float | None = Field(
-        None, gt=0, description="Days to keep rotated log files. Default: for ever."
+        None, gt=0, le=100_000, description="Days to keep rotated log files. Default: for ever."
     )
+
+    @field_validator("models_dir", "logs_dir", "secret_file", "signing_key", mode="before")
+    @classmethod
+    def _read_path(cls, value: object) -> object:
+        return _at_home(value) if isinstance(value, str | Path) else value
+
+    @field_validator("kv_memory", "log_max_bytes")
+    @classmethod
+    def _require_room(cls, value: Bytes, info: ValidationInfo) -> Bytes:
+        least = _LEAST[str(info.field_name)]
+        if value < least:
+            raise ValueError(f"must be at least {least}")
+        return value
 
     @field_validator("api_key", "log_key", mode="before")
     @classmethod
@@ -134,11 +155,34 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """The usual sources. Raises InvalidRequest for a variable of an option that is gone."""
+        """The usual sources, without what Kubernetes puts there.
+
+        Raises InvalidRequest for a variable of an option that is gone.
+        """
         for source in (env_settings, dotenv_settings):
-            if isinstance(source, EnvSettingsSource) and source.env_vars.get("minivault_kernels"):
+            if not isinstance(source, EnvSettingsSource):
+                continue
+            if source.env_vars.get("minivault_kernels"):
                 raise InvalidRequest([FieldError("MINIVAULT_KERNELS", f"is gone; {INSTEAD}")])
+            if is_link(source.env_vars.get("minivault_port")):
+                left = {k: v for k, v in source.env_vars.items() if k != "minivault_port"}
+                source.env_vars = left
         return init_settings, env_settings, dotenv_settings, file_secret_settings
+
+
+def is_link(value: str | None) -> bool:
+    """Whether this is no port, but what Kubernetes calls one: tcp://10.96.12.7:8000."""
+    return value is not None and "://" in value
+
+
+def _at_home(path: str | Path) -> Path:
+    """The path, with `~` written out, as no shell does it in a file or behind `=`."""
+    if not str(path).strip():
+        raise ValueError("must be a path, and is empty")
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        raise ValueError(f"there is no home folder for {str(path).split('/')[0]}") from None
 
 
 def is_weak(key: SecretStr) -> bool:

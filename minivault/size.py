@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from decimal import Decimal
 from typing import Any
 
 from pydantic import GetCoreSchemaHandler
@@ -29,9 +30,11 @@ class Bytes(int):
             unit = match and _UNITS.get(match[2].lower())
             if not match or unit is None:
                 raise ValueError("a size is a number and a unit, such as 512 MiB or 1 GiB")
-            value = int(float(match[1]) * unit)
+            value = int(Decimal(match[1]) * unit)
         if value < 0:
             raise ValueError("a size cannot be negative")
+        if value >= 2**63:
+            raise ValueError("no machine has so many bytes")
         return super().__new__(cls, value)
 
     def __str__(self) -> str:

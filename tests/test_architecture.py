@@ -21,7 +21,7 @@ LAYERS = [
     {"errors", "size", "stage", "stop_strings", "console_log", "trace", "standard_streams"},
     {"libraries", "background"},
     {"schemas", "settings", "resources"},
-    {"parsing", "backends.base"},
+    {"parsing", "backends.base", "variables"},
     {"vault", "model_store", "engine", "metrics"},
     {"backends"},
     {"generations"},

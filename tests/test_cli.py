@@ -212,6 +212,81 @@ def test_a_misspelt_variable_is_told(
     assert capsys.readouterr().err == "warning: MINIVAULT_APIKEY is not a setting of MiniVault\n"
 
 
+def test_a_misspelt_variable_in_the_env_file_is_told_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("minivault.server.serve", lambda settings, workers: None)
+    (tmp_path / ".env").write_text("MINIVAULT_APIKEY=CANARY\nOTHER=1\nMINIVAULT_PORT=8001\n")
+    assert cli.main(["serve"]) == 0
+    said = capsys.readouterr().err
+    assert said == "warning: MINIVAULT_APIKEY in .env is not a setting of MiniVault\n"
+
+
+def test_a_kubernetes_service_called_minivault_is_no_setting(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    served: list[Settings] = []
+    monkeypatch.setattr("minivault.server.serve", lambda settings, workers: served.append(settings))
+    for name, value in {
+        "MINIVAULT_PORT": "tcp://10.96.12.7:8000",
+        "MINIVAULT_PORT_8000_TCP": "tcp://10.96.12.7:8000",
+        "MINIVAULT_PORT_8000_TCP_ADDR": "10.96.12.7",
+        "MINIVAULT_SERVICE_HOST": "10.96.12.7",
+        "MINIVAULT_SERVICE_PORT": "8000",
+        "MINIVAULT_SERVICE_PORT_HTTP": "8000",
+        "MINIVAULT_CHAT_PORT": "tcp://10.96.12.8:80",
+        "MINIVAULT_CHAT_SERVICE_HOST": "10.96.12.8",
+    }.items():
+        monkeypatch.setenv(name, value)
+    assert cli.main(["serve"]) == 0
+    assert served[0].port == 8000
+    (complaint,) = capsys.readouterr().err.splitlines()
+    assert complaint.startswith("warning: MINIVAULT_PORT=tcp://10.96.12.7:8000 is left aside: Kube")
+
+
+@pytest.mark.parametrize(
+    "option, value, says",
+    [
+        ("--kv-memory", "0", "must be at least 64 KiB"),
+        ("--kv-memory", "-1", "such as 512 MiB"),
+        ("--kv-memory", "9" * 400, "no machine has so many bytes"),
+        ("--log-max-bytes", "0", "must be at least 1 KiB"),
+        ("--prefix-memory", "1e3", "such as 512 MiB"),
+        ("--threads", "0", "greater than or equal to 1"),
+        ("--max-running", "0", "greater than or equal to 1"),
+        ("--max-waiting", "-1", "greater than or equal to 0"),
+        ("--drain", "nan", "less than or equal to 3600"),
+        ("--drain", "inf", "less than or equal to 3600"),
+        ("--log-keep-days", "1e308", "less than or equal to 100000"),
+        ("--log-keep-files", "0", "greater than or equal to 1"),
+        ("--port", "65536", "less than or equal to 65535"),
+        ("--host", "", "at least 1 character"),
+        ("--model", "", "at least 1 character"),
+        ("--models-dir", "", "must be a path, and is empty"),
+        ("--logs-dir", "~nobody-of-this-name/logs", "there is no home folder for ~nobody"),
+    ],
+)
+def test_a_senseless_value_is_a_usage_error(
+    option: str, value: str, says: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["serve", f"{option}={value}"]) == 2
+    (said,) = capsys.readouterr().err.splitlines()
+    assert said.startswith(f"error: {option}: ")
+    assert says in said
+
+
+@pytest.mark.parametrize("name", ["models_dir", "logs_dir", "secret_file", "signing_key"])
+def test_the_home_folder_is_meant_by_a_tilde_in_options_variables_and_the_env_file(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert getattr(read_settings({name: "~/here"}), name) == tmp_path / "here"
+    (tmp_path / ".env").write_text(f"MINIVAULT_{name.upper()}=~/file\n")
+    assert getattr(read_settings({}), name) == tmp_path / "file"
+    monkeypatch.setenv(f"MINIVAULT_{name.upper()}", "~/variable")
+    assert getattr(read_settings({}), name) == tmp_path / "variable"
+
+
 def test_an_unreadable_env_file_is_one_line(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -141,6 +141,40 @@ def test_what_cannot_be_served_is_one_line_and_exit_code_3(
     assert ended.stderr.count("\n") == 1
 
 
+def test_too_few_open_files_are_exit_code_3_with_the_number_wanted(tmp_path: Path) -> None:
+    ended = subprocess.run(
+        ["sh", "-c", f"ulimit -n 64; exec {sys.executable} -m minivault serve --port 0"],
+        cwd=tmp_path,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert ended.returncode == 3
+    assert ended.stderr == (
+        "error: 128 open files are wanted and 64 are allowed: "
+        "ulimit -n 128, or smaller --max-running and --max-waiting\n"
+    )
+    assert not (tmp_path / "logs").exists()
+
+
+@pytest.mark.slow
+def test_folders_that_were_there_keep_their_modes(tmp_path: Path) -> None:
+    models, parts, env = tmp_path / "models", tmp_path / "models/.downloads", tmp_path / ".env"
+    for place in (models, parts):
+        place.mkdir()
+        place.chmod(0o777)
+    env.touch()
+    env.chmod(0o664)
+    before = [(place.stat().st_mode, place.stat().st_uid) for place in (models, parts, env)]
+    options = ("--backend", "echo", "--models-dir", "models")
+    assert minivault("generate", *options, "x", cwd=tmp_path).returncode == 0
+    assert minivault("models", "--verify", cwd=tmp_path).returncode == 0
+    with serving(tmp_path, *options) as served:
+        served.stop()
+    assert before == [(place.stat().st_mode, place.stat().st_uid) for place in (models, parts, env)]
+
+
 @pytest.mark.slow
 def test_workers_by_variable_are_refused_too(tmp_path: Path) -> None:
     ended = minivault(

@@ -31,6 +31,12 @@ def test_what_is_no_size_is_refused(text: str) -> None:
         Bytes(text)
 
 
+@pytest.mark.parametrize("text", ["9" * 400, "9" * 400 + " GiB", str(2**63), "8589934592 GiB"])
+def test_a_size_that_no_machine_has_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="no machine has so many bytes"):
+        Bytes(text)
+
+
 def test_a_negative_number_is_refused() -> None:
     with pytest.raises(ValueError, match="negative"):
         Bytes(-1)
