@@ -84,19 +84,30 @@ def generate(
         typer.Argument(help="The text to continue; read from stdin if it is - or absent."),
     ] = None,
     *,
+    system: Annotated[
+        str | None,
+        typer.Option(metavar="TEXT", help="Tell a model with a chat template how to answer."),
+    ] = None,
+    raw: Annotated[
+        bool, typer.Option("--raw", help="Continue the text as it is, without a chat template.")
+    ] = False,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one JSON object at the end.")
     ] = False,
     **given: Any,
 ) -> None:
-    """Continue a text. Ctrl-C stops it; what was said is in the log either way."""
+    """Continue a text, or answer it if the model chats. Ctrl-C stops it.
+
+    What was said is in the log either way.
+    """
     asked = {name: given.pop(name) for name in Parameters.model_fields if name in given}
     settings = read_settings(given)
-    from minivault.cli_generate import answer, read_prompt
+    from minivault.cli_generate import Turns, answer, read_prompt
 
+    turns = Turns(raw=raw, system=system)
     request = parse_parameters({"prompt": read_prompt(prompt), **asked})
     with _starting():
-        code = answer(settings, request, as_json=as_json)
+        code = answer(settings, request, turns, as_json=as_json)
     raise typer.Exit(code)
 
 

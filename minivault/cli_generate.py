@@ -6,21 +6,49 @@ import asyncio
 import json
 import signal
 import sys
+from dataclasses import dataclass
 from typing import Any
 
+from minivault.backends.base import ModelInfo
 from minivault.errors import BackendFailed, FieldError, InvalidRequest
 from minivault.generations import Follower
+from minivault.parsing import parse_parameters
 from minivault.schemas import Client, GenerateRequest
 from minivault.service import Service
 from minivault.settings import Settings
 
 
-def answer(settings: Settings, request: GenerateRequest, *, as_json: bool) -> int:
+@dataclass(frozen=True, slots=True)
+class Turns:
+    """How a prompt is given to a model with a chat template: as a turn, or `raw`, as it is."""
+
+    raw: bool = False
+    system: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.raw and self.system is not None:
+            raise InvalidRequest([FieldError("--system", "is a turn of a chat; --raw makes none")])
+
+    def of(self, request: GenerateRequest, info: ModelInfo) -> GenerateRequest:
+        """The request as this model takes it. Raises InvalidRequest."""
+        if self.raw or not info.chat:
+            if self.system is not None:
+                message = f"{info.name} has no chat template; put it into the prompt"
+                raise InvalidRequest([FieldError("--system", message)])
+            return request
+        messages = [{"role": "user", "content": request.prompt}]
+        if self.system is not None:
+            messages.insert(0, {"role": "system", "content": self.system})
+        given = request.model_dump(exclude_unset=True, exclude={"prompt"})
+        return parse_parameters({**given, "messages": messages})
+
+
+def answer(settings: Settings, request: GenerateRequest, turns: Turns, *, as_json: bool) -> int:
     """Answers one request on stdout; returns the exit code. Raises MiniVaultError."""
     if settings.model is None:
         # One answer is not worth a download that nobody asked for.
         settings = settings.model_copy(update={"offline": True})
-    return asyncio.run(_answer(settings, request, as_json=as_json))
+    return asyncio.run(_answer(settings, request, turns, as_json=as_json))
 
 
 def read_prompt(argument: str | None) -> str:
@@ -35,7 +63,9 @@ def read_prompt(argument: str | None) -> str:
         raise InvalidRequest([FieldError("prompt", "must be UTF-8")]) from None
 
 
-async def _answer(settings: Settings, request: GenerateRequest, *, as_json: bool) -> int:
+async def _answer(
+    settings: Settings, request: GenerateRequest, turns: Turns, *, as_json: bool
+) -> int:
     service = Service(settings)
     service.prepare()
     try:
@@ -43,7 +73,7 @@ async def _answer(settings: Settings, request: GenerateRequest, *, as_json: bool
         await service.ready()
         if service.stage.notice:
             print(f"note: {_stand_in(service)}", file=sys.stderr)
-        return await _stream(service, request, as_json=as_json)
+        return await _stream(service, turns.of(request, service.info), as_json=as_json)
     finally:
         await service.close()
 
@@ -67,6 +97,8 @@ async def _stream(service: Service, request: GenerateRequest, *, as_json: bool) 
     end = follower.generation.events[-1].data
     if "error" in end:
         raise BackendFailed(end["error"]["message"])
+    if not follower.generation.text and not stopping.code:
+        print(f"note: the text is empty: {_why_empty(end)}", file=sys.stderr)
     return stopping.code
 
 
@@ -96,6 +128,13 @@ def _answer_data(follower: Follower) -> dict[str, Any]:
     from minivault.web.text import answer_data  # brings starlette, which plain text does without
 
     return answer_data(follower)
+
+
+def _why_empty(end: dict[str, Any]) -> str:
+    made = end["usage"]["completion_tokens"]
+    if made:
+        return f"{made} tokens were made, and none of them says anything"
+    return "the model had nothing to say; another prompt or --seed may help"
 
 
 def _stand_in(service: Service) -> str:

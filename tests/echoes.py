@@ -54,6 +54,13 @@ class Clinging(EchoBackend):
         atexit.register(time.sleep, 60)
 
 
+class Silent(EchoBackend):
+    """Ends before it has said anything."""
+
+    async def generate(self, request: Request) -> AsyncGenerator[Piece | Finish, None]:
+        yield Finish()
+
+
 class Failing(EchoBackend):
     """Raises after the first word, with the prompt in its message."""
 

@@ -342,6 +342,46 @@ def test_generate_json_is_what_the_api_answers(
     assert {"id", "model", "finish_reason", "usage", "timings", "seed", "params"} <= set(answer)
 
 
+@pytest.mark.parametrize(
+    "options, prompt, messages",
+    [
+        ([], "<user> Hi </user> <assistant>", [("user", "Hi")]),
+        (
+            ["--system", "Be brief."],
+            "<system> Be brief. </system> <user> Hi </user> <assistant>",
+            [("system", "Be brief."), ("user", "Hi")],
+        ),
+        (["--raw"], "Hi", None),
+    ],
+)
+def test_a_model_with_a_chat_template_gets_the_prompt_as_a_turn(
+    tmp_path: Path, options: list[str], prompt: str, messages: list[tuple[str, str]] | None
+) -> None:
+    chatty = ["--backend", "tests.browser.backends:Chatty", "--max-tokens", "3", "--top-k", "7"]
+    assert cli.main(["generate", *chatty, *options, "Hi"]) == 0
+    [record] = records(tmp_path)
+    assert record["prompt"] == prompt
+    assert (record["params"]["max_tokens"], record["params"]["top_k"]) == (3, 7)
+    turns = [{"role": role, "content": content} for role, content in messages or []]
+    assert record.get("messages", []) == turns
+
+
+@pytest.mark.parametrize(
+    "options, says", [((), "no chat template"), (("--raw",), "--raw makes none")]
+)
+def test_a_system_turn_needs_a_chat(
+    capsys: pytest.CaptureFixture[str], options: tuple[str, ...], says: str
+) -> None:
+    assert cli.main(["generate", *ECHO, "--system", "Be brief.", *options, "Hi"]) == 2
+    assert says in capsys.readouterr().err
+
+
+def test_a_text_that_is_empty_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["generate", "--backend", "tests.echoes:Silent", "Hi"]) == 0
+    out, err = capsys.readouterr()
+    assert (out, err.startswith("note: the text is empty")) == ("", True)
+
+
 def test_stop_repeats(tmp_path: Path) -> None:
     assert cli.main(["generate", *ECHO, "--stop", "x", "--stop", " two", "one two"]) == 0
     assert records(tmp_path)[0]["params"]["stop"] == ["x", " two"]

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import AsyncGenerator, Sequence
+from dataclasses import replace
 
 from minivault.backends.base import Finish, ModelInfo, Piece, Request
 from minivault.backends.echo import EchoBackend
@@ -43,11 +45,9 @@ class Forgetful(EchoBackend):
 class Chatty(EchoBackend):
     """An echo with a chat template."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.info = ModelInfo(
-            name="chatty", context_length=4096, reproducible=True, chat=True, sha256="2" * 64
-        )
+    def __init__(self, *, delay: float = 0.0, context_length: int = 4096) -> None:
+        super().__init__(delay=delay, context_length=context_length)
+        self.info = replace(self.info, name="chatty", chat=True, sha256="2" * 64)
 
     def render(self, messages: list[dict[str, str]]) -> str:
         checked = [Message.model_validate(each) for each in messages]
@@ -56,6 +56,18 @@ class Chatty(EchoBackend):
         if last.role == "assistant":
             return f"{turns}<assistant> {last.content}"
         return f"{turns}<{last.role}> {last.content} </{last.role}> <assistant>"
+
+
+class LateChatty(Chatty):
+    """Chats once somebody sets `loaded`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.loaded = threading.Event()
+
+    async def start(self) -> None:
+        while not self.loaded.is_set():
+            await asyncio.sleep(0.01)
 
 
 class Fails(EchoBackend):

@@ -24,6 +24,7 @@ def test_each_token_is_coloured_and_the_text_stays_the_same(
     chat: ChatPage, echo: LiveServer
 ) -> None:
     show(chat)
+    chat.parameter("max_tokens").fill("128")
     text = chat.ask(PROMPT)
     record = json.loads(echo.log.read_text().splitlines()[-1])
     assert text == record["response"]

@@ -168,10 +168,7 @@ def test_a_prompt_that_is_too_long_is_explained_with_both_numbers(
         page.send("and more of them " * 5)
         page.wait("refused")
         problem = page.last.get_by_role("alert")
-        expect(problem).to_contain_text("64")
-        page.act("Send this prompt alone")
-        expect(page.last.locator(".alternatives")).to_contain_text("2 of 2")
-        page.wait()
+        expect(problem).to_contain_text("of 64 tokens")
 
 
 def test_a_model_that_fails_is_explained_and_what_it_said_is_kept(

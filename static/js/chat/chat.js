@@ -1,7 +1,9 @@
 /** What the chat page is about: the conversation on display and the answers being written. */
 
 import { newKey } from "./stream.js";
+import { tokensOf } from "./gauge.js";
 import { Run } from "./run.js";
+import { isFull, slid } from "./window.js";
 
 /** @typedef {import("./conversation.js").Exchange} Exchange */
 /** @typedef {import("./conversation.js").Conversation} Conversation */
@@ -54,15 +56,21 @@ export class Chat extends EventTarget {
 
   /** A new prompt below what is on display. */
   send(/** @type {string} */ prompt) {
-    const context = this.server.chat ? "above" : this.controls.context;
-    const parent = this.conversation.path().at(-1)?.id ?? null;
-    return this.#begin({ parent, prompt, context, params: this.controls.values() });
+    const last = this.conversation.path().at(-1);
+    const context = this.controls.context;
+    return this.#begin({ parent: last?.id ?? null, prompt, context, skip: last?.skip, params: this.controls.values() });
   }
 
-  /** The model writes on from its own text. */
+  /** The model writes on from its own text; where that fills the context, from the latest part of it. */
   continue(/** @type {Exchange} */ exchange) {
     const params = this.controls.values();
-    return this.#begin({ parent: exchange.id, prompt: "", context: "above", kind: "continuation", params });
+    const { id, skip, chat, system } = exchange;
+    const next = { parent: id, prompt: "", context: "above", kind: "continuation", skip, chat, system, params };
+    const tokens = tokensOf(exchange);
+    const context = this.server.contextLength;
+    if (tokens && isFull(tokens, params.max_tokens ?? this.controls.usualLength, context))
+      next.skip = slid(this.conversation, /** @type {any} */ (next), tokens, context);
+    return this.#begin(next);
   }
 
   /** The same prompt with the controls as they are now, and another seed. */
@@ -80,6 +88,18 @@ export class Chat extends EventTarget {
   /** Another prompt in the place of this one; the earlier answers stay as alternatives. */
   edit(/** @type {Exchange} */ exchange, /** @type {Partial<Exchange>} */ change) {
     return this.#begin({ ...alike(exchange), params: this.controls.values(), ...change });
+  }
+
+  /** The same again without what came first: it was refused because it has so many tokens. */
+  goOn(/** @type {Exchange} */ exchange, /** @type {number} */ tokens) {
+    const skip = slid(this.conversation, exchange, tokens, this.server.contextLength);
+    return this.#begin({ ...alike(exchange), params: exchange.params, skip });
+  }
+
+  /** A prompt that found no room goes into a conversation of its own. */
+  moveOut(/** @type {Exchange} */ exchange) {
+    this.fresh();
+    return this.send(exchange.prompt);
   }
 
   /** Shows another alternative of an exchange. */
@@ -101,7 +121,6 @@ export class Chat extends EventTarget {
       state: "open",
       text: "",
       lastEventId: "",
-      chat: this.server.chat,
       ...given,
     };
     const saved = this.store.add(this.conversation, exchange);
@@ -111,11 +130,38 @@ export class Chat extends EventTarget {
   }
 
   #run(/** @type {Exchange} */ exchange) {
-    const run = new Run(exchange, this.#request(exchange), (each) => this.store.save(each));
+    const run = new Run(exchange, (each) => this.store.save(each));
+    const { conversation } = this;
     this.runs.set(exchange.id, run);
     run.addEventListener("state", () => this.#changed());
     run.addEventListener("end", () => this.#ended(run));
+    const send = () => this.#send(run, conversation);
+    this.server.addEventListener("change", send);
+    run.addEventListener("end", () => this.server.removeEventListener("change", send));
+    send();
     this.#changed();
+  }
+
+  /** Nothing goes out before it is known what the model takes: turns, or a text to continue. */
+  #send(/** @type {Run} */ run, /** @type {import("./conversation.js").Conversation} */ conversation) {
+    const { exchange } = run;
+    if (run.sent) return;
+    if (!exchange.lastEventId && !this.server.known)
+      return run.connectionChanged("held", this.server.state.detail ?? "it is not known yet which model serves");
+    if (!exchange.lastEventId) this.#decide(exchange);
+    const text = exchange.chat
+      ? { messages: conversation.messages(exchange) }
+      : { prompt: conversation.sent(exchange) };
+    run.send({ ...text, ...exchange.params, key: exchange.key });
+  }
+
+  /** Fills in what depends on the model; stored, so that a reload makes the same request. */
+  #decide(/** @type {Exchange} */ exchange) {
+    exchange.chat ??= this.server.chat;
+    if (exchange.chat) exchange.context = "above";
+    if (exchange.context === "alone") exchange.skip = 0;
+    exchange.params.max_tokens ??= this.controls.usualLength;
+    this.store.save(exchange);
   }
 
   #ended(/** @type {Run} */ run) {
@@ -143,15 +189,6 @@ export class Chat extends EventTarget {
       }
   }
 
-  /** What goes to the server; made from what is stored, so that a reload makes the same. */
-  #request(/** @type {any} */ exchange) {
-    const { conversation } = this;
-    const text = exchange.chat
-      ? { messages: conversation.messages(exchange) }
-      : { prompt: conversation.sent(exchange) };
-    return { ...text, ...exchange.params, key: exchange.key };
-  }
-
   #elsewhere(/** @type {string} */ id) {
     if (id === this.conversation.head.id && this.conversation.head.title) this.open(id);
   }
@@ -166,6 +203,6 @@ export class Chat extends EventTarget {
 }
 
 /** What a new alternative has in common with an exchange. */
-function alike(/** @type {Exchange} */ { parent, prompt, context, kind }) {
-  return { parent, prompt, context, kind };
+function alike(/** @type {Exchange} */ { parent, prompt, context, kind, skip, system }) {
+  return { parent, prompt, context, kind, skip, system };
 }

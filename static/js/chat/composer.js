@@ -28,7 +28,7 @@ export class Composer {
     for (const name of ["shown", "runs"]) chat.addEventListener(name, () => this.refresh());
     chat.server.addEventListener("change", () => this.#serverChanged());
     chat.controls.addEventListener("change", () => this.refresh());
-    if (chat.server.model) this.#serverChanged();
+    this.#serverChanged();
     setInterval(() => this.chat.running && this.gauge.show(this.area.value), GAUGE_MS);
   }
 
@@ -66,14 +66,12 @@ export class Composer {
 
   #serverChanged() {
     const { server, controls } = this.chat;
-    controls.contextLengthIs(server.contextLength);
-    document.body.dataset.kind = server.chat ? "chat" : "completion";
-    find("#explanation").textContent = server.chat
-      ? "Ask something; the model answers."
-      : "This model continues text: write a beginning, and it writes on from there.";
-    this.area.placeholder = server.chat ? "Write a message" : "Write a beginning";
+    controls.modelIs(server);
+    document.body.dataset.kind = !server.known ? "" : server.chat ? "chat" : "completion";
+    find("#explanation").textContent = explanation(server);
+    this.area.placeholder = !server.known ? "Write" : server.chat ? "Write a message" : "Write a beginning";
     const use = (/** @type {string} */ text) => (this.#write(text), this.area.focus());
-    const library = firstPrompts(server).map((text) => element("li", {}, button(text, () => use(text))));
+    const library = (server.known ? firstPrompts(server) : []).map((text) => element("li", {}, button(text, () => use(text))));
     find("#library").replaceChildren(...library);
     this.refresh();
   }
@@ -106,4 +104,11 @@ export class Composer {
     const own = this.chat.conversation.path().map((exchange) => exchange.prompt).reverse();
     return [...new Set([...own.filter(Boolean), ...firstPrompts(this.chat.server)])];
   }
+}
+
+/** What the model that serves does with what is written. */
+function explanation(/** @type {import("../shared/server.js").Server} */ { known, chat }) {
+  if (!known) return "The model is not loaded yet; what is sent now waits for it.";
+  if (chat) return "Ask something; the model answers.";
+  return "This model continues text: write a beginning, and it writes on from there.";
 }

@@ -4,7 +4,9 @@ import { button, element, find } from "../shared/dom.js";
 import { makeField } from "./fields.js";
 import { PRESETS, presetOf, presetValues } from "./presets.js";
 
-const STORED = "minivault.parameters";
+const STORED = "minivault.controls";
+/** How long a text may get that is only continued; an answer may get as long as the context. */
+const USUAL_LENGTH = 256;
 
 /** Fires "change" when a value has changed, "tokens" when the probability view goes on or off. */
 export class Controls extends EventTarget {
@@ -13,21 +15,25 @@ export class Controls extends EventTarget {
   /** @type {Record<string, any>} */
   #defaults = {};
   #tokens = false;
+  /** The length that a text may have where nobody has chosen one. */
+  usualLength = USUAL_LENGTH;
 
   constructor() {
     super();
     this.form = find("#parameters");
     this.contextBox = find("#context");
     for (const [name, schema] of JSON.parse(this.form.dataset.parameters)) this.#add(name, schema);
+    this.#defaults.max_tokens = this.usualLength;
     this.#addPresets();
     this.contextBox.onchange = () => this.#changed();
     this.#restore();
   }
 
-  /** Parameters for a request, as the server names them. */
+  /** Parameters for a request, as the server names them; a length only where one was chosen. */
   values() {
     const values = Object.entries(this.#fields).map(([name, field]) => [name, field.read()]);
-    return Object.fromEntries(values.filter(([, value]) => value !== undefined));
+    const isUsual = (/** @type {any[]} */ [name, value]) => name === "max_tokens" && value === this.usualLength;
+    return Object.fromEntries(values.filter((each) => each[1] !== undefined && !isUsual(each)));
   }
 
   /** False while a field holds something that the server would refuse; shows which. */
@@ -49,10 +55,14 @@ export class Controls extends EventTarget {
     if (seed !== undefined) this.#fields.seed.write({ seen: seed });
   }
 
-  /** Fits the length slider to the model. */
-  contextLengthIs(/** @type {number} */ tokens) {
-    for (const input of this.#fields.max_tokens.node.querySelectorAll("input"))
-      if (tokens) input.max = String(tokens);
+  /** Fits the length to the model. */
+  modelIs(/** @type {{contextLength: number, chat: boolean}} */ { contextLength, chat }) {
+    if (!contextLength) return;
+    for (const input of this.#fields.max_tokens.node.querySelectorAll("input")) input.max = String(contextLength);
+    const chosen = this.values().max_tokens;
+    this.usualLength = chat ? contextLength : Math.min(USUAL_LENGTH, contextLength);
+    this.#defaults.max_tokens = this.usualLength;
+    if (chosen === undefined) this.#write({ max_tokens: this.usualLength });
   }
 
   #add(/** @type {string} */ name, /** @type {any} */ schema) {

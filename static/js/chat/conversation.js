@@ -9,6 +9,9 @@
  * @property {"prompt" | "continuation"} kind a continuation has no prompt of its own
  * @property {"alone" | "above"} context what a completion model is given besides the prompt
  * @property {string} prompt
+ * @property {boolean} [chat] whether the model takes turns; not there until that is known
+ * @property {string} [system] how a chat model was told to answer
+ * @property {number} [skip] how many of the oldest characters above were left out: the context was full
  * @property {any} params as asked for, with the seed if one was asked for
  * @property {string} key
  * @property {"open" | "done" | "stopped" | "failed" | "gone" | "refused"} state
@@ -65,31 +68,68 @@ export class Conversation {
     this.head.shown[exchange.parent ?? ROOT] = exchange.id;
   }
 
-  /** The whole text that a completion model is given for an exchange. */
+  /** The text that a completion model is given for an exchange. */
   sent(/** @type {Exchange} */ exchange) {
-    const above = exchange.context === "above" ? this.textThrough(exchange.parent) : "";
+    const { skip = 0, prompt } = exchange;
+    return skip && skip >= this.above(exchange).length ? prompt : this.#whole(exchange).slice(skip);
+  }
+
+  /** The text up to and with an exchange's answer, nothing left out. @returns {string} */
+  textThrough(/** @type {string | null} */ id) {
+    const exchange = this.exchanges.get(id ?? "");
+    return exchange ? this.#whole(exchange) + exchange.text : "";
+  }
+
+  /** What stands above an exchange's own prompt. @returns {string} */
+  above(/** @type {Exchange} */ exchange) {
+    return exchange.context === "above" ? this.textThrough(exchange.parent) : "";
+  }
+
+  /** Whether something besides its own prompt is sent with an exchange. */
+  hasAbove(/** @type {Exchange} */ exchange) {
+    return exchange.context === "above" && this.exchanges.has(exchange.parent ?? "");
+  }
+
+  #whole(/** @type {Exchange} */ exchange) {
+    const above = this.above(exchange);
     if (!above || exchange.kind === "continuation") return above + exchange.prompt;
     return above + (/\s$/.test(above) ? "" : "\n\n") + exchange.prompt;
   }
 
-  /** What a completion model was given for an exchange and what it said. @returns {string} */
-  textThrough(/** @type {string | null} */ id) {
-    const exchange = this.exchanges.get(id ?? "");
-    return exchange ? this.sent(exchange) + exchange.text : "";
-  }
-
-  /** The conversation as a chat template takes it, the exchange's own prompt last. */
+  /**
+   * The conversation as a chat template takes it: the exchange's own prompt comes last, or the
+   * answer that it continues.
+   */
   messages(/** @type {Exchange} */ exchange) {
+    const [turns, left] = this.#window(exchange);
     /** @type {{role: string, content: string}[]} */
-    const messages = [];
-    for (const each of this.#ancestors(exchange)) {
-      if (each.kind === "prompt") messages.push({ role: "user", content: each.prompt });
-      if (each === exchange) continue;
-      const last = messages.at(-1);
-      if (last?.role === "assistant") last.content += each.text;
-      else messages.push({ role: "assistant", content: each.text });
+    const messages = exchange.system ? [{ role: "system", content: exchange.system }] : [];
+    for (const [i, { prompt, answer }] of turns.entries()) {
+      if (prompt !== null) messages.push({ role: "user", content: prompt });
+      if (answer !== null) messages.push({ role: "assistant", content: i ? answer : answer.slice(left) });
     }
     return messages;
+  }
+
+  /** An exchange's prompts and answers from the first on, continuations as one with what they continue. */
+  turns(/** @type {Exchange} */ exchange) {
+    /** @type {{prompt: string | null, answer: string | null}[]} */
+    const turns = [];
+    for (const each of this.#ancestors(exchange)) {
+      if (each.kind === "prompt") turns.push({ prompt: each.prompt, answer: null });
+      else if (!turns.length) turns.push({ prompt: null, answer: null });
+      const last = turns[turns.length - 1];
+      if (each !== exchange) last.answer = (last.answer ?? "") + each.text;
+    }
+    return turns;
+  }
+
+  /** The turns that are sent, and how many characters of the first one's answer are not. */
+  #window(/** @type {Exchange} */ exchange) {
+    const turns = this.turns(exchange);
+    let left = exchange.skip ?? 0;
+    while (turns.length > 1 && left >= lengthOf(turns[0])) left -= lengthOf(/** @type {any} */ (turns.shift()));
+    return /** @type {const} */ ([turns, left]);
   }
 
   /** From the first exchange down to this one. */
@@ -109,6 +149,11 @@ export class Conversation {
     const chosen = this.head.shown[parent ?? ROOT];
     return children.find((each) => each.id === chosen) ?? children.at(-1);
   }
+}
+
+/** How many characters a turn has. */
+export function lengthOf(/** @type {{prompt: string | null, answer: string | null}} */ { prompt, answer }) {
+  return (prompt?.length ?? 0) + (answer?.length ?? 0);
 }
 
 /**

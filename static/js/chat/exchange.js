@@ -2,7 +2,7 @@
 
 import { announce, button, composing, copy, element, find, icon, iconButton } from "../shared/dom.js";
 import { explain } from "../shared/explain.js";
-import { counted, duration, speed } from "../shared/format.js";
+import { count, counted, duration, speed } from "../shared/format.js";
 import { PlainText } from "./answer.js";
 import { keepingFocus } from "./focus.js";
 import { TokenText } from "./tokens.js";
@@ -91,6 +91,7 @@ export class ExchangeView {
   #figures() {
     const { start, end } = this.exchange;
     const facts = this.#run ? liveFacts(this.#run) : endFacts(end);
+    if (this.exchange.skip) facts.push(`without the oldest ${count(this.exchange.skip)} characters`);
     if (start) facts.push(start.model, element("span", {}, `seed ${start.seed}`));
     const receipt = end?.receipt;
     const link = receipt && element(
@@ -104,21 +105,24 @@ export class ExchangeView {
 
   #problem() {
     const place = find(".problem", this.node);
-    const found = explain(this.exchange.state, this.exchange.end);
+    const { exchange, chat } = this;
+    const found = explain(exchange.state, exchange.end, chat.conversation.hasAbove(exchange));
     place.hidden = !found;
     if (!found) return place.replaceChildren();
-    place.replaceChildren(element("strong", {}, found.title), ` ${found.detail} `, this.#remedy(found.action));
+    place.replaceChildren(element("strong", {}, found.title), ` ${found.detail} `, ...this.#remedies(found));
   }
 
-  /** @returns {Node | string} */
-  #remedy(/** @type {string} */ action) {
+  /** @returns {(Node | string)[]} */
+  #remedies(/** @type {import("../shared/explain.js").Explanation} */ { action, tokens = 0 }) {
     const { chat, exchange } = this;
-    if (action === "retry") return button("Try again", () => chat.retry(exchange));
-    if (action === "again") return button("Run again", () => chat.regenerate(exchange));
-    if (action === "alone" && exchange.context === "above" && exchange.kind === "prompt")
-      return button("Send this prompt alone", () => chat.edit(exchange, { context: "alone" }));
-    if (action === "login") return element("a", { href: "login" }, "Log in");
-    return "";
+    if (action === "retry") return [button("Try again", () => chat.retry(exchange))];
+    if (action === "again") return [button("Run again", () => chat.regenerate(exchange))];
+    if (action === "login") return [element("a", { href: "login" }, "Log in")];
+    if (action !== "full") return [];
+    return [
+      button(exchange.chat ? "Go on without the oldest turns" : "Go on without the oldest part", () => chat.goOn(exchange, tokens)),
+      exchange.kind === "prompt" && button("New conversation with this prompt", () => chat.moveOut(exchange)),
+    ].filter((each) => each !== false);
   }
 
   #alternatives() {

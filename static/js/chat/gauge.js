@@ -29,22 +29,27 @@ export class Gauge {
     this.meter.max = total;
     this.meter.high = 0.9 * total;
     this.meter.value = taken;
-    this.text.textContent = `${exact ? "" : "≈ "}${count(taken)} of ${count(total)} tokens`;
+    const state = taken >= total ? "full" : taken > 0.9 * total ? "nearly full" : "";
+    this.node.dataset.state = state;
+    this.node.title = state && "What is too much for the model is told when you send; the oldest part can be left out.";
+    const figures = `${exact ? "" : "≈ "}${count(taken)} of ${count(total)} tokens`;
+    this.text.textContent = state ? `${figures}: ${state}` : figures;
   }
 
   #estimate(/** @type {string} */ draft, /** @type {any} */ last) {
     const { conversation, server, controls } = this.chat;
-    const above = server.chat || controls.context === "above" ? conversation.textThrough(last?.id ?? null) : "";
+    const isSent = server.chat || controls.context === "above";
+    const above = isSent ? conversation.textThrough(last?.id ?? null).length - (last?.skip ?? 0) : 0;
     if (last?.start?.prompt_tokens) {
       const ratio = conversation.sent(last).length / last.start.prompt_tokens;
       this.#ratio = Math.max(LEAST_RATIO, ratio);
     }
-    return Math.ceil((above.length + draft.length) / this.#ratio);
+    return Math.ceil((above + draft.length) / this.#ratio);
   }
 }
 
 /** @returns {number} what an exchange takes, prompt and answer; 0 while unknown */
-function tokensOf(/** @type {any} */ exchange, /** @type {any} */ run) {
+export function tokensOf(/** @type {any} */ exchange, /** @type {any} */ run = undefined) {
   const prompt = exchange?.start?.prompt_tokens;
   if (!prompt) return 0;
   return prompt + (exchange.end?.usage?.completion_tokens ?? run?.tokens ?? 0);

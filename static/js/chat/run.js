@@ -19,21 +19,31 @@ export class Run extends EventTarget {
   #first = 0;
   #saved = 0;
 
+  /** @type {Stream | null} */
+  #stream = null;
+
   /**
    * @param {Exchange} exchange with state "open"; it is kept up to date
-   * @param {any} request
    * @param {(exchange: Exchange) => void} save
    */
-  constructor(exchange, request, save) {
+  constructor(exchange, save) {
     super();
     this.exchange = exchange;
     this.save = save;
-    this.stream = new Stream(request, this, exchange.lastEventId);
-    this.stream.open();
+  }
+
+  get sent() {
+    return this.#stream !== null;
+  }
+
+  send(/** @type {any} */ request) {
+    this.#stream = new Stream(request, this, this.exchange.lastEventId);
+    this.#stream.open();
   }
 
   stop() {
-    this.stream.stop();
+    if (this.#stream) this.#stream.stop();
+    else this.end("stopped", { finish_reason: "cancelled" });
   }
 
   /** Milliseconds from sending to the first text, 0 before it. */

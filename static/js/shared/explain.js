@@ -4,7 +4,8 @@
  * @typedef {Object} Explanation
  * @property {string} title
  * @property {string} detail
- * @property {"retry" | "again" | "alone" | "login" | "edit" | ""} action what would help
+ * @property {"retry" | "again" | "full" | "login" | "edit" | ""} action what would help
+ * @property {number} [tokens] that the request has, where they are too many
  */
 
 /** @type {Record<number, [string, Explanation["action"]]>} */
@@ -23,10 +24,11 @@ const BY_STATUS = {
 /**
  * @param {string} state how an exchange ended
  * @param {any} end its last event or problem
+ * @param {boolean} [above] whether more than its own prompt was sent
  * @returns {Explanation | null} null where nothing went wrong
  */
-export function explain(state, end = {}) {
-  if (state === "refused") return explainProblem(end);
+export function explain(state, end = {}, above = false) {
+  if (state === "refused") return explainProblem(end, above);
   if (state === "failed") return failed(end.error ?? end);
   if (state === "gone")
     return { title: "This answer can no longer be followed.", detail: sentence(end.detail ?? end.message ?? GONE), action: "again" };
@@ -36,15 +38,16 @@ export function explain(state, end = {}) {
 
 const GONE = "The server has been replaced, or the answer is too old. What arrived is kept here.";
 
-/** @param {import("./api.js").Problem} problem @returns {Explanation} */
-export function explainProblem(problem) {
+/** @param {import("./api.js").Problem} problem @param {boolean} [above] @returns {Explanation} */
+export function explainProblem(problem, above = false) {
   const [advice, action] = BY_STATUS[problem.status] ?? ["", "retry"];
   const fields = (problem.errors ?? []).map((error) => fieldText(error));
-  const tooLong = /token/.test(problem.detail) && (problem.errors ?? []).some((e) => e.field === "prompt");
+  const full = fullness(problem, above);
+  if (full) return full;
   return {
     title: sentence(problem.title),
     detail: [...(fields.length ? fields : [sentence(problem.detail)]), advice].filter(Boolean).join(" "),
-    action: tooLong ? "alone" : action,
+    action,
   };
 }
 
@@ -61,6 +64,16 @@ function stopped(/** @type {string} */ reason) {
   if (reason === "disconnected")
     return { title: "Ended while nobody listened.", detail: "The connection was lost for too long.", action: "retry" };
   return null;
+}
+
+/** @returns {Explanation | null} where a prompt was refused for its length */
+function fullness(/** @type {import("./api.js").Problem} */ { errors = [] }, /** @type {boolean} */ above) {
+  const found = errors.map(({ message }) => /^has (\d+) tokens; this model's context is (\d+)/.exec(message)).find(Boolean);
+  if (!found) return null;
+  const [tokens, context] = [Number(found[1]), Number(found[2])];
+  const figures = `${tokens.toLocaleString("en")} of ${context.toLocaleString("en")} tokens.`;
+  if (!above) return { title: `This prompt is too long: ${figures}`, detail: "Shorten it.", action: "edit" };
+  return { title: `This conversation is full: ${figures}`, detail: "", action: "full", tokens };
 }
 
 /** What the server says of a field begins with a verb: "has 204 tokens", "must be a number". */

@@ -34,6 +34,11 @@ export class Server extends EventTarget {
     return this.state.status === "ready";
   }
 
+  /** Whether it is known which model serves; not while it is being loaded. */
+  get known() {
+    return Boolean(this.state.model);
+  }
+
   /** Whether the model has a chat template; otherwise it continues text. */
   get chat() {
     return Boolean(this.state.chat);

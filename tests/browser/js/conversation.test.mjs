@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { Conversation, titleOf } from "../../../static/js/chat/conversation.js";
+import { slid } from "../../../static/js/chat/window.js";
 import { fromJSON, toJSON, toMarkdown } from "../../../static/js/chat/export.js";
 
 const head = () => ({ id: "c", title: "Foxes", created: 1, updated: 1, shown: {} });
@@ -39,6 +40,43 @@ test("a chat model is given turns, and a continuation ends with the assistant's 
     { role: "assistant", content: " t1 t2" },
     { role: "user", content: "p3" },
   ]);
+});
+
+test("a chat that is too long loses whole turns, an answer alone its own begin", () => {
+  const conversation = new Conversation(head(), [
+    exchange("1", null, { chat: true, text: "an answer of 22 chars." }),
+    exchange("2", "1", { chat: true, text: "another one. It is long. " }),
+    exchange("3", "2", { chat: true }),
+  ]);
+  const [first, , third] = conversation.path();
+  third.skip = slid(conversation, third, 20, 36);
+  assert.deepEqual(conversation.messages(third)[0], { role: "user", content: "p2" });
+  third.skip = slid(conversation, third, 100, 10);
+  assert.deepEqual(conversation.messages(third), [{ role: "user", content: "p3" }]);
+  const more = exchange("4", "1", { chat: true, kind: "continuation", prompt: "", system: "Be brief." });
+  first.text = "One sentence. And another one. The end of it";
+  more.skip = slid(conversation, more, 20, 32);
+  assert.deepEqual(conversation.messages(more), [
+    { role: "system", content: "Be brief." },
+    { role: "user", content: "p1" },
+    { role: "assistant", content: "And another one. The end of it" },
+  ]);
+});
+
+test("a text that is too long is cut where a sentence begins, and never through a character", () => {
+  const conversation = new Conversation(head(), [
+    exchange("1", null, { prompt: "Once. ", text: "There was a fox. It ran. It slept" }),
+    exchange("2", "1", { kind: "continuation", prompt: "", text: " on." }),
+    exchange("3", "2", { prompt: "And then", context: "above" }),
+  ]);
+  const [first, second, third] = conversation.path();
+  second.skip = slid(conversation, second, 20, 30);
+  assert.equal(conversation.sent(second), "It ran. It slept");
+  third.skip = slid(conversation, third, 1000, 10);
+  assert.ok(conversation.sent(third).endsWith("And then"));
+  first.text = "🦊".repeat(100);
+  second.skip = slid(conversation, second, 21, 20);
+  assert.ok(conversation.sent(second).isWellFormed());
 });
 
 test("alternatives keep what follows them", () => {

@@ -56,17 +56,19 @@ test("every failure is explained with something to do", () => {
     assert.equal(title, "T.");
     assert.ok(detail.startsWith("D."));
   }
-  const long = { status: 422, title: "T", detail: "has 9 tokens", errors: [{ field: "prompt", message: "has 9 tokens" }] };
-  assert.equal(explain("refused", long).action, "alone");
+  const message = "has 1601 tokens; this model's context is 512, so 511 fit and leave room for one more";
+  const long = { status: 422, title: "T", detail: "", errors: [{ field: "prompt", message }] };
+  assert.equal(explain("refused", long, true).title, "This conversation is full: 1,601 of 512 tokens.");
+  assert.equal(explain("refused", long).title, "This prompt is too long: 1,601 of 512 tokens.");
   assert.equal(explain("done", { finish_reason: "stop" }), null);
   assert.match(explain("gone", {}).title, /no longer/);
 });
 
 test("what a server says becomes sentences that a person can act on", () => {
   const said = (problem) => Object.values(explain("refused", problem)).slice(0, 2).join(" ");
-  const tooLong = { field: "prompt", message: "has 1601 tokens; this model's context is 512" };
-  assert.match(said({ status: 422, title: "Invalid request", detail: "", errors: [tooLong] }),
-    /^Invalid request\. Prompt has 1,601 tokens; this/);
+  const wrong = { field: "top_k", message: "must be a whole number" };
+  assert.match(said({ status: 422, title: "Invalid request", detail: "", errors: [wrong] }),
+    /^Invalid request\. Top k must be a whole number\. Change/);
   assert.equal(said({ status: 404, title: "Not found", detail: "there is no record 9" }), "Not found. There is no record 9.");
   assert.match(said({ status: 0, title: "No answer", detail: "It was stopped." }), /Start it again; this page/);
   const failed = explain("failed", { error: { type: "backend", message: "the backend raised RuntimeError" } });
