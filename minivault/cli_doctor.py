@@ -18,7 +18,7 @@ _GROUND = {
     "logs_dir",
     "dtype",
     "device",
-    "kernels",
+    "runner",
     "threads",
     "secret_file",
     "signing_key",

@@ -27,6 +27,7 @@ def options(
     model: type[BaseModel], *, only: Collection[str] | None = None, but: Collection[str] = ()
 ) -> list[inspect.Parameter]:
     """One option for each field: `max_running` is `--max-running`."""
+    assert {*(only or ()), *but} <= model.model_fields.keys(), "a field that is not there"
     return [
         _option(name, field)
         for name, field in model.model_fields.items()
