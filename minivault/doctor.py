@@ -17,10 +17,11 @@ from datetime import datetime
 from pathlib import Path
 from typing import Literal
 
+from minivault.background import describe
+from minivault.bench import machine
 from minivault.bench.bandwidth import read_bandwidth
-from minivault.bench.machine import describe
 from minivault.engine.processor import available_cores
-from minivault.errors import DownloadFailed
+from minivault.errors import DownloadFailed, MiniVaultError
 from minivault.libraries import INTERFACES, lacking, libraries
 from minivault.loading import ModelLoading
 from minivault.model_store import DEFAULT, ModelStore
@@ -58,8 +59,8 @@ def examine(settings: Settings) -> Iterator[Finding]:
         try:
             yield from check(settings)
         except Exception as error:  # noqa: BLE001 - whatever a check raises is what it found
-            subject = check.__name__.strip("_")
-            yield Finding(subject, "broken", f"{type(error).__name__}: {error}")
+            words = str(error) if isinstance(error, MiniVaultError) else describe(error)
+            yield Finding(check.__name__.strip("_"), "broken", words)
 
 
 def _versions(settings: Settings) -> Iterator[Finding]:
@@ -79,11 +80,11 @@ def _versions(settings: Settings) -> Iterator[Finding]:
 
 
 def _machine(settings: Settings) -> Iterator[Finding]:
-    machine, threads = describe(), settings.threads or available_cores()
-    flags = " ".join(machine["flags"]) or "no vector instructions known"
-    yield Finding("processor", "good", f"{machine['processor']}, {threads} threads ({flags})")
+    found, threads = machine.describe(), settings.threads or available_cores()
+    flags = " ".join(found["flags"]) or "no vector instructions known"
+    yield Finding("processor", "good", f"{found['processor']}, {threads} threads ({flags})")
     speed = read_bandwidth(threads, seconds=0.5) / 1e9
-    yield Finding("memory", "good", f"{machine['memory_gb']} GB, read at {speed:.0f} GB/s")
+    yield Finding("memory", "good", f"{found['memory_gb']} GB, read at {speed:.0f} GB/s")
 
 
 def _model(settings: Settings) -> Iterator[Finding]:

@@ -189,6 +189,7 @@ class Registry:
         while not self._idle.is_set() or self._tasks:
             await self._idle.wait()
             await asyncio.gather(*self._tasks, return_exceptions=True)
+            await asyncio.sleep(0)  # what forgets ended tasks comes in the loop's next turn
 
     def settle(self, audit: Audit) -> None:
         """Commits as an error what this handle began and no living generation owns."""
