@@ -114,5 +114,5 @@ def test_a_clock_behind_the_log_is_a_broken_promise(
 def test_without_a_compiler_the_slower_way_is_told(tmp_path: Path) -> None:
     ended = minivault("doctor", "--offline", "--model", "storyteller", cwd=tmp_path, CC="/no/cc")
     assert any(
-        line.startswith("costs") and "compiler" in line for line in ended.stdout.splitlines()
+        line.startswith("costs") and "CC=/no/cc" in line for line in ended.stdout.splitlines()
     ), ended.stdout

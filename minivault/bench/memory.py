@@ -8,8 +8,10 @@ from pathlib import Path
 
 def resident_memory(process: int) -> int:
     """Bytes of memory that a process holds now. Raises OSError if it is not there."""
-    status = Path(f"/proc/{process}/status")
-    if status.is_file():
+    if Path("/proc/self").exists():
+        status = Path(f"/proc/{process}/status")
+        if not status.is_file():
+            raise ProcessLookupError(f"no process {process}")
         lines = dict(line.split(":", 1) for line in status.read_text().splitlines() if ":" in line)
         return int(lines["VmRSS"].split()[0]) * 1024
     return _asked(process)

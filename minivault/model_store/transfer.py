@@ -59,6 +59,7 @@ def _receive(
         with part.open("ab" if response.status_code == 206 else "wb") as out:
             for block in response.iter_bytes():
                 out.write(block)
+                out.flush()  # what came is kept, also by a process that is killed now
                 arrived()
                 if out.tell() > file.size:
                     raise DownloadFailed(
