@@ -231,8 +231,8 @@ def test_what_one_sequence_raises_in_a_step_ends_that_one_alone(
     (engine := Engine(used)).add(alone)
     list(steps(engine))
     good, bad = ask(length=20, tokens=12), ask(length=9, seed=1, tokens=12)
-    owner: object = runner._decoder if family == "gpt2" else AnyRunner
-    name = "draw" if family == "gpt2" else "_next"
+    owner: object = runner if family == "gpt2" else AnyRunner
+    name = "_rows" if family == "gpt2" else "_next"
     compute = getattr(owner, name)
 
     def fails(*given: Any) -> Any:

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from minivault.engine import sampler
 from minivault.engine.likeliest import Row, Weights, likeliest
+from minivault.engine.native import library
 from minivault.engine.native.decoder import Decoder
 from minivault.engine.sequence import SamplingParams, Sequence
 from tests.engine.gpt2_models import load, make_sequence, save_gpt2
@@ -129,7 +130,14 @@ def drawn_natively(table: Row, sequences: list[Sequence]) -> list[int]:
         model._history[slot, : len(tokens)] = tokens
     last = [len(each.prompt) + len(each.generated) - 1 for each in sequences]
     model._place([0] * len(sequences), range(len(sequences)), last)
-    addresses = (each.ctypes.data for each in (table, model._places, model._tokens))
+    addresses = (
+        library.ffi.cast(f"{kind} *", where)
+        for kind, where in (
+            ("float", table.ctypes.data),
+            ("struct place", model._places.ctypes.data),
+            ("int32_t", model._tokens.ctypes.data),
+        )
+    )
     model._library.team_wake(model._team)
     model._library.draw_run(model._team, model._draw, *addresses, len(sequences))
     model._library.team_rest(model._team)

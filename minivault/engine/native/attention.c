@@ -32,6 +32,11 @@ ALWAYS vfloat sixteen(const struct cache *c, size_t at, int bfloat16)
     return load((const float *)c->memory + at);
 }
 
+ALWAYS const float *projected_row(const struct attention *a, int row)
+{
+    return a->projected + (size_t)row * (a->heads + 2 * a->cache->heads) * a->head_width;
+}
+
 static void keep_row(const void *context, int row, int thread)
 {
     (void)thread;
@@ -39,7 +44,7 @@ static void keep_row(const void *context, int row, int thread)
     const struct cache *c = a->cache;
     int all = c->heads * a->head_width;
     int position = a->places[row].position;
-    const float *keys = a->projected + (size_t)row * 3 * all + all;
+    const float *keys = projected_row(a, row) + a->heads * a->head_width;
     for (int head = 0; head < c->heads; head++) {
         size_t block = head_begin(c, a->places[row].slot, a->layer, head)
                        + position / BLOCK * block_size(c);
@@ -118,11 +123,11 @@ ALWAYS void add_values(const struct attention *a, size_t values, const float *we
 ALWAYS void attend_as(const struct attention *a, int row, int head, float *scores, int bfloat16)
 {
     const struct cache *c = a->cache;
-    int all = c->heads * a->head_width;
     int last = a->places[row].position;
-    size_t begin = head_begin(c, a->places[row].slot, a->layer, head);
-    const float *query = a->projected + (size_t)row * 3 * all + head * a->head_width;
-    float *out = a->mixed + (size_t)row * all + head * a->head_width;
+    int shared = a->heads / c->heads;
+    size_t begin = head_begin(c, a->places[row].slot, a->layer, head / shared);
+    const float *query = projected_row(a, row) + head * a->head_width;
+    float *out = a->mixed + ((size_t)row * a->heads + head) * a->head_width;
     float top = score(a, begin, query, last, scores, bfloat16);
     float whole = weigh(scores, last, top);
     size_t values = begin + (size_t)BLOCK * c->width;
@@ -139,13 +144,13 @@ static void attend(const void *context, int part, int thread)
     const struct cache *c = a->cache;
     float *scores = a->scores + (size_t)thread * c->blocks * BLOCK;
     if (c->bfloat16)
-        attend_as(a, part / c->heads, part % c->heads, scores, 1);
+        attend_as(a, part / a->heads, part % a->heads, scores, 1);
     else
-        attend_as(a, part / c->heads, part % c->heads, scores, 0);
+        attend_as(a, part / a->heads, part % a->heads, scores, 0);
 }
 
 void attention_run(struct team *team, const struct attention *attention, int rows)
 {
     team_run(team, keep_row, attention, rows);
-    team_run(team, attend, attention, rows * attention->cache->heads);
+    team_run(team, attend, attention, rows * attention->heads);
 }

@@ -17,7 +17,7 @@ struct cache {
     void *memory;
     int32_t bfloat16; /* else floats */
     int32_t layers;
-    int32_t heads;
+    int32_t heads; /* that have keys and values */
     int32_t blocks;
     int32_t width; /* of a head, filled up to a multiple of 16 */
 };
@@ -31,9 +31,10 @@ struct place {
 struct attention {
     const struct cache *cache;
     const struct place *places;
-    const float *projected; /* (rows, 3 × heads × head_width): queries, keys, values */
+    const float *projected; /* (rows, (heads + 2 × cache heads) × head_width): queries, keys, values */
     float *mixed;           /* (rows, heads × head_width) */
     float *scores;          /* (threads, blocks × 16) */
+    int32_t heads; /* of queries; as many share one head of the cache */
     int32_t head_width;
     int32_t layer;
     float scale;

@@ -1,4 +1,4 @@
-"""Reads a GPT-2 from its folder: the configuration, and the weights in every layout of the wild."""
+"""Describes a GPT-2 (Radford et al. 2019) by its folder, in every layout of the wild."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from minivault.engine.native.description import Activation, Description, Layer, Weights
 from minivault.engine.runners.base import Unsupported
 from minivault.errors import ModelUnusable
 
-Activation = Literal["gelu", "gelu_tanh", "relu"]
 _ACTIVATIONS: dict[str, Activation] = {
     "gelu_new": "gelu_tanh",
     "gelu_pytorch_tanh": "gelu_tanh",
@@ -32,8 +32,8 @@ class Gpt2Shape:
     """What the configuration says; sizes in numbers, not bytes."""
 
     vocabulary: int
-    positions: int
-    width: int
+    context: int
+    hidden: int
     layers: int
     heads: int
     inner: int
@@ -45,8 +45,49 @@ class Gpt2Shape:
 
     def scale(self, layer: int) -> float:
         """What attention scores of a layer are multiplied with."""
-        scale = (self.width // self.heads) ** -0.5 if self.scale_by_width else 1.0
+        scale = (self.hidden // self.heads) ** -0.5 if self.scale_by_width else 1.0
         return scale / (layer + 1) if self.scale_by_layer else scale
+
+
+def describe(folder: Path) -> Description:
+    """Raises Unsupported for what is no plain GPT-2, ModelUnusable for files that are wrong."""
+    shape = read_shape(folder)
+    tensors = read_weights(folder, shape)
+
+    def norm(name: str) -> Weights:
+        return Weights(tensors[f"{name}.weight"], tensors[f"{name}.bias"])
+
+    def product(name: str) -> Weights:
+        return Weights(tensors[f"{name}.weight"].t(), tensors[f"{name}.bias"])
+
+    layers = [
+        Layer(
+            before_attention=norm(f"h.{index}.ln_1"),
+            project=product(f"h.{index}.attn.c_attn"),
+            merge=product(f"h.{index}.attn.c_proj"),
+            before_network=norm(f"h.{index}.ln_2"),
+            widen=product(f"h.{index}.mlp.c_fc"),
+            narrow=product(f"h.{index}.mlp.c_proj"),
+            scale=shape.scale(index),
+        )
+        for index in range(shape.layers)
+    ]
+    return Description(
+        context=shape.context,
+        hidden=shape.hidden,
+        inner=shape.inner,
+        heads=shape.heads,
+        kv_heads=shape.heads,
+        head_width=shape.hidden // shape.heads,
+        norm="layer",
+        epsilon=shape.epsilon,
+        activation=shape.activation,
+        tokens=tensors["wte.weight"],
+        positions=tensors["wpe.weight"],
+        layers=layers,
+        last=norm("ln_f"),
+        head=tensors["wte.weight" if shape.tied else "lm_head.weight"],
+    )
 
 
 def read_shape(folder: Path) -> Gpt2Shape:
@@ -84,18 +125,18 @@ def read_weights(folder: Path, shape: Gpt2Shape) -> dict[str, Tensor]:
 
 
 def _shape(config: dict[str, Any], activation: Activation) -> Gpt2Shape:
-    width, heads = int(config["n_embd"]), int(config["n_head"])
-    if width % heads:
+    hidden, heads = int(config["n_embd"]), int(config["n_head"])
+    if hidden % heads:
         raise ValueError("n_embd is no multiple of n_head")
     if int(config["n_layer"]) < 1:
         raise ValueError("n_layer is less than one")
     return Gpt2Shape(
         vocabulary=int(config["vocab_size"]),
-        positions=int(config["n_positions"]),
-        width=width,
+        context=int(config["n_positions"]),
+        hidden=hidden,
         layers=int(config["n_layer"]),
         heads=heads,
-        inner=int(config.get("n_inner") or 4 * width),
+        inner=int(config.get("n_inner") or 4 * hidden),
         activation=activation,
         epsilon=float(config.get("layer_norm_epsilon", 1e-5)),
         tied=bool(config.get("tie_word_embeddings", True)),
@@ -105,18 +146,18 @@ def _shape(config: dict[str, Any], activation: Activation) -> Gpt2Shape:
 
 
 def _expected(shape: Gpt2Shape) -> dict[str, tuple[int, ...]]:
-    width, inner = shape.width, shape.inner
+    hidden, inner = shape.hidden, shape.inner
     sizes: dict[str, tuple[int, ...]] = {
-        "wte.weight": (shape.vocabulary, width),
-        "wpe.weight": (shape.positions, width),
-        "ln_f.weight": (width,),
-        "ln_f.bias": (width,),
+        "wte.weight": (shape.vocabulary, hidden),
+        "wpe.weight": (shape.context, hidden),
+        "ln_f.weight": (hidden,),
+        "ln_f.bias": (hidden,),
     }
     if not shape.tied:
-        sizes["lm_head.weight"] = (shape.vocabulary, width)
+        sizes["lm_head.weight"] = (shape.vocabulary, hidden)
     # ln_1, c_attn, c_proj, ln_2, c_fc, c_proj; a Conv1D holds (inputs, outputs).
-    inputs = (None, width, width, None, width, inner)
-    outputs = (width, 3 * width, width, width, inner, width)
+    inputs = (None, hidden, hidden, None, hidden, inner)
+    outputs = (hidden, 3 * hidden, hidden, hidden, inner, hidden)
     for layer in range(shape.layers):
         for name, into, out in zip(_IN_LAYER, inputs, outputs, strict=True):
             sizes[f"h.{layer}.{name}.weight"] = (out,) if into is None else (into, out)

@@ -194,8 +194,19 @@ static vfloat activated(vfloat y, int activation)
         return gelu(y);
     case RELU:
         return choose(y < 0.0f, (vfloat){0}, y);
+    case SILU:
+        return y / (1.0f + exponential(choose(y < -80.0f, splat(80.0f), -y)));
     default:
         return y;
+    }
+}
+
+void linear_gate(int activation, float *gates, const float *values, int count)
+{
+    for (int i = 0; i < count; i += LANES) {
+        int some = count - i < LANES ? count - i : LANES;
+        vfloat y = activated(load_some(gates + i, some), activation) * load_some(values + i, some);
+        memcpy(gates + i, &y, some * sizeof *gates);
     }
 }
 

@@ -9,7 +9,7 @@
 #include "team.h"
 
 enum kind { FLOAT32, BFLOAT16, INT8 };
-enum activation { NONE, GELU, GELU_TANH, RELU };
+enum activation { NONE, GELU, GELU_TANH, RELU, SILU };
 
 enum {
     PANEL = 32, /* outputs whose weights lie together: [panel][inputs / group][32][group] */
@@ -37,6 +37,9 @@ struct operand {
 
 /* Brings one row of `count` floats into that form; `row` says which it becomes. */
 void operand_set(const struct operand *x, int kind, int row, const float *from, int count);
+
+/* gates[i] becomes activation(gates[i]) × values[i]. */
+void linear_gate(int activation, float *gates, const float *values, int count);
 
 /* y (rows, stride) becomes the product, or grows by it. */
 void linear_run(struct team *team, const struct linear *linear, const struct operand *x, int rows,

@@ -14,7 +14,7 @@ from torch import Tensor
 from minivault.engine import sequence as seq
 from minivault.engine.likeliest import Row
 from minivault.engine.native.decoder import Decoder
-from minivault.engine.native.gpt2 import read_shape, read_weights
+from minivault.engine.native.gpt2 import describe
 from minivault.engine.native.prefix_cache import CHUNK, PrefixCache
 from minivault.engine.runners.base import Dtype
 
@@ -56,17 +56,17 @@ class NativeRunner:
         Raises Unsupported for a model of another family, NoKernels where there is no compiler,
         ModelUnusable for files that are wrong.
         """
-        shape = read_shape(folder)
+        description = describe(folder)
         self._threads = threads or torch.get_num_threads()
         self._thread: int | None = None
         self._prefixes = PrefixCache(prefix_memory)
-        self.context_length = shape.positions
-        self.vocabulary = self.embedded = shape.vocabulary
+        self.context_length = description.context
+        self.vocabulary = description.vocabulary
+        self.embedded = len(description.tokens)
         with torch.inference_mode():
             self._use_threads()
             self._decoder = Decoder(
-                shape,
-                read_weights(folder, shape),
+                description,
                 dtype=dtype,
                 threads=self._threads,
                 slots=max_running,
@@ -108,13 +108,14 @@ class NativeRunner:
     def decode(self, sequences: Sequence[seq.Sequence]) -> Tensor:
         """float32 logits (rows, vocabulary) after each sequence's last token."""
         self._use_threads()
-        logits = self._decoder.decode(*self._rows(sequences))[: len(sequences)]
+        self._decoder.run(*self._rows(sequences))
+        logits = self._decoder.logits(len(sequences))
         self._advance(sequences)
         return logits
 
     def draw(self, sequences: Sequence[seq.Sequence]) -> tuple[list[int], Row]:
         self._use_threads()
-        drawn = self._decoder.draw(*self._rows(sequences), sequences)
+        drawn = self._decoder.draw(*self._rows(sequences), len(sequences))
         self._advance(sequences)
         return drawn
 
@@ -130,9 +131,9 @@ class NativeRunner:
         try:
             while slot.length < len(tokens) - 1:
                 begin = slot.length
-                x = self._extend(slot, tuple(tokens[:-1]))
-                wanted = torch.tensor(tokens[begin + 1 : slot.length + 1], device=x.device)
-                spread = self._decoder.logits(x)[: len(wanted)].double().log_softmax(-1)
+                self._extend(slot, tuple(tokens[:-1]))
+                wanted = torch.tensor(tokens[begin + 1 : slot.length + 1])
+                spread = self._decoder.logits(len(wanted)).double().log_softmax(-1)
                 found.append(-spread.gather(1, wanted[:, None])[:, 0])
         finally:
             self._decoder.cache.give_back(slot.index)
@@ -191,19 +192,15 @@ class NativeRunner:
             slot.rest = ()
             slot.length += 1
 
-    def _extend(self, slot: Slot, prompt: tuple[int, ...]) -> Tensor:
-        """Computes keys and values up to the next multiple of a chunk, or to the prompt's end.
-
-        Returns what the layers made of these rows, and of those that fill them up.
-        """
+    def _extend(self, slot: Slot, prompt: tuple[int, ...]) -> None:
+        """Computes keys and values up to the next multiple of a chunk, or to the prompt's end."""
         begin = slot.length
         end = min(begin + CHUNK, len(prompt))
-        x = self._decoder.prefill(slot.index, begin, prompt[begin:end])
+        self._decoder.prefill(slot.index, begin, prompt[begin:end])
         slot.length = end
         if end % CHUNK == 0:
             chunk = self._decoder.cache.part(slot.index, begin, end)
             self._prefixes.keep(prompt[:end], chunk, slot.group)
-        return x
 
     def _use_threads(self) -> None:
         """OpenMP counts its threads anew in every thread that calls it."""

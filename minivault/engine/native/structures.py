@@ -1,0 +1,117 @@
+"""What the C files are handed, by the names of decoder.h: weights, and room for rows and draws."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from minivault.engine.native.description import Description, Layer, Weights
+from minivault.engine.native.library import LANES, Memory, constants
+from minivault.engine.native.packing import activation_code, packed
+from minivault.engine.runners.base import Dtype
+
+Fields = dict[str, Any]
+
+
+def decoder_fields(memory: Memory, model: Description, dtype: Dtype) -> Fields:
+    """Of a `struct decoder`, but its cache; the description's tensors may be dropped afterwards."""
+    narrow = dtype != "float32"
+    table = model.tokens.to(torch.bfloat16 if narrow else torch.float32, copy=True)
+    layers = [_layer(memory, model, layer, dtype) for layer in model.layers]
+    fields: Fields = {
+        "layers": memory.new("struct layer[]", layers),
+        "tokens": memory.address(table.contiguous()),
+        "last": _norm(memory, model.last),
+        "bfloat16": narrow,
+        "count": len(layers),
+        "hidden": model.hidden,
+        "heads": model.heads,
+        "head_width": model.head_width,
+        "inner": model.inner,
+        "context": model.context,
+        "norm": getattr(constants, f"{model.norm.upper()}_NORM"),
+        "gate": activation_code(model.activation if model.gated else None),
+        "epsilon": model.epsilon,
+    }
+    for name, each in (("positions", model.positions), ("rotations", model.rotations)):
+        if each is not None:
+            fields[name] = memory.address(each.to(torch.float32, copy=True).contiguous())
+    return fields | _head(memory, model.head, dtype)
+
+
+def room_fields(memory: Memory, model: Description, rows: int, threads: int) -> Fields:
+    """Of a `struct room`, but what Python reads and writes as well."""
+    heads = model.heads * model.head_width
+    keys = model.kv_heads * model.head_width
+    block = constants.BLOCK
+    sizes = {
+        "shift": (rows,),
+        "normalized": (rows, model.hidden),
+        "projected": (rows, heads + 2 * keys),
+        "mixed": (rows, heads),
+        "widened": (rows, model.inner * (1 + model.gated)),
+        "scores": (threads, -(-model.context // block) * block),
+    }
+    operands = {"of_hidden": model.hidden, "of_mixed": heads, "of_inner": model.inner}
+    return {name: memory.address(torch.zeros(size)) for name, size in sizes.items()} | {
+        name: operand(memory, rows, width) for name, width in operands.items()
+    }
+
+
+def draw_fields(memory: Memory, model: Description, threads: int) -> Fields:
+    """Of a `struct draw`, but whose rows they are."""
+    vocabulary = model.vocabulary
+    room = {
+        "maxima": torch.zeros(threads, vocabulary // LANES + LANES),
+        "saved": torch.zeros(threads, model.context),
+        "values": torch.zeros(threads, vocabulary),
+        "ids": torch.zeros(threads, vocabulary, dtype=torch.int32),
+        "sums": torch.zeros(threads, vocabulary, dtype=torch.float64),
+        "order": torch.zeros(threads, 2, vocabulary, dtype=torch.int64),
+    }
+    return {name: memory.address(each) for name, each in room.items()} | {
+        "positions": model.context,
+        "vocabulary": vocabulary,
+    }
+
+
+def operand(memory: Memory, rows: int, width: int) -> Fields:
+    """Room for rows of the widest numbers; the filling at their ends stays zero."""
+    stride = -(-width // constants.GROUP) * constants.GROUP
+    return {
+        "rows": memory.address(torch.zeros(rows, stride)),
+        "scale": memory.address(torch.zeros(rows)),
+        "stride": stride,
+    }
+
+
+def _layer(memory: Memory, model: Description, layer: Layer, dtype: Dtype) -> Fields:
+    activation = None if model.gated else model.activation
+    return {
+        "before_attention": _norm(memory, layer.before_attention),
+        "before_network": _norm(memory, layer.before_network),
+        "project": packed(memory, dtype, layer.project),
+        "merge": packed(memory, dtype, layer.merge),
+        "widen": packed(memory, dtype, layer.widen, activation),
+        "narrow": packed(memory, dtype, layer.narrow),
+        "scale": layer.scale,
+    }
+
+
+def _head(memory: Memory, weight: torch.Tensor, dtype: Dtype) -> Fields:
+    """The product, and the mean that int8 would have no steps left beside."""
+    if dtype != "int8":
+        return {"head": packed(memory, dtype, Weights(weight))}
+    mean = weight.float().mean(0)
+    head = packed(memory, dtype, Weights(weight - mean))
+    return {"head": head, "mean": memory.address(mean)}
+
+
+def _norm(memory: Memory, norm: Weights) -> Fields:
+    both = {"weight": norm.weight, "bias": norm.bias}
+    return {
+        name: memory.address(each.float().clone())
+        for name, each in both.items()
+        if each is not None
+    }
