@@ -17,7 +17,7 @@ import torch
 from tokenizers import Tokenizer
 
 from minivault.engine.native.runner import NativeRunner
-from minivault.engine.runners.base import Dtype
+from minivault.engine.runner import Dtype
 
 DTYPES: tuple[Dtype, ...] = ("float32", "bfloat16", "int8")
 

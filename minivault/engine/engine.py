@@ -7,10 +7,10 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from threading import Condition, Thread
 
-from minivault.engine.runners.base import Runner
+from minivault.engine.output_processor import OutputProcessor
+from minivault.engine.runner import Runner
 from minivault.engine.scheduler import Scheduler
 from minivault.engine.sequence import Output, Sequence, State
-from minivault.engine.step import Step
 from minivault.errors import Unavailable, contained
 from minivault.schemas import FinishReason
 from minivault.trace import trace
@@ -44,7 +44,7 @@ class Engine:
         """`kv_memory`: bytes that running sequences may hold. `end_ids`: tokens that end a text."""
         self._runner = runner
         self._kv_memory = kv_memory
-        self._step = Step(runner, end_ids)
+        self._outputs = OutputProcessor(runner, end_ids)
         self._scheduler = Scheduler(
             max_running=max_running, kv_tokens=kv_memory // runner.kv_bytes_per_token
         )
@@ -97,7 +97,7 @@ class Engine:
             self._scheduler.admit()
         outputs += self._prefill()
         running = self._scheduler.running
-        outputs += self._ended(self._step.decode(running)) if running else []
+        outputs += self._ended(self._outputs.decode(running)) if running else []
         self._count(len(running), sum(each.token_id is not None for each in outputs))
         return outputs
 
@@ -159,7 +159,9 @@ class Engine:
     def _drop_cancelled(self) -> list[Output]:
         with self._changed:
             cancelled = [each for each in self._scheduler if each.cancelled]
-        return self._ended([self._step.ended(each, FinishReason.CANCELLED) for each in cancelled])
+        return self._ended(
+            [self._outputs.ended(each, FinishReason.CANCELLED) for each in cancelled]
+        )
 
     def _prefill(self) -> list[Output]:
         """Parts of prompts, whole ones first come first, until the step's share is used up."""
@@ -179,7 +181,7 @@ class Engine:
                 with self._changed:
                     self._scheduler.run(sequence)
         except BaseException as error:  # noqa: BLE001 (a runner raises anything)
-            return self._step.failed(sequence, error)
+            return self._outputs.failed(sequence, error)
         return None
 
     def _ended(self, outputs: list[Output]) -> list[Output]:
@@ -224,7 +226,7 @@ class Engine:
     def _give_up(self, deliver: Deliver, error: BaseException) -> None:
         """Tells all sequences that they have failed, if anybody can still be told."""
         left = [each for each in self._scheduler if each.state is not State.ENDED]
-        outputs = [self._step.failed(each, error) for each in left]
+        outputs = [self._outputs.failed(each, error) for each in left]
         self._release(left)
         try:
             deliver(outputs)

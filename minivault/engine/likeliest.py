@@ -7,7 +7,7 @@ import numpy.typing as npt
 
 Row = npt.NDArray[np.float32]
 Ids = npt.NDArray[np.intp]
-Weights = npt.NDArray[np.float64]
+Odds = npt.NDArray[np.float64]
 
 _BLOCK = 64  # a block's maximum tells whether any of its logits can be among the likeliest
 

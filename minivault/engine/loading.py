@@ -6,7 +6,7 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from minivault.engine.runners.base import Dtype, NoKernels, Runner, Unsupported
+from minivault.engine.runner import Dtype, NoKernels, Runner, Unsupported
 from minivault.errors import ModelUnusable
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ def load_runner(
     ModelUnusable, also where runner, dtype and device do not go together.
     """
     from minivault.engine.native.memory import give_back_free
-    from minivault.engine.runners.any import AnyRunner
+    from minivault.engine.transformers.runner import TransformersRunner
 
     try:
         if runner == "transformers":
@@ -51,7 +51,7 @@ def load_runner(
         raise ModelUnusable(
             f"dtype int8 needs the native runner: {why}; or use --dtype bfloat16 or float32"
         ) from why
-    served = AnyRunner(folder, dtype=dtype, device=device, threads=threads)
+    served = TransformersRunner(folder, dtype=dtype, device=device, threads=threads)
     if isinstance(why, NoKernels):
         slower = f"the model runs several times slower than it could, by transformers: {why}"
         served.notice = "; ".join(filter(None, (slower, served.notice)))
@@ -73,7 +73,7 @@ def _native(
     import torch
 
     from minivault.engine.native.runner import NativeRunner
-    from minivault.engine.runners.pipeline import chosen_device, chosen_dtype
+    from minivault.engine.transformers.pipeline import chosen_device, chosen_dtype
 
     wanted = runner == "native" or dtype == "int8"
     on = torch.device("cpu") if device == "auto" and wanted else chosen_device(device)

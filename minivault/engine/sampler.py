@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from minivault.engine.likeliest import Ids, Row, Weights, likeliest
+from minivault.engine.likeliest import Ids, Odds, Row, likeliest
 from minivault.engine.sequence import SamplingParams, TokenChoice
 from minivault.engine.sequence import Sequence as EngineSequence
 
@@ -49,13 +49,13 @@ def choice(row: Row, token: int, count: int) -> TokenChoice:
 
 
 def penalize(logits: Row, sequences: Sequence[EngineSequence]) -> None:
-    """Makes tokens that a sequence holds already less likely, in place."""
+    """Makes tokens that a sequence has already less likely, in place."""
     rows = [n for n, each in enumerate(sequences) if each.params.repetition_penalty != 1]
     if not rows:
         return
-    held = [sequences[row].held() for row in rows]
-    counts = [len(each) for each in held]
-    places = np.repeat(np.array(rows) * logits.shape[1], counts) + np.concatenate(held)
+    known = [sequences[row].tokens() for row in rows]
+    counts = [len(each) for each in known]
+    places = np.repeat(np.array(rows) * logits.shape[1], counts) + np.concatenate(known)
     penalties = np.array([sequences[row].params.repetition_penalty for row in rows], np.float32)
     penalty = np.repeat(penalties, counts)
     flat = logits.reshape(-1)
@@ -69,8 +69,8 @@ def draw(row: Row, params: SamplingParams, step: int) -> int:
         return -1
     if params.temperature == 0:
         return int(row.argmax())
-    ids, weights = _candidates(row, params)
-    sums = weights.cumsum()
+    ids, odds = _candidates(row, params)
+    sums = odds.cumsum()
     mark = uniform(params.seed, step) * sums[-1]
     return int(ids[min(int((sums <= mark).sum()), len(sums) - 1)])
 
@@ -91,36 +91,36 @@ def _mix(number: int) -> int:
     return number ^ (number >> 31)
 
 
-def _candidates(row: Row, params: SamplingParams) -> tuple[Ids, Weights]:
-    """Token ids that may be drawn, and their weights; likeliest first if a cut was made."""
+def _candidates(row: Row, params: SamplingParams) -> tuple[Ids, Odds]:
+    """Token ids that may be drawn, and their odds; likeliest first if a cut was made."""
     if params.top_k:
         ids = likeliest(row, params.top_k)
-        weights = _weights(row[ids], params.temperature)
-        kept = _reaching(weights, params.top_p, weights.cumsum()[-1])
-        return ids[:kept], weights[:kept]
-    weights = _weights(row, params.temperature)
+        odds = _odds(row[ids], params.temperature)
+        kept = _reaching(odds, params.top_p, odds.cumsum()[-1])
+        return ids[:kept], odds[:kept]
+    odds = _odds(row, params.temperature)
     if params.top_p == 1:
-        return np.arange(len(row)), weights
-    return _nucleus(row, weights, params.top_p)
+        return np.arange(len(row)), odds
+    return _nucleus(row, odds, params.top_p)
 
 
-def _nucleus(row: Row, weights: Weights, top_p: float) -> tuple[Ids, Weights]:
+def _nucleus(row: Row, odds: Odds, top_p: float) -> tuple[Ids, Odds]:
     """The likeliest of all tokens that together reach `top_p`: seldom more than a thousand."""
-    whole = weights.sum()
+    whole = odds.sum()
     for count in (_FIRST_CUT, len(row)):
         ids = likeliest(row, count)
-        kept = _reaching(weights[ids], top_p, whole)
+        kept = _reaching(odds[ids], top_p, whole)
         if kept <= len(ids):
             break
-    return ids[:kept], weights[ids[:kept]]
+    return ids[:kept], odds[ids[:kept]]
 
 
-def _reaching(weights: Weights, top_p: float, whole: np.float64) -> int:
+def _reaching(odds: Odds, top_p: float, whole: np.float64) -> int:
     """How many of these it takes to reach a share of the whole; one more if all do not."""
-    return int((weights.cumsum() < top_p * whole).sum()) + 1 if top_p < 1 else len(weights)
+    return int((odds.cumsum() < top_p * whole).sum()) + 1 if top_p < 1 else len(odds)
 
 
-def _weights(row: Row, temperature: float) -> Weights:
+def _odds(row: Row, temperature: float) -> Odds:
     exact = row.astype(np.float64)
-    weights: Weights = np.exp((exact - exact.max()) / temperature)
-    return weights
+    odds: Odds = np.exp((exact - exact.max()) / temperature)
+    return odds

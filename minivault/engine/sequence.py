@@ -75,7 +75,7 @@ class Sequence:
     """
 
     __slots__ = (
-        "_held",
+        "_tokens",
         "cache",
         "cancelled",
         "generated",
@@ -105,14 +105,14 @@ class Sequence:
         self.state = State.WAITING
         self.cache: Any = None
         self.cancelled = False
-        self._held = np.array(self.prompt, np.intp)
+        self._tokens = np.array(self.prompt, np.intp)
 
-    def held(self) -> npt.NDArray[np.intp]:
+    def tokens(self) -> npt.NDArray[np.intp]:
         """The ids of all tokens so far, prompt and text."""
-        fresh = self.generated[len(self._held) - len(self.prompt) :]
+        fresh = self.generated[len(self._tokens) - len(self.prompt) :]
         if fresh:
-            self._held = np.append(self._held, fresh)
-        return self._held
+            self._tokens = np.append(self._tokens, fresh)
+        return self._tokens
 
     @property
     def last_token(self) -> int:

@@ -210,12 +210,12 @@ def test_closing_costs_at_most_the_steps_under_way() -> None:
 def test_an_error_of_the_model_is_raised_to_its_request(
     models: dict[str, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from minivault.engine.runners.any import AnyRunner
+    from minivault.engine.transformers.runner import TransformersRunner
 
     async def run() -> None:
         async with local(models["gpt_neox"]) as backend:
             with monkeypatch.context() as broken:
-                broken.setattr(AnyRunner, "_next", _raise(RuntimeError("out of memory")))
+                broken.setattr(TransformersRunner, "_next", _raise(RuntimeError("out of memory")))
                 with pytest.raises(RuntimeError, match="out of memory"):
                     await say(backend, request("the cat"))
             assert (await say(backend, request("the cat"))).tokens == 24

@@ -18,7 +18,7 @@ from minivault.engine.native import compiler as compiling
 from minivault.engine.native import library
 from minivault.engine.native.compiler import Compiler, build
 from minivault.engine.native.runner import NativeRunner
-from minivault.engine.runners.base import NoKernels
+from minivault.engine.runner import NoKernels
 from tests.engine.gpt2_models import load, save_gpt2
 from tests.tools import tool
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from minivault.engine.native.decoder import Decoder
 from minivault.engine.native.description import Description, Layer, Weights
-from minivault.engine.runners.base import Dtype
+from minivault.engine.runner import Dtype
 from tests.engine.gpt2_models import random_prompt
 from tests.engine.small_models import save_model
 from tests.tools import tool

@@ -15,10 +15,10 @@ from torch import Tensor
 from minivault.engine.engine import Engine
 from minivault.engine.likeliest import Row
 from minivault.engine.native.runner import NativeRunner
-from minivault.engine.runners.any import AnyRunner
-from minivault.engine.runners.base import Runner
+from minivault.engine.runner import Runner
 from minivault.engine.sampler import sample_from
 from minivault.engine.sequence import Output, SamplingParams, Sequence, State
+from minivault.engine.transformers.runner import TransformersRunner
 from minivault.errors import Unavailable
 from minivault.schemas import FinishReason
 from tests.engine.gpt2_models import Ids, load, make_sequence, random_prompt, save_gpt2
@@ -226,12 +226,14 @@ def test_what_one_sequence_raises_in_a_step_ends_that_one_alone(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    used: Runner = runner if family == "gpt2" else AnyRunner(save_model("gpt_neox", tmp_path))
+    used: Runner = (
+        runner if family == "gpt2" else TransformersRunner(save_model("gpt_neox", tmp_path))
+    )
     alone = ask(length=20, tokens=12)
     (engine := Engine(used)).add(alone)
     list(steps(engine))
     good, bad = ask(length=20, tokens=12), ask(length=9, seed=1, tokens=12)
-    owner: object = runner if family == "gpt2" else AnyRunner
+    owner: object = runner if family == "gpt2" else TransformersRunner
     name = "_rows" if family == "gpt2" else "_next"
     compute = getattr(owner, name)
 

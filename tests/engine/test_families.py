@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 import torch
 
-from minivault.engine.runners import any as any_runner
-from minivault.engine.runners.any import AnyRunner
 from minivault.engine.sequence import SamplingParams, Sequence
+from minivault.engine.transformers import runner as transformers_runner
+from minivault.engine.transformers.runner import TransformersRunner
 from tests.engine.families import BORDER, FAMILIES, MORE
 from tests.engine.gpt2_models import Ids
 
@@ -48,12 +48,12 @@ def test_greedy_text_is_what_generate_says_across_every_border(
     family: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """All prompts take turns, so that a model that mixed its texts up would be found out."""
-    monkeypatch.setattr(any_runner, "PART", BORDER // 2)
-    monkeypatch.setattr(any_runner, "text_generation", loaded)
+    monkeypatch.setattr(transformers_runner, "PART", BORDER // 2)
+    monkeypatch.setattr(transformers_runner, "text_generation", loaded)
     prompts = [[3 + (place * 7 + length) % 200 for place in range(length)] for length in LENGTHS]
     saved(family, tmp_path)
     expected = [generated(loaded(tmp_path).model, prompt) for prompt in prompts]
-    runner = AnyRunner(tmp_path, dtype="float32", threads=1)
+    runner = TransformersRunner(tmp_path, dtype="float32", threads=1)
     said = [Sequence(prompt, SamplingParams(COUNT), Ids()) for prompt in prompts]
     for each in said:
         while not runner.prefill(each):

@@ -11,7 +11,7 @@ from tokenizers import Tokenizer
 from torch import Tensor
 
 from minivault.engine.native.runner import NativeRunner
-from minivault.engine.runners.base import Unsupported
+from minivault.engine.runner import Unsupported
 from minivault.errors import ModelUnusable
 from tests.engine.gpt2_models import (
     SMALL,

@@ -12,7 +12,7 @@ from minivault.engine.loading import load_runner
 from minivault.engine.native.compiler import build
 from minivault.engine.native.decoder import Decoder
 from minivault.engine.native.runner import NativeRunner
-from minivault.engine.runners.any import AnyRunner
+from minivault.engine.transformers.runner import TransformersRunner
 from minivault.errors import ModelUnusable
 from tests.engine.small_models import save_model
 from tests.tools import tool
@@ -39,7 +39,7 @@ def test_the_native_runner_takes_what_it_knows(gpt2: Path) -> None:
 def test_transformers_takes_the_rest_and_whatever_it_is_asked_to(gpt2: Path, llama: Path) -> None:
     for folder, runner in ((gpt2, "transformers"), (llama, "auto")):
         found = load_runner(folder, threads=1, runner=runner)  # type: ignore[arg-type]
-        assert isinstance(found, AnyRunner)
+        assert isinstance(found, TransformersRunner)
         assert found.description["runner"] == "transformers"
         assert found.notice is None
 
@@ -80,7 +80,7 @@ def test_without_a_compiler_transformers_serves_and_says_what_is_missing(
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     build.cache_clear()
     runner = load_runner(gpt2, threads=1)
-    assert isinstance(runner, AnyRunner)
+    assert isinstance(runner, TransformersRunner)
     assert runner.reproducible
     assert f"{command}" in str(runner.notice)
     assert "slower" in str(runner.notice)
@@ -98,6 +98,6 @@ def test_kernels_that_do_not_keep_the_bits_serve_only_who_asks_for_them(
 ) -> None:
     monkeypatch.setattr(Decoder, "_keeps_bits", lambda self: False)
     runner = load_runner(gpt2, threads=1)
-    assert isinstance(runner, AnyRunner)
+    assert isinstance(runner, TransformersRunner)
     assert "do not keep a row's bits" in str(runner.notice)
     assert not load_runner(gpt2, threads=1, runner="native").reproducible

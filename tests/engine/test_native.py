@@ -25,7 +25,7 @@ from minivault.engine.native.library import Memory
 from minivault.engine.native.packing import packed
 from minivault.engine.native.runner import NativeRunner
 from minivault.engine.native.structures import operand
-from minivault.engine.runners.base import Dtype
+from minivault.engine.runner import Dtype
 from minivault.engine.sequence import SamplingParams
 from minivault.errors import ModelUnusable
 from tests.engine.gpt2_models import (

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from minivault.engine import sampler
-from minivault.engine.likeliest import Row, Weights, likeliest
+from minivault.engine.likeliest import Odds, Row, likeliest
 from minivault.engine.native import library
 from minivault.engine.native.decoder import Decoder
 from minivault.engine.sequence import SamplingParams, Sequence
@@ -31,35 +31,35 @@ def reference(row: Row, held: list[int], params: SamplingParams, step: int) -> i
     if params.temperature == 0:
         return order[0]
     exact = logits.astype(np.float64)
-    weights = np.array([math.exp(each) for each in (exact - exact.max()) / params.temperature])
+    odds = np.array([math.exp(each) for each in (exact - exact.max()) / params.temperature])
     if params.top_k:
         order = order[: params.top_k]
-        whole = weights[order].cumsum()[-1]
+        whole = odds[order].cumsum()[-1]
     elif params.top_p < 1:
-        whole = weights.sum()
+        whole = odds.sum()
     else:
         order = sorted(order)
     if params.top_p < 1:
-        order = cut(order, weights, params.top_p * whole)
-    return drawn(order, weights, sampler.uniform(params.seed, step))
+        order = cut(order, odds, params.top_p * whole)
+    return drawn(order, odds, sampler.uniform(params.seed, step))
 
 
-def cut(order: list[int], weights: Weights, enough: float) -> list[int]:
+def cut(order: list[int], odds: Odds, enough: float) -> list[int]:
     total = 0.0
     for count, token in enumerate(order):
-        total += float(weights[token])
+        total += float(odds[token])
         if total >= enough:
             return order[: count + 1]
     return order
 
 
-def drawn(order: list[int], weights: Weights, number: float) -> int:
+def drawn(order: list[int], odds: Odds, number: float) -> int:
     total = 0.0
     for token in order:
-        total += float(weights[token])
+        total += float(odds[token])
     mark, reached = number * total, 0.0
     for token in order:
-        reached += float(weights[token])
+        reached += float(odds[token])
         if reached > mark:
             return token
     return order[-1]

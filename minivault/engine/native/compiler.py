@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from minivault.engine.runners.base import NoKernels
+from minivault.engine.runner import NoKernels
 
 _SOURCES = Path(__file__).parent
 _FLAGS = ("-std=gnu11", "-O3", "-ffp-contract=off", "-fPIC", "-shared", "-pthread", "-Wno-psabi")

@@ -22,7 +22,7 @@ from minivault.engine.native.description import Description
 from minivault.engine.native.library import Memory
 from minivault.engine.native.prefix_cache import CHUNK
 from minivault.engine.native.structures import decoder_fields, draw_fields, room_fields
-from minivault.engine.runners.base import Dtype
+from minivault.engine.runner import Dtype
 from minivault.engine.sequence import Sequence as EngineSequence
 from minivault.errors import ModelUnusable
 

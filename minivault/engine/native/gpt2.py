@@ -12,7 +12,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from minivault.engine.native.description import Activation, Description, Layer, Weights
-from minivault.engine.runners.base import Unsupported
+from minivault.engine.runner import Unsupported
 from minivault.errors import ModelUnusable
 
 _ACTIVATIONS: dict[str, Activation] = {

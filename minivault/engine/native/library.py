@@ -10,7 +10,7 @@ from cffi import FFI
 from torch import Tensor
 
 from minivault.engine.native.compiler import Build, build
-from minivault.engine.runners.base import NoKernels
+from minivault.engine.runner import NoKernels
 
 _HEADERS = ("team.h", "linear.h", "attention.h", "draw.h", "decoder.h")
 

@@ -11,7 +11,7 @@ from torch.nn import functional
 from minivault.engine.native.description import Activation, Weights
 from minivault.engine.native.library import Memory, constants
 from minivault.engine.native.memory import in_large_pages
-from minivault.engine.runners.base import Dtype
+from minivault.engine.runner import Dtype
 
 _TOGETHER = {"float32": 1, "bfloat16": 2, "int8": 4}  # inputs that one instruction multiplies
 _TINY = 1e-30

@@ -16,7 +16,7 @@ from minivault.engine.likeliest import Row
 from minivault.engine.native.decoder import Decoder
 from minivault.engine.native.gpt2 import describe
 from minivault.engine.native.prefix_cache import CHUNK, PrefixCache
-from minivault.engine.runners.base import Dtype
+from minivault.engine.runner import Dtype
 
 
 @dataclass(slots=True)

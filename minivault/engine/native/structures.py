@@ -9,7 +9,7 @@ import torch
 from minivault.engine.native.description import Description, Layer, Weights
 from minivault.engine.native.library import LANES, Memory, constants
 from minivault.engine.native.packing import activation_code, packed
-from minivault.engine.runners.base import Dtype
+from minivault.engine.runner import Dtype
 
 Fields = dict[str, Any]
 

@@ -14,11 +14,11 @@ import pytest
 import torch
 
 from minivault.engine.loading import load_runner
-from minivault.engine.runners.any import PART, AnyRunner
-from minivault.engine.runners.base import Runner
-from minivault.engine.runners.pipeline import text_generation
+from minivault.engine.runner import Runner
 from minivault.engine.sequence import SamplingParams, Sequence
 from minivault.engine.tokenizer import load_tokenizer
+from minivault.engine.transformers.pipeline import text_generation
+from minivault.engine.transformers.runner import PART, TransformersRunner
 from minivault.errors import ModelUnusable
 from tests.engine.small_models import STORYTELLER, save_model
 
@@ -56,7 +56,7 @@ def prefilled(runner: Runner, prompt: list[int]) -> Sequence:
     return new
 
 
-def step(runner: AnyRunner, *sequences: Sequence) -> torch.Tensor:
+def step(runner: TransformersRunner, *sequences: Sequence) -> torch.Tensor:
     """One greedy token for each; returns their logits."""
     logits = runner.decode(list(sequences))
     for each, row in zip(sequences, logits, strict=True):
@@ -92,7 +92,7 @@ def test_greedy_text_is_what_generate_says(
 ) -> None:
     folder = folders.get(family, STORYTELLER)
     tokens = load_tokenizer(folder).encode(prompt)
-    runner = AnyRunner(folder, dtype="float32")
+    runner = TransformersRunner(folder, dtype="float32")
     said = prefilled(runner, tokens)
     for _ in range(40):
         step(runner, said)
@@ -101,7 +101,7 @@ def test_greedy_text_is_what_generate_says(
 
 def test_a_long_prompt_is_prefilled_in_parts_and_says_the_same(folders: dict[str, Path]) -> None:
     tokens = [3 + place * 7 % 200 for place in range(2 * PART - 100)]
-    runner = AnyRunner(folders["llama"], dtype="float32")
+    runner = TransformersRunner(folders["llama"], dtype="float32")
     long = sequence(tokens)
     assert [runner.prefill(long), runner.prefill(long)] == [True, True]
     for _ in range(10):
@@ -114,7 +114,7 @@ def test_a_long_prompt_is_prefilled_in_parts_and_says_the_same(folders: dict[str
 def test_a_sequence_gets_the_same_bits_alone_and_among_others(
     folders: dict[str, Path], family: str, dtype: str
 ) -> None:
-    runner = AnyRunner(folders[family], dtype=dtype)
+    runner = TransformersRunner(folders[family], dtype=dtype)
     assert runner.reproducible
     alone = prefilled(runner, [5, 6, 7, 8])
     expected = [step(runner, alone)[0] for _ in range(8)]
@@ -128,7 +128,7 @@ def test_a_sequence_gets_the_same_bits_alone_and_among_others(
 def test_a_token_is_charged_what_the_cache_holds_of_it(
     folders: dict[str, Path], family: str
 ) -> None:
-    runner = AnyRunner(folders[family], dtype="float32")
+    runner = TransformersRunner(folders[family], dtype="float32")
     held = prefilled(runner, list(range(3, 103)))
     step(runner, held)
     assert held.cache.nbytes == 100 * runner.kv_bytes_per_token
@@ -137,9 +137,9 @@ def test_a_token_is_charged_what_the_cache_holds_of_it(
 
 
 def test_the_limits_are_the_models(folders: dict[str, Path]) -> None:
-    runner = AnyRunner(folders["llama"])
+    runner = TransformersRunner(folders["llama"])
     assert (runner.context_length, runner.vocabulary) == (1024, 303)
-    assert AnyRunner(folders["mamba"]).context_length == 2048
+    assert TransformersRunner(folders["mamba"]).context_length == 2048
 
 
 def test_the_pipeline_is_built_once(folders: dict[str, Path]) -> None:
@@ -159,12 +159,12 @@ def test_loading_opens_no_connection(
     monkeypatch.setattr(socket.socket, "connect", refuse)
     monkeypatch.setattr(socket, "getaddrinfo", refuse)
     text_generation.cache_clear()
-    assert AnyRunner(folders["gpt_neox"]).vocabulary == 8192
+    assert TransformersRunner(folders["gpt_neox"]).vocabulary == 8192
 
 
 def test_each_position_is_computed_once(folders: dict[str, Path]) -> None:
     """Whatever transformers calls its cache, it is used: nothing is computed anew."""
-    runner, computed = AnyRunner(folders["llama"], dtype="float32"), 0
+    runner, computed = TransformersRunner(folders["llama"], dtype="float32"), 0
 
     def count(_: object, __: object, inputs: Mapping[str, torch.Tensor]) -> None:
         nonlocal computed
@@ -191,7 +191,7 @@ def test_a_model_whose_cache_gives_something_else_is_computed_anew_and_says_so(
         return forward(**{name: each for name, each in options.items() if name not in CACHES})
 
     monkeypatch.setattr(model, "forward", forgetful)
-    said = prefilled(runner := AnyRunner(folders["gpt2"], dtype="float32"), [5, 6, 7])
+    said = prefilled(runner := TransformersRunner(folders["gpt2"], dtype="float32"), [5, 6, 7])
     for _ in range(10):
         step(runner, said)
     assert said.generated == generated(folders["gpt2"], [5, 6, 7], 10)
@@ -204,7 +204,7 @@ def test_a_model_that_keeps_nothing_says_so(
 ) -> None:
     folder = save_model("openai-gpt", tmp_path / "openai")
     runner = load_runner(folder, dtype="float32")
-    assert isinstance(runner, AnyRunner)
+    assert isinstance(runner, TransformersRunner)
     said = prefilled(runner, [5, 6, 7])
     for _ in range(10):
         step(runner, said)
@@ -224,18 +224,18 @@ def test_an_interface_that_has_changed_is_a_refusal(
 
     monkeypatch.setattr(model, renamed, changed)
     with pytest.raises(ModelUnusable, match="cannot write text with this LlamaForCausalLM"):
-        AnyRunner(folders["llama"], dtype="float32")
+        TransformersRunner(folders["llama"], dtype="float32")
 
 
 def test_int8_is_refused(folders: dict[str, Path]) -> None:
     with pytest.raises(ModelUnusable, match="int8"):
-        AnyRunner(folders["llama"], dtype="int8")
+        TransformersRunner(folders["llama"], dtype="int8")
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
 def test_a_device_that_is_not_there_is_refused(folders: dict[str, Path]) -> None:
     with pytest.raises(ModelUnusable, match="cuda"):
-        AnyRunner(folders["llama"], device="cuda")
+        TransformersRunner(folders["llama"], device="cuda")
 
 
 def test_pickled_weights_are_never_read(tmp_path: Path) -> None:
@@ -243,7 +243,7 @@ def test_pickled_weights_are_never_read(tmp_path: Path) -> None:
     torch.save({}, folder / "pytorch_model.bin")
     (folder / "model.safetensors").unlink()
     with pytest.raises(ModelUnusable, match="safetensors"):
-        AnyRunner(folder)
+        TransformersRunner(folder)
 
 
 def test_code_that_comes_with_a_model_is_never_run(tmp_path: Path) -> None:
@@ -256,7 +256,7 @@ def test_code_that_comes_with_a_model_is_never_run(tmp_path: Path) -> None:
     (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
     (folder / "own.py").write_text("raise SystemExit('was run')", encoding="utf-8")
     with pytest.raises(ModelUnusable):
-        AnyRunner(folder)
+        TransformersRunner(folder)
 
 
 def test_missing_weights_are_named(tmp_path: Path) -> None:
@@ -267,4 +267,4 @@ def test_missing_weights_are_named(tmp_path: Path) -> None:
     del tensors["model.norm.weight"]
     save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(ModelUnusable, match=r"model\.norm\.weight"):
-        AnyRunner(folder)
+        TransformersRunner(folder)

@@ -6,14 +6,14 @@ from collections.abc import Sequence
 
 from minivault.engine import sampler
 from minivault.engine.likeliest import Row
-from minivault.engine.runners.base import Runner
+from minivault.engine.runner import Runner
 from minivault.engine.sequence import Output
 from minivault.engine.sequence import Sequence as EngineSequence
 from minivault.errors import contained
 from minivault.schemas import FinishReason
 
 
-class Step:
+class OutputProcessor:
     """Turns running sequences into outputs. Whatever one of them raises ends that one alone."""
 
     def __init__(self, runner: Runner, end_ids: frozenset[int]) -> None:

@@ -16,8 +16,8 @@ from torch import Tensor
 from minivault.engine import sampler
 from minivault.engine import sequence as seq
 from minivault.engine.likeliest import Row
-from minivault.engine.runners.driven import DrivenModel, Text
-from minivault.engine.runners.pipeline import chosen_device, chosen_dtype, text_generation
+from minivault.engine.transformers.driven import DrivenModel, Text
+from minivault.engine.transformers.pipeline import chosen_device, chosen_dtype, text_generation
 from minivault.errors import ModelUnusable
 
 PART = 512
@@ -29,7 +29,7 @@ _PROBE = (5, 3, 8, 1, 9, 2, 6, 4)
 _OTHER_PROBE = (7, 2, 4)
 
 
-class AnyRunner:
+class TransformersRunner:
     """Drives the model of transformers' text-generation pipeline step by step, with its cache.
 
     A model that has none, or none that gives the right numbers, is computed anew for every token:

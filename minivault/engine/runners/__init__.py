@@ -1,1 +1,0 @@
-"""What computes logits: one runner per family of models."""
