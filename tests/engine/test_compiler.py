@@ -239,6 +239,17 @@ def test_a_compiler_that_hangs_is_waited_for_once(
     assert ctypes.CDLL(str(built_again().path)).answer() == 42
 
 
+def test_a_compiler_that_works_is_waited_for(
+    cached: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a machine that is busy with other things."""
+    spin = "i=0; while [ $i -lt 600000 ]; do i=$((i+1)); done"
+    slow = script(tmp_path / "slow", spin, 'exec cc "$@"')
+    monkeypatch.setattr(compiling, "compilers", lambda: [Compiler((str(slow),), patience=0.5)])
+    assert ctypes.CDLL(str(build().path)).answer() == 42
+    assert not list(cached.glob("hangs-*"))
+
+
 def test_what_was_made_can_be_told_from_the_log(tmp_path: Path) -> None:
     runner: NativeRunner = load(save_gpt2(tmp_path))
     assert runner.description["runner"] == "native"

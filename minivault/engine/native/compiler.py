@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import importlib.util
 import os
@@ -42,7 +43,7 @@ class Build:
 
 @dataclass(frozen=True, slots=True)
 class Compiler:
-    """A C compiler as a command, and the seconds that it gets before it is said to hang."""
+    """A C compiler as a command, and the seconds that it may do nothing in before it hangs."""
 
     command: tuple[str, ...]
     patience: float = 20.0
@@ -87,8 +88,8 @@ def compilers() -> list[Compiler]:
     paths = [path for name in _NAMES if (path := shutil.which(name))]
     once = {os.path.realpath(path): path for path in reversed(paths)}  # cc is often gcc
     every = [Compiler((path,)) for path in paths if path in once.values()]
-    if importlib.util.find_spec("ziglang"):  # it makes its own C library first
-        every.append(Compiler((sys.executable, "-m", "ziglang", "cc"), patience=120.0))
+    if importlib.util.find_spec("ziglang"):
+        every.append(Compiler((sys.executable, "-m", "ziglang", "cc")))
     if not every:
         raise NoKernels(f"no C compiler was found ({', '.join(_NAMES)}, ziglang); {_INSTALL}")
     return every
@@ -100,16 +101,15 @@ def _build_by(compiler: Compiler, targets: tuple[tuple[str, ...], ...], folder: 
     mark = folder / f"hangs-{_identity(compiler)}"
     if mark.exists() and time.time() - mark.stat().st_mtime < _DAY:
         raise NoKernels(f"{name} did not answer, and is left alone for a day (or remove {mark})")
-    deadline = time.monotonic() + compiler.patience
     try:
-        version = _run([*compiler.command, "--version"], deadline)
+        version = _run([*compiler.command, "--version"], compiler.patience)
         *others, last = targets
         for target in others:
             try:
-                return _built(compiler, version, target, folder, deadline)
+                return _built(compiler, version, target, folder)
             except NoKernels:
                 continue
-        return _built(compiler, version, last, folder, deadline)
+        return _built(compiler, version, last, folder)
     except _Hangs:
         mark.touch()
         raise NoKernels(f"{name} did not answer for {compiler.patience:.0f} s") from None
@@ -122,11 +122,9 @@ def _identity(compiler: Compiler) -> str:
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
 
 
-def _built(
-    compiler: Compiler, version: str, target: tuple[str, ...], folder: Path, deadline: float
-) -> Build:
+def _built(compiler: Compiler, version: str, target: tuple[str, ...], folder: Path) -> Build:
     key = _key(version, (*compiler.command[1:], *target))
-    path = _kept(folder, key) or _compile(compiler, target, folder / f"kernels-{key}", deadline)
+    path = _kept(folder, key) or _compile(compiler, target, folder / f"kernels-{key}")
     return Build(path, key)
 
 
@@ -193,7 +191,7 @@ def _is_own(path: Path, kind: Callable[[int], bool]) -> bool:
     return kind(found.st_mode) and found.st_uid == os.getuid() and not found.st_mode & 0o022
 
 
-def _compile(compiler: Compiler, target: tuple[str, ...], stem: Path, deadline: float) -> Path:
+def _compile(compiler: Compiler, target: tuple[str, ...], stem: Path) -> Path:
     """Puts the library there whole at once, whoever else compiles at the same time.
 
     Its name ends with its hash, so that one that was damaged since is never run.
@@ -202,15 +200,15 @@ def _compile(compiler: Compiler, target: tuple[str, ...], stem: Path, deadline: 
     with tempfile.TemporaryDirectory(prefix="compiling-", dir=stem.parent) as place:
         draft = Path(place) / "kernels.so"
         options = [*_FLAGS, *target, *sources, "-lm", "-o", str(draft)]
-        _run([*compiler.command, *options], deadline, zig_cache=place)
+        _run([*compiler.command, *options], compiler.patience, zig_cache=place)
         draft.chmod(0o700)
         with draft.open("rb") as file:
             os.fsync(file.fileno())
         return draft.rename(stem.with_name(f"{stem.name}-{_digest(draft)}.so"))
 
 
-def _run(command: list[str], deadline: float, zig_cache: str | None = None) -> str:
-    """What it prints. Raises NoKernels if it fails, _Hangs if it is not through in time."""
+def _run(command: list[str], patience: float, zig_cache: str | None = None) -> str:
+    """What it prints. Raises NoKernels if it fails, _Hangs if it works no longer."""
     variables = {"ZIG_GLOBAL_CACHE_DIR": zig_cache, "ZIG_LOCAL_CACHE_DIR": zig_cache}
     environment = os.environ | {name: each for name, each in variables.items() if each}
     pipe = subprocess.PIPE
@@ -218,14 +216,35 @@ def _run(command: list[str], deadline: float, zig_cache: str | None = None) -> s
         with subprocess.Popen(
             command, stdout=pipe, stderr=pipe, text=True, env=environment, start_new_session=True
         ) as process:
-            try:
-                said, complained = process.communicate(timeout=deadline - time.monotonic())
-            except subprocess.TimeoutExpired:
-                os.killpg(process.pid, signal.SIGKILL)  # what it has started, too
-                raise _Hangs from None
+            said, complained = _communicate(process, patience)
     except OSError as error:
         raise NoKernels(f"{command[0]} fails: {error}") from error
     if process.returncode:
         last = (complained.strip().splitlines() or [f"exit code {process.returncode}"])[-1]
         raise NoKernels(f"{command[0]} fails: {last}")
     return said
+
+
+def _communicate(process: subprocess.Popen[str], patience: float) -> tuple[str, str]:
+    """What it prints. A busy machine is slow: what counts is whether the processes work at all."""
+    begin, worked = time.monotonic(), 0.0
+    while True:
+        try:
+            return process.communicate(timeout=patience)
+        except subprocess.TimeoutExpired:
+            now = _processor_time(process.pid)
+            if now - worked < patience / 20 or time.monotonic() - begin > 15 * patience:
+                os.killpg(process.pid, signal.SIGKILL)  # what it has started, too
+                raise _Hangs from None
+            worked = now
+
+
+def _processor_time(group: int) -> float:
+    """Seconds that the processes of a group have worked; only Linux tells."""
+    ticks = 0
+    for file in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            fields = file.read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
+            if int(fields[2]) == group:
+                ticks += sum(map(int, fields[11:15]))  # of its own, and of its ended children
+    return ticks / os.sysconf("SC_CLK_TCK")
