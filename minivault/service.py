@@ -84,7 +84,10 @@ class Service:
         self.metrics.bind(self.statistics)
         if self._draining:
             self.registry.drain()
-        self._ready = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        forget = self.registry.shelf.forget
+        self.vault.on_redaction(lambda seq: loop.call_soon_threadsafe(forget, seq))
+        self._ready = loop.create_future()
         self._task = start_task(self._load(), failed=self._failed)
 
     async def ready(self) -> None:

@@ -75,6 +75,13 @@ class Shelf:
             if self._by_key.get(name) is generation:
                 del self._by_key[name]
 
+    def forget(self, seq: int) -> None:
+        """Record `seq` was redacted: what is kept of its text goes."""
+        for generation in list(self._kept):
+            receipt = generation.events[-1].data.get("receipt") or {}
+            if receipt.get("seq") == seq:
+                self.drop(generation)
+
     def tidy(self) -> None:
         """Drops what is too old or too much, the oldest first; never one that is being read."""
         limit = time.monotonic() - self._seconds

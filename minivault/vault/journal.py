@@ -7,10 +7,10 @@ written to the log yet) and `{"void":salt}` (a begin that was refused after all)
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import json
 import os
+import re
 import threading
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -22,6 +22,8 @@ from minivault.vault.record import dump, new_salt
 from minivault.vault.withheld import Tally
 
 PREFIX = "inflight-"
+_TIMESTAMP = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
+_SALT = re.compile(r"[0-9a-f]{32}")
 MAX_BYTES = 8 * 2**20
 
 
@@ -200,6 +202,7 @@ class Orphan:
     names: list[str] = field(default_factory=list)
     descriptors: list[int] = field(default_factory=list)
     unfinished: dict[str, dict[str, Any]] = field(default_factory=dict)
+    damaged: int = 0  # lines that nobody can read, though something came after them
 
     @property
     def after(self) -> int:
@@ -209,25 +212,42 @@ class Orphan:
     def read(self) -> None:
         for descriptor in self.descriptors:
             with open(descriptor, "rb", closefd=False) as file:
+                is_bad = False
                 for line in file:
-                    with contextlib.suppress(ValueError):  # torn: it was never acknowledged
-                        self._apply(json.loads(line))
+                    self.damaged += is_bad
+                    is_bad = not self._understood(line)  # the last one may be torn
+
+    def _understood(self, line: bytes) -> bool:
+        """What a redaction blanked, and what a torn write was filled up with, is nothing."""
+        if not line.strip(b" \n\0"):
+            return True
+        try:
+            self._apply(json.loads(line))
+        except (ValueError, RecursionError, LookupError, TypeError, AttributeError):
+            return False
+        return True
 
     def _apply(self, step: Mapping[str, Any]) -> None:
         match step:
             case {"begin": fields}:
+                _require_sound(fields)
                 self.unfinished[fields["salt"]] = _interrupted(fields)
-            case {"of": salt, "text": text} if salt in self.unfinished:
+            case {"of": str(salt)} if salt not in self.unfinished:
+                pass  # its record is in the log
+            case {"of": salt, "text": str(text)}:
                 self.unfinished[salt]["response"] += text
                 self.unfinished[salt]["events"] += 1
-            case {"of": salt, "tally": tally} if salt in self.unfinished:
+            case {"of": salt, "tally": dict(tally)}:
                 self.unfinished[salt]["withheld"]["response"] = tally
                 self.unfinished[salt]["events"] += 1
             case {"end": fields}:
+                _require_sound(fields)
                 after = self.unfinished.get(fields["salt"], {"after": 0})["after"]
                 self.unfinished[fields["salt"]] = {**fields, "after": after}
             case {"void": salt}:
                 self.unfinished.pop(salt, None)
+            case _:
+                raise ValueError("no line of a journal")
 
     def close(self) -> None:
         for descriptor in self.descriptors:
@@ -260,6 +280,16 @@ def _adopt(folder: Folder, names: list[str]) -> Orphan | None:
             orphan.close()
             return None
     return orphan
+
+
+def _require_sound(fields: Mapping[str, Any]) -> None:
+    """Raises ValueError for what would not be a record."""
+    texts = (fields.get("prompt"), fields.get("response"))
+    is_text = all(each is None or isinstance(each, str) for each in texts)
+    if not is_text or not _TIMESTAMP.fullmatch(fields["timestamp"]):
+        raise ValueError("no time or no text")
+    if not _SALT.fullmatch(fields["salt"]) or not isinstance(fields["id"], str):
+        raise ValueError("no name")
 
 
 def _interrupted(fields: dict[str, Any]) -> dict[str, Any]:

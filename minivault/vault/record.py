@@ -150,19 +150,19 @@ class Record:
 
     @property
     def model(self) -> Mapping[str, Any]:
-        return self.fields.get("model") or {}
+        return self._mapping("model")
 
     @property
     def engine(self) -> Mapping[str, Any]:
-        return self.fields.get("engine") or {}
+        return self._mapping("engine")
 
     @property
     def params(self) -> Mapping[str, Any]:
-        return self.fields.get("params") or {}
+        return self._mapping("params")
 
     @property
     def usage(self) -> Mapping[str, Any]:
-        return self.fields.get("usage") or {}
+        return self._mapping("usage")
 
     @property
     def seed(self) -> int | None:
@@ -171,7 +171,18 @@ class Record:
     @property
     def events(self) -> int:
         """How many events the generation had; the number of the last one is one less."""
-        return int(self.fields.get("events", 0))
+        events = self.fields.get("events")
+        return events if isinstance(events, int) else 0
+
+    def tokens(self, of: str) -> int:
+        """A count of its usage: `prompt_tokens`, `completion_tokens`; 0 where it is not known."""
+        count = self.usage.get(of)
+        return count if isinstance(count, int) else 0
+
+    def _mapping(self, name: str) -> Mapping[str, Any]:
+        """Empty for what is none: a line that somebody sent may hold anything."""
+        value = self.fields.get(name)
+        return value if isinstance(value, dict) else {}
 
     @property
     def is_redacted(self) -> bool:

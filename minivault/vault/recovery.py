@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 from minivault.vault.journal import orphans
 from minivault.vault.log import Log
 from minivault.vault.private_file import Folder
 from minivault.vault.record import render
+from minivault.vault.segments import ASIDE
+
+logger = logging.getLogger(__name__)
 
 
 def recover(folder: Folder, log: Log) -> int:
@@ -20,7 +24,18 @@ def recover(folder: Folder, log: Log) -> int:
         try:
             recovered += _finish(log, list(orphan.unfinished.values()), orphan.after)
             for name in orphan.names:
-                folder.remove(name)
+                if orphan.damaged:
+                    folder.rename(name, f"{ASIDE}{name}")
+                else:
+                    folder.remove(name)
+            if orphan.damaged:
+                logger.warning(
+                    "%d lines of a journal are damaged: what was open then may be missing; it is"
+                    " set aside as %s%s",
+                    orphan.damaged,
+                    ASIDE,
+                    orphan.names[0],
+                )
         finally:
             orphan.close()
     return recovered

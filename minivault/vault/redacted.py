@@ -30,7 +30,9 @@ class Redaction:
 
     def statement(self, seq: int) -> bytes:
         """What is signed where a key is configured."""
-        return f"minivault redaction\n{seq}\n{self.was}\n{self.now}\n".encode()
+        return f"minivault redaction\n{seq}\n{self.was}\n{self.now}\n".encode(
+            errors="backslashreplace"
+        )
 
 
 def redacted_form(line: bytes, digest: str) -> bytes:

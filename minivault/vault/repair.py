@@ -26,10 +26,8 @@ from minivault.vault.copies import require_same_copies
 from minivault.vault.private_file import Folder, Lock, reason, sync
 from minivault.vault.record import Record, dump, line_hash, link, now
 from minivault.vault.rewrite import rewrite
-from minivault.vault.segments import Segment, log_files, segments
+from minivault.vault.segments import ASIDE, Segment, log_files, segments
 from minivault.vault.signing import Signer
-
-ASIDE = "set-aside-"
 
 _LINK = re.compile(
     rb'(?:,"prev_redacted":"([0-9a-f]{64})")?,"seq":(\d{1,18}),"prev":"([0-9a-f]{64})"\}$'

@@ -53,7 +53,8 @@ class Query:
 
     def _is_in_text(self, record: Record) -> bool:
         wanted = (self.text or "").casefold()
-        return any(wanted in (text or "").casefold() for text in (record.prompt, record.response))
+        texts = (record.prompt, record.response)
+        return any(isinstance(text, str) and wanted in text.casefold() for text in texts)
 
     def _needles(self) -> Iterator[bytes]:
         """What must stand in the line. Text beyond ASCII has cases that bytes do not show."""
@@ -114,8 +115,8 @@ class Summary:
         self.redacted += record.is_redacted
         self.first = min(self.first or record.timestamp, record.timestamp)
         self.last = max(self.last or record.timestamp, record.timestamp)
-        self.prompt_tokens += record.usage.get("prompt_tokens") or 0
-        self.completion_tokens += record.usage.get("completion_tokens") or 0
+        self.prompt_tokens += record.tokens("prompt_tokens")
+        self.completion_tokens += record.tokens("completion_tokens")
         self.finish_reasons[str(record.finish_reason)] += 1
         self.models[str(record.model.get("name"))] += 1
         self.clients[str(record.fields.get("client"))] += 1

@@ -17,6 +17,7 @@ from minivault.errors import ChainBroken
 
 NAME = "log.jsonl"
 TORN = ".torn-"
+ASIDE = "set-aside-"  # how the names of files begin that hold what was damaged
 SEQ = re.compile(rb',"seq":(\d{1,18}),"prev":"([0-9a-f]{64})"\}$')
 _PROOF = re.compile(rb',"prev_redacted":"([0-9a-f]{64})","seq":\d{1,18},"prev":"[0-9a-f]{64}"\}$')
 

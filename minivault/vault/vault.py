@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from pathlib import Path
 
@@ -55,6 +55,10 @@ class Vault:
     def close(self) -> None:
         """Writes what was handed in, and stops. Nothing may be begun any more."""
         self._writer.close()
+
+    def on_redaction(self, told: Callable[[int], object]) -> None:
+        """Calls `told` in the writer's thread when another process has redacted a record."""
+        self._writer.on_redaction = told
 
     def begin(self, begin: Begin) -> Future[Entry]:
         """Accepts a request: the entry comes when it is durable, else LogUnavailable."""

@@ -49,7 +49,7 @@ class Writer:
         self._counts = {"writes": 0, "failures": 0, "bytes": 0}
         self._ticked = self._cleaned = time.monotonic()
         self.problem: str | None = "it is not open"
-        self.on_redaction: Callable[[int], None] = lambda seq: None
+        self.on_redaction: Callable[[int], object] = lambda seq: None
 
     def open(self) -> int:
         """Repairs, recovers, and starts the thread; see `Vault.open`."""
@@ -260,8 +260,9 @@ class Writer:
             self._log.catch_up()
             self._log.write_checkpoint()
         redacted, self._log.redacted = self._log.redacted, []
-        for seq in redacted:
-            self.on_redaction(seq)
+        with contextlib.suppress(RuntimeError):  # the loop that would be told is closed
+            for seq in redacted:
+                self.on_redaction(seq)
 
     def _fail(self, error: OSError | LogUnavailable) -> None:
         self._counts["failures"] += 1

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from minivault.errors import LogUnavailable
-from minivault.vault import Vault
+from minivault.vault import Vault, load_secret
 from minivault.vault.reader import Reader
 from minivault.vault.record import Record
 from minivault.vault.verify import verify
@@ -82,6 +82,7 @@ def records(folder: Path) -> Iterator[Record]:
 
 def require_kept_promises(folder: Path, told: Acknowledged, *, complete: bool = True) -> None:
     """Opens the log anew and checks that it holds what was promised, each exactly once."""
+    load_secret(folder / "secret")
     vault = Vault(folder)
     vault.open()
     vault.close()
@@ -113,6 +114,7 @@ def read_acknowledged(output: str) -> Acknowledged:
 
 def main() -> None:
     folder, count, max_bytes = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
+    load_secret(folder / "secret")
     vault = Vault(folder, max_bytes=max_bytes)
     vault.open()
 

@@ -29,8 +29,10 @@ from tests.vault.samples import begin, outcome
 
 FULL = bool(os.environ.get("MINIVAULT_FULL"))
 CALLS = (
-    "write,pwrite64,fdatasync,fsync,ftruncate,rename,renameat,renameat2,unlink,unlinkat,flock,close"
+    "write,pwrite64,fdatasync,fsync,ftruncate,rename,renameat,renameat2,unlink,unlinkat,flock,close,"
+    "mkdir,mkdirat,link,linkat"
 )
+NAMES = {"rename", "renameat", "unlink", "unlinkat", "mkdir", "link", "linkat"}
 
 
 def _command(folder: Path, count: int, max_bytes: int, *prefix: str) -> list[str]:
@@ -79,7 +81,9 @@ def test_kill_9_between_any_two_system_calls_loses_nothing(tmp_path: Path) -> No
     if done.returncode != 0:
         pytest.skip(f"strace cannot trace here: {done.stderr[:200]}")
     points = _points(log.read_text())
-    chosen = points if FULL else random.sample(points, min(20, len(points)))
+    names = [point for point in points if point[0] in NAMES and point[1] <= 3]  # of the start
+    rest = [point for point in points if point not in names]
+    chosen = points if FULL else [*names, *random.sample(rest, min(14, len(rest)))]
     killed = 0
     for call, number in chosen:
         folder = tmp_path / f"{call}{number}"

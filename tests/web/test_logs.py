@@ -10,7 +10,8 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.live import LiveServer, live_server
+from minivault.vault.redact import copies_of, redact
+from tests.live import LiveServer, live_server, wait_for
 
 RECORDS = 12
 
@@ -138,3 +139,19 @@ def test_a_replay_says_whether_it_is_the_same(client: httpx.Client) -> None:
 def test_another_sites_page_learns_nothing(client: httpx.Client) -> None:
     for path in ("/logs/records", "/logs/verify", "/logs/download"):
         assert client.get(path, headers={"Sec-Fetch-Site": "cross-site"}).status_code == 403
+
+
+def test_a_redacted_text_is_gone_from_the_running_server_too(
+    client: httpx.Client, server: LiveServer
+) -> None:
+    body = {"prompt": "a canary sings", "max_tokens": 4, "seed": 1}
+    said = client.post("/generate", json=body, headers={"Accept": "application/json"}).json()
+    kept = client.get(f"/generate/{said['id']}")
+    assert "canary" in kept.text
+    seq = said["receipt"]["seq"]
+    assert client.post(f"/logs/records/{seq}/replay").json()["verdict"] == "same"
+    folder = server.log.parent
+    redact(folder, seq, others=copies_of(folder, seq))
+    wait_for(lambda: client.get(f"/generate/{said['id']}").status_code == 404)
+    assert b"canary" not in b"".join(path.read_bytes() for path in folder.iterdir())
+    assert client.get("/logs/verify").json()["redacted"] == [seq, seq + 1]
