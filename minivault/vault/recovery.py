@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-from minivault.vault.journal import orphans
 from minivault.vault.log import Log
+from minivault.vault.orphans import orphans
 from minivault.vault.private_file import Folder
 from minivault.vault.record import render
 from minivault.vault.segments import ASIDE
