@@ -86,7 +86,8 @@ async def _stream(service: Service, request: GenerateRequest, *, as_json: bool) 
     try:
         async for batch in follower.batches():
             if not as_json:
-                print("".join(event.text for _, event in batch), end="", flush=True)
+                text = "".join(event.text for _, event in batch)
+                print(_shown(text), end="", flush=True)
         if as_json:
             print(json.dumps(_answer_data(follower)))
         elif sys.stdout.isatty():
@@ -100,6 +101,15 @@ async def _stream(service: Service, request: GenerateRequest, *, as_json: bool) 
     if not follower.generation.text and not stopping.code:
         print(f"note: the text is empty: {_why_empty(end)}", file=sys.stderr)
     return stopping.code
+
+
+def _shown(text: str) -> str:
+    """What a model says may not steer a terminal; a program gets it as it is."""
+    if not sys.stdout.isatty():
+        return text
+    from minivault.cli_logs_view import printable
+
+    return printable(text)
 
 
 class _Stop:

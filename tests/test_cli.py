@@ -499,3 +499,21 @@ def test_a_failed_generation_is_exit_code_1_and_quotes_nothing(
 def test_a_backend_that_cannot_start_is_exit_code_3(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["generate", "--backend", "tests.echoes:Broken", "Hi"]) == 3
     assert capsys.readouterr().err == "error: the weights are of another shape\n"
+
+
+@pytest.mark.slow
+def test_what_a_model_says_cannot_steer_the_terminal_and_is_whole_in_a_pipe(
+    tmp_path: Path,
+) -> None:
+    prompt = "\x1b[2J\x07 \x9b31m"
+    asked = ("generate", "--backend", "echo", "--logs-dir", str(tmp_path / "logs"), prompt)
+    controller, terminal = pty.openpty()
+    command = [sys.executable, "-m", "minivault", *asked]
+    with subprocess.Popen(command, stdout=terminal, env=environment()) as process:
+        assert process.wait(60) == 0
+    os.close(terminal)
+    shown = os.read(controller, 2**16).decode()
+    os.close(controller)
+    assert not set(shown) & set("\x1b\x07\x9b")
+    assert "\\x1b[2J\\x07 \\x9b31m" in shown
+    assert "\x1b[2J\x07 \x9b31m" in minivault(*asked, cwd=tmp_path).stdout
