@@ -30,6 +30,8 @@ INTERFACES = {
         "uvicorn.protocols.http.h11_impl:H11Protocol.connection_lost(exc)",
         "uvicorn.protocols.http.h11_impl:H11Protocol.on_response_complete",
         "uvicorn.protocols.http.h11_impl:H11Protocol.send_400_response(msg)",
+        "uvicorn.protocols.http.h11_impl:H11Protocol._unsupported_upgrade_warning",
+        "h11._receivebuffer:ReceiveBuffer.maybe_extract_at_most(count)",
         "uvicorn:Config(http, loop, ws, lifespan, access_log, log_config, proxy_headers, "
         "server_header, timeout_keep_alive, timeout_graceful_shutdown, limit_concurrency, "
         "h11_max_incomplete_event_size)",

@@ -12,8 +12,13 @@ import socket
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from minivault.http1 import Connection
+
 #: Seconds from a request's first byte, or from the connection's begin, to its last byte.
 REQUEST_DEADLINE = 10.0
+
+#: Bytes that a request's line and headers may have.
+LARGEST_HEAD = 65536
 
 #: Milliseconds after which the kernel gives up on a peer that acknowledges nothing (RFC 5482).
 _UNACKNOWLEDGED = 30_000
@@ -29,13 +34,17 @@ class DeadlineProtocol(H11Protocol):
     _deadline: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        self.conn = Connection(self.config.h11_max_incomplete_event_size or LARGEST_HEAD)
         super().connection_made(transport)
         _notice_dead_peers(transport.get_extra_info("socket"))
         self._arm()
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
-        self._watch()
+        if self.conn.their_state is h11.IDLE:
+            self._arm()  # also for empty lines, which uvicorn takes for a request that begins
+        else:
+            self._watch()
 
     def on_response_complete(self) -> None:
         super().on_response_complete()  # begins to read a pipelined request, if there is one
@@ -47,6 +56,9 @@ class DeadlineProtocol(H11Protocol):
 
     def send_400_response(self, msg: str) -> None:
         self._refuse(400, "Malformed request", "this is not HTTP/1.1 as RFC 9112 has it")
+
+    def _unsupported_upgrade_warning(self) -> None:
+        """An offer of h2c or WebSocket is declined by not taking it; nobody needs to be told."""
 
     def _watch(self) -> None:
         if self._receiving():

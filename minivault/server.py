@@ -10,6 +10,7 @@ import os
 import resource
 import signal
 import socket
+import sys
 import threading
 import time
 from types import FrameType
@@ -21,7 +22,7 @@ from minivault.app import create_app, refuse_workers
 from minivault.background import start_task
 from minivault.console_log import LOG_CONFIG
 from minivault.errors import CannotStart
-from minivault.protocol import DeadlineProtocol
+from minivault.protocol import LARGEST_HEAD, DeadlineProtocol
 from minivault.service import Service
 from minivault.settings import SHORTEST_KEY, Settings, is_weak
 from minivault.standard_streams import never_waiting
@@ -81,6 +82,12 @@ def require_files(settings: Settings) -> None:
         raise CannotStart(
             f"{wanted + _SPARE_FILES} open files are wanted and {limit} are allowed: "
             f"ulimit -n {wanted + _SPARE_FILES}, or smaller --max-running and --max-waiting"
+        )
+    if (possible := _connection_limit()) < _MAX_CONNECTIONS:
+        print(
+            f"warning: {possible} connections fit where {_MAX_CONNECTIONS} are meant to: "
+            f"ulimit -n {_MAX_CONNECTIONS + _SPARE_FILES}",
+            file=sys.stderr,
         )
 
 
@@ -173,7 +180,7 @@ def _config(app: object) -> uvicorn.Config:
         timeout_keep_alive=5,
         timeout_graceful_shutdown=3,
         limit_concurrency=_connection_limit(),
-        h11_max_incomplete_event_size=65536,
+        h11_max_incomplete_event_size=LARGEST_HEAD,
     )
 
 

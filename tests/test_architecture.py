@@ -29,6 +29,7 @@ LAYERS = [
     {"service"},
     {"web"},
     {"app"},
+    {"http1"},
     {"protocol", "bench"},
     {"server", "doctor"},
     {"cli"},

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import socket
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
+from typing import Any
 
 import pytest
 import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import PlainTextResponse, Response, StreamingResponse
+from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from minivault import protocol
@@ -53,6 +55,7 @@ def connect() -> Iterator[Connect]:
     routes = [
         Route("/length", length, methods=["POST"]),
         Route("/early", early, methods=["POST"]),
+        Route("/asked", asked),
         Route("/stream/{pause:float}", stream),
     ]
     listener = socket.create_server(("127.0.0.1", 0))
@@ -216,6 +219,85 @@ def test_what_is_not_http_is_answered_400_as_a_problem(connect: Connect, raw: by
         head, _, body = read_to_end(connection).partition(b"\r\n\r\n")
     assert head.startswith(b"HTTP/1.1 400 ")
     assert json.loads(body)["title"] == "Malformed request"
+
+
+async def asked(request: Request) -> Response:
+    return JSONResponse({"host": request.headers.getlist("host"), "query": request.url.query})
+
+
+def exchange(connect: Connect, raw: bytes) -> tuple[int, dict[str, Any]]:
+    """The status and the JSON of the one answer to these bytes."""
+    with connect() as connection:
+        connection.sendall(raw)
+        head, _, body = read_to_end(connection).partition(b"\r\n\r\n")
+    return int(head.split()[1]), json.loads(body)
+
+
+REST = b" HTTP/1.1\r\nHost: other\r\nConnection: close\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    "target, host, query",
+    [
+        (b"http://here:8000/asked?a=b", "here:8000", "a=b"),
+        (b"HTTPS://here/asked", "here", ""),
+        (b"http://[::1]:80/asked?http://x/", "[::1]:80", "http://x/"),
+        (b"/asked?http://x/", "other", "http://x/"),
+    ],
+)
+def test_a_target_in_absolute_form_says_the_host(
+    connect: Connect, target: bytes, host: str, query: str
+) -> None:
+    assert exchange(connect, b"GET " + target + REST) == (200, {"host": [host], "query": query})
+
+
+@pytest.mark.parametrize(
+    "target", [b"asked", b"http:///asked", b"http://me@here/asked", b"ftp://here/asked", b"*x"]
+)
+def test_a_target_of_no_form_is_answered_400(connect: Connect, target: bytes) -> None:
+    status, problem = exchange(connect, b"GET " + target + REST)
+    assert (status, problem["title"]) == (400, "Malformed request")
+
+
+@pytest.mark.parametrize("empty", [b"\r\n", b"\n", b"\r\n" * 30_000])
+def test_empty_lines_before_a_request_are_skipped(connect: Connect, empty: bytes) -> None:
+    assert exchange(connect, empty + b"GET /asked" + REST)[0] == 200
+
+
+def test_empty_lines_may_come_in_pieces_and_after_a_body(connect: Connect) -> None:
+    with connect() as connection:
+        connection.sendall(b"POST /length HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\nab\r\n\r")
+        read_until(connection, b"2")
+        for part in (b"\n", b"\r", b"\n", b"GET /asked" + REST):
+            connection.sendall(part)
+            time.sleep(SHORT / 8)
+        assert b"200 OK" in read_to_end(connection)
+
+
+@pytest.mark.parametrize(
+    "begin", [b"", b"POST /length HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n"]
+)
+def test_empty_lines_alone_have_a_deadline(
+    connect: Connect, set_deadline: SetDeadline, begin: bytes
+) -> None:
+    set_deadline(SHORT)
+    with connect() as connection:
+        connection.sendall(begin)
+        if begin:
+            read_until(connection, b"0")
+        connection.sendall(b"\r\n")
+        assert read_to_end(connection) == b""
+
+
+@pytest.mark.parametrize("offer", [b"h2c", b"websocket"])
+def test_an_offer_to_upgrade_is_declined_without_noise(
+    connect: Connect, offer: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    upgrade = b" HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: " + offer
+    with connect() as connection, caplog.at_level(logging.WARNING):
+        connection.sendall(b"GET /asked" + upgrade + b"\r\n\r\nGET /asked" + REST)
+        assert read_to_end(connection).count(b"HTTP/1.1 200 OK") == 2
+    assert caplog.records == []
 
 
 def test_garbage_after_an_early_answer_is_hung_up_on(connect: Connect) -> None:

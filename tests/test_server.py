@@ -158,6 +158,15 @@ def test_too_few_open_files_are_exit_code_3_with_the_number_wanted(tmp_path: Pat
     assert not (tmp_path / "logs").exists()
 
 
+def test_fewer_open_files_than_connections_are_told(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(server, "_connection_limit", lambda: 960)
+    server.require_files(Settings())
+    said = capsys.readouterr().err
+    assert said == "warning: 960 connections fit where 4096 are meant to: ulimit -n 4160\n"
+
+
 @pytest.mark.slow
 def test_folders_that_were_there_keep_their_modes(tmp_path: Path) -> None:
     models, parts, env = tmp_path / "models", tmp_path / "models/.downloads", tmp_path / ".env"

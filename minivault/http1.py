@@ -1,0 +1,57 @@
+"""HTTP/1.1 by h11, with what RFC 9112 asks of a server besides."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import h11
+
+_EMPTY_LINES = re.compile(rb"(?:\r?\n)*")
+_ABSOLUTE = re.compile(rb"https?://([^/?#]*)(.*)", re.IGNORECASE | re.DOTALL)
+_AUTHORITY = re.compile(rb"[^@\s]+")
+
+
+class Connection(h11.Connection):
+    """The server's side of a connection.
+
+    It skips empty lines before a request (section 2.2; some clients send one after a body), and
+    takes the absolute form of a target, which proxies send (3.2.2).
+    """
+
+    def __init__(self, largest_head: int) -> None:
+        super().__init__(h11.SERVER, largest_head)
+
+    def next_event(self) -> Any:
+        """As h11 has it. Raises RemoteProtocolError."""
+        if self.their_state is h11.IDLE and self._skip_empty_lines() == b"\r":
+            return h11.NEED_DATA  # half an empty line, of which h11 thinks the worst
+        event = super().next_event()
+        return _in_origin_form(event) if isinstance(event, h11.Request) else event
+
+    def _skip_empty_lines(self) -> bytes:
+        """Takes them from what has come; returns the rest."""
+        came, _ = self.trailing_data
+        match = _EMPTY_LINES.match(came)
+        if match and match.end():
+            self._receive_buffer.maybe_extract_at_most(match.end())
+            return came[match.end() :]
+        return came
+
+
+def _in_origin_form(request: h11.Request) -> h11.Request:
+    """The same request with a target that is a path; an absolute one also says the host."""
+    target = request.target
+    if target.startswith(b"/") or target == b"*" or request.method == b"CONNECT":
+        return request
+    absolute = _ABSOLUTE.fullmatch(target)
+    if absolute is None or not _AUTHORITY.fullmatch(absolute[1]):
+        raise h11.RemoteProtocolError("a target is a path, or begins with http://")
+    path = absolute[2] if absolute[2].startswith(b"/") else b"/" + absolute[2]
+    headers = [(name, value) for name, value in request.headers if name != b"host"]
+    return h11.Request(
+        method=request.method,
+        target=path,
+        headers=[(b"Host", absolute[1]), *headers],
+        http_version=request.http_version,
+    )
