@@ -62,8 +62,14 @@ def _serve(settings: Settings) -> bool:
     service.prepare()
     _announce(listener, service, settings)
     server = Server(create_app(settings, service), service)
+    if settings.verbose:
+        logging.getLogger("minivault.access").setLevel(logging.DEBUG)
     threading.excepthook = _say_thread_ended
+    before = service.vault.statistics()["seq"]
     server.run(sockets=[listener])
+    if server.told_to_stop:
+        written = service.vault.statistics()["seq"] - before
+        print(f"stopped  {written} {'record' if written == 1 else 'records'} written", flush=True)
     return not server.told_to_stop
 
 

@@ -128,7 +128,7 @@ def test_every_option_of_serve_reaches_the_settings(monkeypatch: pytest.MonkeyPa
         "--log-keep-files": "6",
         "--log-keep-days": "7",
     }
-    flags = ["--offline", "--insecure", "--no-store-text", "--share-prefixes"]
+    flags = ["--offline", "--insecure", "--no-store-text", "--share-prefixes", "--verbose"]
     pairs = [word for pair in arguments.items() for word in pair]
     assert cli.main(["serve", *pairs, *flags]) == 0
     changed = {name for name, value in Settings() if given[name] != value}

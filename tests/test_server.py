@@ -53,7 +53,9 @@ def test_the_start_says_where_everything_is_and_how_to_stop(tmp_path: Path) -> N
         assert "stop     Ctrl-C\n" in printed
         assert status(served.url)[0] == 200
         assert served.stop() == 0
-        assert served.complaints == []
+        assert served.process.stdout is not None
+        assert served.process.stdout.read() == "stopped  0 records written\n"
+        assert served.errors == ""
 
 
 def test_uvicorn_is_run_without_access_log_and_with_our_protocol() -> None:

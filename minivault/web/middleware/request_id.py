@@ -47,9 +47,21 @@ class RequestId:
         finally:
             milliseconds = (time.monotonic() - began) * 1000
             path = _printable(scope["path"])
-            access.info(
-                "%s %s %s %.1f ms %s", scope["method"], path, status, milliseconds, request_id
+            level = logging.DEBUG if _is_routine(path, status) else logging.INFO
+            access.log(
+                level,
+                "%s %s %s %.1f ms %s",
+                scope["method"],
+                path,
+                status,
+                milliseconds,
+                request_id,
             )
+
+
+def _is_routine(path: str, status: str) -> bool:
+    """What comes by the dozen with every page, and drowns the rest; not where it fails."""
+    return status in ("200", "304") and (path == "/health" or path.startswith("/static/"))
 
 
 def _name(headers: Headers) -> str:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import re
 
 import pytest
+from starlette.types import Receive, Scope, Send
 
+from minivault.web.middleware.request_id import RequestId
 from tests.web.guarded import Guarded
 
 CANARY = "canary-prompt"
@@ -67,3 +70,30 @@ def test_a_path_cannot_forge_a_line(caplog: pytest.LogCaptureFixture) -> None:
     assert "\n" not in line
     assert "\x1b" not in line
     assert len(line) < 300
+
+
+@pytest.mark.parametrize(
+    "path, status, level",
+    [
+        ("/health", "200", logging.DEBUG),
+        ("/static/css/chat.css", "200", logging.DEBUG),
+        ("/static/css/chat.css", "304", logging.DEBUG),
+        ("/static/nothing", "404", logging.INFO),
+        ("/health", "503", logging.INFO),
+        ("/generate", "200", logging.INFO),
+        ("/statics", "200", logging.INFO),
+    ],
+)
+def test_what_every_page_brings_is_said_only_if_asked_for(
+    path: str, status: str, level: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": int(status)})
+
+    async def nothing(*_: object) -> None:
+        pass
+
+    scope = {"type": "http", "method": "GET", "path": path, "headers": []}
+    with caplog.at_level(logging.DEBUG):
+        asyncio.run(RequestId(app)(scope, nothing, nothing))  # type: ignore[arg-type]
+    assert [r.levelno for r in caplog.records if r.name == "minivault.access"] == [level]
