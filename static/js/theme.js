@@ -27,7 +27,11 @@
     button.addEventListener("click", () => {
       const next = ORDER[(ORDER.indexOf(root.dataset.theme ?? "auto") + 1) % ORDER.length];
       root.dataset.theme = next;
-      localStorage.setItem("minivault.theme", next);
+      try {
+        localStorage.setItem("minivault.theme", next);
+      } catch {
+        // this browser keeps nothing; the theme holds for this page
+      }
       label(button);
     });
   });

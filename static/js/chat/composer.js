@@ -1,6 +1,7 @@
 /** Where prompts are written and sent, and answers stopped. */
 
 import { button, composing, element, find } from "../shared/dom.js";
+import { recall, remember } from "../shared/storage.js";
 import { Gauge } from "./gauge.js";
 import { firstPrompts } from "./prompts.js";
 
@@ -20,7 +21,7 @@ export class Composer {
     this.area = find("#prompt");
     this.sendButton = find("#send");
     this.stopButton = find("#stop");
-    this.area.value = sessionStorage.getItem(DRAFT) ?? "";
+    this.area.value = recall(DRAFT, "sessionStorage") ?? "";
     this.form.onsubmit = (/** @type {Event} */ e) => (e.preventDefault(), this.send());
     this.stopButton.onclick = () => this.stop();
     this.area.oninput = () => this.#written();
@@ -60,7 +61,7 @@ export class Composer {
 
   #written() {
     this.#recalled = -1;
-    sessionStorage.setItem(DRAFT, this.area.value);
+    remember(DRAFT, this.area.value, "sessionStorage");
     this.gauge.show(this.area.value);
   }
 

@@ -1,6 +1,7 @@
 /** The controls of the parameters, made from the schema that validates them. */
 
 import { button, element, find } from "../shared/dom.js";
+import { recall, remember } from "../shared/storage.js";
 import { makeField } from "./fields.js";
 import { PRESETS, presetOf, presetValues } from "./presets.js";
 
@@ -95,7 +96,7 @@ export class Controls extends EventTarget {
 
   #changed() {
     const values = this.values();
-    localStorage.setItem(STORED, JSON.stringify({ values, context: this.context }));
+    remember(STORED, JSON.stringify({ values, context: this.context }));
     this.#mark(values);
     if (this.#tokens !== this.showsTokens) this.dispatchEvent(new Event("tokens"));
     this.#tokens = this.showsTokens;
@@ -103,7 +104,7 @@ export class Controls extends EventTarget {
   }
 
   #restore() {
-    const { values = {}, context } = JSON.parse(localStorage.getItem(STORED) ?? "{}");
+    const { values = {}, context } = JSON.parse(recall(STORED) ?? "{}");
     this.#write({ ...this.#defaults, ...values });
     this.contextBox.checked = context === "above";
     this.#tokens = this.showsTokens;

@@ -1,23 +1,87 @@
-/** Where conversations are kept: IndexedDB, or memory where the browser allows none. */
+/** Where conversations are kept: IndexedDB, or memory where the browser allows none or is full. */
+
+import { tellUnkept } from "../shared/storage.js";
 
 /** @typedef {import("./conversation.js").Head} Head */
 /** @typedef {import("./conversation.js").Exchange} Exchange */
 
 const NAME = "minivault";
 
-/** @returns {Promise<IndexedDB | Memory>} */
-export async function openDatabase() {
-  try {
-    const opening = indexedDB.open(NAME, 1);
-    opening.onupgradeneeded = () => {
-      opening.result.createObjectStore("heads", { keyPath: "id" });
-      const exchanges = opening.result.createObjectStore("exchanges", { keyPath: "id" });
-      exchanges.createIndex("conversation", "conversation");
-    };
-    return new IndexedDB(await answer(opening));
-  } catch {
-    return new Memory();
+/** The same methods as the places below; what one of them refuses goes into memory. */
+export class Database {
+  /** @type {IndexedDB | Memory} */
+  #place = new Memory();
+  /** @type {Promise<void> | null} */
+  #leaving = null;
+
+  static async open() {
+    const database = new Database();
+    try {
+      database.#place = await openIndexedDB();
+    } catch {
+      tellUnkept();
+    }
+    return database;
   }
+
+  heads() {
+    return this.#try((place) => place.heads());
+  }
+
+  head(/** @type {string} */ id) {
+    return this.#try((place) => place.head(id));
+  }
+
+  saveHead(/** @type {Head} */ head) {
+    return this.#try((place) => place.saveHead(head));
+  }
+
+  exchanges(conversation = "") {
+    return this.#try((place) => place.exchanges(conversation));
+  }
+
+  saveExchange(/** @type {Exchange} */ exchange) {
+    return this.#try((place) => place.saveExchange(exchange));
+  }
+
+  remove(/** @type {string} */ id) {
+    return this.#try((place) => place.remove(id));
+  }
+
+  /** @template T @param {(place: IndexedDB | Memory) => Promise<T>} work @returns {Promise<T>} */
+  async #try(work) {
+    const place = this.#place;
+    try {
+      return await work(place);
+    } catch (error) {
+      if (place instanceof Memory) throw error;
+      await (this.#leaving ??= this.#leave(place));
+      return work(this.#place);
+    }
+  }
+
+  /** What can still be read goes along; what is kept for good stays where it is. */
+  async #leave(/** @type {IndexedDB} */ place) {
+    const memory = new Memory();
+    try {
+      for (const head of await place.heads()) await memory.saveHead(head);
+      for (const exchange of await place.exchanges()) await memory.saveExchange(exchange);
+    } catch {
+      // nor can it be read any more: the visit goes on with what is on the page
+    }
+    this.#place = memory;
+    tellUnkept();
+  }
+}
+
+async function openIndexedDB() {
+  const opening = indexedDB.open(NAME, 1);
+  opening.onupgradeneeded = () => {
+    opening.result.createObjectStore("heads", { keyPath: "id" });
+    const exchanges = opening.result.createObjectStore("exchanges", { keyPath: "id" });
+    exchanges.createIndex("conversation", "conversation");
+  };
+  return new IndexedDB(await answer(opening));
 }
 
 /** @template T @param {IDBRequest<T>} request @returns {Promise<T>} */
@@ -28,9 +92,15 @@ function answer(request) {
   });
 }
 
-class IndexedDB {
-  kept = true;
+/** A full disk may show only at the end of a transaction. @returns {Promise<void>} */
+function written(/** @type {IDBTransaction} */ transaction) {
+  return new Promise((resolve, reject) => {
+    transaction.oncomplete = () => resolve();
+    transaction.onabort = () => reject(transaction.error);
+  });
+}
 
+class IndexedDB {
   constructor(/** @type {IDBDatabase} */ database) {
     this.database = database;
   }
@@ -49,8 +119,10 @@ class IndexedDB {
     return answer(this.#store("heads").get(id));
   }
 
-  saveHead(/** @type {Head} */ head) {
-    return answer(this.#store("heads", "readwrite").put(head));
+  async saveHead(/** @type {Head} */ head) {
+    const store = this.#store("heads", "readwrite");
+    store.put(head);
+    await written(store.transaction);
   }
 
   /** @returns {Promise<Exchange[]>} those of one conversation, or all */
@@ -62,8 +134,13 @@ class IndexedDB {
   /** An ended exchange is never overwritten by a tab that is still behind. */
   async saveExchange(/** @type {Exchange} */ exchange) {
     const store = this.#store("exchanges", "readwrite");
-    const kept = await answer(store.get(exchange.id));
-    if (exchange.state !== "open" || !kept || kept.state === "open") await answer(store.put(exchange));
+    const end = written(store.transaction);
+    const reading = store.get(exchange.id);
+    reading.onsuccess = () => {
+      const isOver = reading.result && reading.result.state !== "open";
+      if (exchange.state !== "open" || !isOver) store.put(exchange);
+    };
+    await end;
   }
 
   async remove(/** @type {string} */ id) {
@@ -75,7 +152,6 @@ class IndexedDB {
 }
 
 class Memory {
-  kept = false;
   /** @type {Map<string, Head>} */
   #heads = new Map();
   /** @type {Map<string, Exchange>} */

@@ -2,6 +2,7 @@
 
 import { announce, button, composing, download, element, find } from "../shared/dom.js";
 import { ago } from "../shared/format.js";
+import { keepsNothing } from "../shared/storage.js";
 import { confirmed } from "./dialogs.js";
 import { keepingFocus } from "./focus.js";
 import { fromJSON, toJSON, toMarkdown } from "./export.js";
@@ -33,7 +34,13 @@ export class Sidebar {
     this.store.addEventListener("change", () => this.render());
     chat.addEventListener("shown", () => this.render());
     chat.addEventListener("runs", () => this.render());
-    find("#unkept").hidden = this.store.kept;
+    addEventListener("unkept", () => this.#unkept());
+    if (keepsNothing()) this.#unkept();
+  }
+
+  #unkept() {
+    find("#unkept").hidden = false;
+    announce("This browser does not keep what is new here: it ends with this tab");
   }
 
   async render() {
@@ -99,6 +106,7 @@ export class Sidebar {
     };
     input.onblur = () => leave(true);
     input.onkeydown = (/** @type {KeyboardEvent} */ e) => {
+      if (composing(e)) return;
       if (e.key === "Enter") leave(true);
       if (e.key === "Escape") e.stopPropagation(), leave(false);
     };

@@ -2,7 +2,7 @@
 
 import { newKey } from "./stream.js";
 import { Conversation, titleOf } from "./conversation.js";
-import { openDatabase } from "./database.js";
+import { Database } from "./database.js";
 
 /** @typedef {import("./conversation.js").Head} Head */
 /** @typedef {import("./conversation.js").Exchange} Exchange */
@@ -13,25 +13,21 @@ import { openDatabase } from "./database.js";
  */
 export class Store extends EventTarget {
   #database;
-  #tabs = new BroadcastChannel("minivault");
+  #tabs = openTabs();
 
   static async open() {
-    return new Store(await openDatabase());
+    return new Store(await Database.open());
   }
 
-  /** @param {Awaited<ReturnType<typeof openDatabase>>} database */
+  /** @param {Database} database */
   constructor(database) {
     super();
     this.#database = database;
-    this.#tabs.onmessage = (message) => {
-      this.dispatchEvent(new Event("change"));
-      this.dispatchEvent(new CustomEvent("elsewhere", { detail: message.data }));
-    };
-  }
-
-  /** False where the browser forgets everything at the end of the visit. */
-  get kept() {
-    return this.#database.kept;
+    if (this.#tabs)
+      this.#tabs.onmessage = (message) => {
+        this.dispatchEvent(new Event("change"));
+        this.dispatchEvent(new CustomEvent("elsewhere", { detail: message.data }));
+      };
   }
 
   /** @returns {Promise<Head[]>} the latest first */
@@ -104,7 +100,16 @@ export class Store extends EventTarget {
 
   #changed(/** @type {string} */ id) {
     this.dispatchEvent(new Event("change"));
-    this.#tabs.postMessage(id);
+    this.#tabs?.postMessage(id);
+  }
+}
+
+/** The way to the other tabs; a browser that keeps nothing may forbid it as well. */
+function openTabs() {
+  try {
+    return new BroadcastChannel("minivault");
+  } catch {
+    return null;
   }
 }
 

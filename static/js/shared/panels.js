@@ -1,6 +1,7 @@
 /** Side panels: beside the main part on wide screens, over it on narrow ones. */
 
 import { find } from "./dom.js";
+import { recall, remember } from "./storage.js";
 
 const NARROW = matchMedia("(max-width: 1020px)");
 
@@ -24,7 +25,7 @@ export class Panel {
 
   toggle(open = !this.open) {
     this.#show(open);
-    if (!NARROW.matches) localStorage.setItem(this.name, String(open));
+    if (!NARROW.matches) remember(this.name, String(open));
     else if (open) this.panel.querySelector("button, input, a")?.focus();
   }
 
@@ -34,7 +35,7 @@ export class Panel {
   }
 
   #initial() {
-    this.#show(!NARROW.matches && localStorage.getItem(this.name) !== "false");
+    this.#show(!NARROW.matches && recall(this.name) !== "false");
   }
 
   #show(/** @type {boolean} */ open) {
