@@ -84,7 +84,7 @@ class ChatPage:
 
     def seed(self) -> int:
         """The seed that the last answer shows."""
-        text = self.last.locator(".facts").inner_text()
+        text = self.last.locator(".facts").text_content() or ""
         return int(text.split("seed ")[1].split()[0])
 
     def receipt(self) -> int:

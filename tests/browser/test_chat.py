@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import expect
 
-from tests.browser.backends import Chatty, Says
+from tests.browser.backends import Chatty, Forgetful, Says
 from tests.browser.chat_page import ChatPage
 from tests.live import LiveServer, live_server, wait_for
 
@@ -85,6 +85,24 @@ def test_retry_makes_the_same_text_with_the_same_seed(chat: ChatPage) -> None:
     expect(chat.last.locator(".alternatives")).to_contain_text("2 of 2")
     chat.wait()
     assert (chat.said(), chat.seed()) == (text, seed)
+    facts = chat.last.locator(".facts")
+    expect(facts).to_contain_text("the same, byte for byte, as 1 of 2 ✓")
+    expect(facts.locator("li")).to_have_count(5)  # tokens, speed, sameness, receipt, more
+    expect(facts.get_by_text("seed")).to_be_hidden()
+    facts.get_by_text("more").click()
+    expect(facts.get_by_text("seed")).to_be_visible()
+    expect(facts).to_contain_text("cut at 256 tokens")
+    expect(chat.last.locator("[data-action=continue]")).to_have_class("main")
+
+
+def test_a_retry_that_comes_out_otherwise_says_so(chat: ChatPage, tmp_path: Path) -> None:
+    with live_server(tmp_path, Forgetful()) as server:
+        page = ChatPage(chat.page, server.url).open()
+        page.ask("what did you see")
+        page.act("Retry")
+        expect(page.last.locator(".alternatives")).to_contain_text("2 of 2")
+        page.wait()
+        expect(page.last.locator(".facts")).to_contain_text("the same request as 1 of 2, but")
 
 
 def test_continue_writes_on_from_the_models_own_text(chat: ChatPage, echo: LiveServer) -> None:

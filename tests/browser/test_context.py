@@ -82,6 +82,32 @@ def test_what_waits_for_the_model_can_be_given_up(page: Page, tmp_path: Path) ->
         assert [record["messages"][-1] for record in server.records()] == [user("hello")]
 
 
+def test_a_system_prompt_belongs_to_its_conversation_and_is_recorded(
+    page: Page, tmp_path: Path
+) -> None:
+    with live_server(tmp_path, Chatty()) as server:
+        chat = ChatPage(page, server.url).open()
+        chat.parameter("max_tokens").fill("3")
+        system = page.get_by_label("System prompt")
+        system.fill("Answer in rhyme.")
+        chat.ask("Hello")
+        told = {"role": "system", "content": "Answer in rhyme."}
+        assert last(server)["messages"] == [told, user("Hello")]
+        assert last(server)["prompt"].startswith("<system> Answer in rhyme. </system> <user>")
+        chat.act("Continue")
+        expect(chat.exchanges).to_have_count(2)
+        chat.wait()
+        assert last(server)["messages"][0] == told
+        page.get_by_role("button", name="New conversation").click()
+        expect(system).to_have_value("")
+        chat.ask("And you?")
+        assert last(server)["messages"] == [user("And you?")]
+        page.get_by_role("link", name="Hello").click()
+        expect(system).to_have_value("Answer in rhyme.")
+        page.reload()
+        expect(system).to_have_value("Answer in rhyme.")
+
+
 def test_a_full_conversation_goes_on_without_its_oldest_turns(page: Page, tmp_path: Path) -> None:
     with live_server(tmp_path, Chatty(context_length=70)) as server:
         chat = ChatPage(page, server.url).open()

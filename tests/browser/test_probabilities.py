@@ -86,6 +86,20 @@ def test_the_view_can_be_left_and_comes_back_after_a_reload(chat: ChatPage) -> N
     assert chat.said() == text
 
 
+def test_an_answer_without_probabilities_offers_to_be_made_again_with_them(chat: ChatPage) -> None:
+    chat.parameter("max_tokens").fill("10")
+    text = chat.ask(PROMPT)
+    expect(chat.last.locator(".offer")).to_be_hidden()
+    show(chat)
+    expect(chat.last.locator(".offer")).to_contain_text("came without probabilities")
+    chat.act("Make it again with them")
+    expect(chat.last.locator(".token")).to_have_count(10)
+    chat.wait()
+    assert chat.said() == text
+    expect(chat.last.locator(".offer")).to_be_hidden()
+    expect(chat.last.locator(".facts")).to_contain_text("byte for byte")
+
+
 def test_without_the_view_nothing_is_asked_for(chat: ChatPage, echo: LiveServer) -> None:
     chat.ask(PROMPT)
     record = json.loads(echo.log.read_text().splitlines()[-1])

@@ -58,7 +58,23 @@ export class Chat extends EventTarget {
   send(/** @type {string} */ prompt) {
     const last = this.conversation.path().at(-1);
     const context = this.controls.context;
-    return this.#begin({ parent: last?.id ?? null, prompt, context, skip: last?.skip, params: this.controls.values() });
+    const place = { parent: last?.id ?? null, context, skip: last?.skip };
+    return this.#begin({ ...place, prompt, system: this.#system, params: this.controls.values() });
+  }
+
+  /** How the model is to answer in the conversation on display; "" leaves it to the model. */
+  get system() {
+    return this.conversation.head.system ?? "";
+  }
+
+  set system(/** @type {string} */ text) {
+    const { head } = this.conversation;
+    head.system = text;
+    if (head.title) this.store.saveHead(head);
+  }
+
+  get #system() {
+    return this.system || undefined;
   }
 
   /** The model writes on from its own text; where that fills the context, from the latest part of it. */
@@ -75,7 +91,8 @@ export class Chat extends EventTarget {
 
   /** The same prompt with the controls as they are now, and another seed. */
   regenerate(/** @type {Exchange} */ exchange) {
-    return this.#begin({ ...alike(exchange), params: { ...this.controls.values(), seed: undefined } });
+    const params = { ...this.controls.values(), seed: undefined };
+    return this.#begin({ ...alike(exchange), system: this.#system, params });
   }
 
   /** Exactly the same request again: the same text comes out, with probabilities if they are shown. */
@@ -87,7 +104,7 @@ export class Chat extends EventTarget {
 
   /** Another prompt in the place of this one; the earlier answers stay as alternatives. */
   edit(/** @type {Exchange} */ exchange, /** @type {Partial<Exchange>} */ change) {
-    return this.#begin({ ...alike(exchange), params: this.controls.values(), ...change });
+    return this.#begin({ ...alike(exchange), system: this.#system, params: this.controls.values(), ...change });
   }
 
   /** The same again without what came first: it was refused because it has so many tokens. */
@@ -98,7 +115,9 @@ export class Chat extends EventTarget {
 
   /** A prompt that found no room goes into a conversation of its own. */
   moveOut(/** @type {Exchange} */ exchange) {
+    const { system } = this;
     this.fresh();
+    this.system = system;
     return this.send(exchange.prompt);
   }
 

@@ -25,6 +25,9 @@ export class Composer {
     this.form.onsubmit = (/** @type {Event} */ e) => (e.preventDefault(), this.send());
     this.stopButton.onclick = () => this.stop();
     this.area.oninput = () => this.#written();
+    this.system = find("#system");
+    this.system.onchange = () => (chat.system = this.system.value);
+    chat.addEventListener("shown", () => (this.system.value = chat.system));
     this.area.onkeydown = (/** @type {KeyboardEvent} */ e) => this.#key(e);
     for (const name of ["shown", "runs"]) chat.addEventListener(name, () => this.refresh());
     chat.server.addEventListener("change", () => this.#serverChanged());
@@ -37,6 +40,7 @@ export class Composer {
     const prompt = this.area.value;
     if (!prompt || this.chat.running || !this.chat.controls.valid()) return;
     this.#write("");
+    this.chat.system = this.system.value;
     this.chat.send(prompt);
     this.area.focus();
   }

@@ -28,6 +28,7 @@
  * @property {string} title
  * @property {number} created
  * @property {number} updated
+ * @property {string} [system] how a chat model is to answer
  * @property {Record<string, string>} shown the chosen child of each exchange
  */
 

@@ -2,7 +2,7 @@
 
 import { announce, button, composing, copy, element, find, icon, iconButton } from "../shared/dom.js";
 import { explain } from "../shared/explain.js";
-import { count, counted, duration, speed } from "../shared/format.js";
+import { count, counted, duration, rate, speed } from "../shared/format.js";
 import { PlainText } from "./answer.js";
 import { keepingFocus } from "./focus.js";
 import { TokenText } from "./tokens.js";
@@ -11,7 +11,7 @@ import { TokenText } from "./tokens.js";
 const FIGURES_MS = 250;
 
 /** @type {Record<string, string>} */
-const REASONS = { length: "limit reached", cancelled: "stopped", disconnected: "disconnected" };
+const REASONS = { cancelled: "stopped", disconnected: "disconnected" };
 
 /** @typedef {import("./conversation.js").Exchange} Exchange */
 /** @typedef {import("./run.js").Run} Run */
@@ -39,6 +39,7 @@ export class ExchangeView {
   /** Puts the whole text up again, plain or by token. */
   writeText() {
     this.text = this.#written();
+    this.#offer(this.exchange.state === "open");
   }
 
   #written() {
@@ -76,6 +77,7 @@ export class ExchangeView {
     this.#problem();
     this.#alternatives();
     const actions = running ? [] : this.#actions();
+    this.#offer(running);
     keepingFocus(this.node, () => find(".actions", this.node).replaceChildren(...actions));
   }
 
@@ -88,18 +90,20 @@ export class ExchangeView {
     announce(tokens === undefined ? "The answer has ended" : `Answer finished, ${counted(tokens, "token")}`, false);
   }
 
+  /** What matters of an answer in a line; what else is known of it behind a word. */
   #figures() {
-    const { start, end } = this.exchange;
-    const facts = this.#run ? liveFacts(this.#run) : endFacts(end);
-    if (this.exchange.skip) facts.push(`without the oldest ${count(this.exchange.skip)} characters`);
-    if (start) facts.push(start.model, element("span", {}, `seed ${start.seed}`));
+    const { start, end, skip } = this.exchange;
+    const [shown, more] = this.#run ? [liveFacts(this.#run), []] : endFacts(end, start);
+    if (skip) shown.push(`without the oldest ${count(skip)} characters`);
+    const same = this.#run ? "" : sameness(this.exchange, this.chat.conversation.siblings(this.exchange));
     const receipt = end?.receipt;
     const link = receipt && element(
       "a",
       { class: "receipt", href: `logs#${receipt.seq}`, title: `SHA-256 ${receipt.hash}` },
       `vault line ${receipt.seq}`,
     );
-    const items = [...facts, link].filter(Boolean).map((fact) => element("li", {}, fact));
+    const fold = more.length > 0 && element("details", {}, element("summary", {}, "more"), element("span", {}, more.join(" · ")));
+    const items = [...shown, same, link, fold].filter(Boolean).map((fact) => element("li", {}, fact));
     find(".facts", this.node).replaceChildren(...items);
   }
 
@@ -140,12 +144,24 @@ export class ExchangeView {
     place.replaceChildren(step("left", "Earlier answer", at - 1), position, step("right", "Later answer", at + 1));
   }
 
+  /** An answer was made without the probabilities that are to be shown: it can be made again with them. */
+  #offer(/** @type {boolean} */ running) {
+    const { chat, exchange } = this;
+    const isLast = chat.conversation.path().at(-1) === exchange;
+    const lacks = !running && isLast && chat.controls.showsTokens && !exchange.pieces && exchange.text !== "";
+    const place = find(".offer", this.node);
+    place.hidden = !lacks;
+    if (!lacks) return place.replaceChildren();
+    const again = button("Make it again with them", () => chat.retry(exchange));
+    place.replaceChildren("This answer came without probabilities. ", again);
+  }
+
   #actions() {
     const { chat, exchange } = this;
     const begun = exchange.text !== "";
     return [
       action("copy", "Copy", () => copy(exchange.text).then(() => announce("Copied"))),
-      begun && action("continue", "Continue", () => chat.continue(exchange)),
+      begun && action("continue", "Continue", () => chat.continue(exchange), "", exchange.end?.finish_reason === "length"),
       action("retry", "Retry", () => chat.retry(exchange), "The same request and seed again"),
       action("regenerate", "Regenerate", () => chat.regenerate(exchange), "The same prompt with a new seed"),
       exchange.kind === "prompt" && action("edit", "Edit", () => this.#edit(), "Change the prompt and run it again"),
@@ -176,8 +192,8 @@ export class ExchangeView {
   }
 }
 
-function action(/** @type {string} */ name, /** @type {string} */ label, /** @type {() => void} */ press, title = "") {
-  const node = button("", press, { class: "quiet", title: title || false, "data-action": name });
+function action(/** @type {string} */ name, /** @type {string} */ label, /** @type {() => void} */ press, title = "", main = false) {
+  const node = button("", press, { class: main ? "main" : "quiet", title: title || false, "data-action": name });
   node.append(icon(name), element("span", {}, label));
   return node;
 }
@@ -193,14 +209,37 @@ function liveFacts(/** @type {Run} */ run) {
   return [counted(tokens, "token"), run.speed && speed(run.speed), `first after ${duration(firstTokenMs)}`];
 }
 
-/** @returns {any[]} */
-function endFacts(/** @type {any} */ end = {}) {
+/** @returns {[any[], string[]]} what is shown, and what is behind a word */
+function endFacts(/** @type {any} */ end = {}, /** @type {any} */ start = undefined) {
   const { usage, timings, finish_reason: reason, error } = end;
-  return [
-    usage && counted(usage.completion_tokens, "token"),
-    timings?.tokens_per_second && speed(timings.tokens_per_second),
-    timings?.first_token_ms && `first after ${duration(timings.first_token_ms)}`,
+  const made = usage && counted(usage.completion_tokens, "token");
+  const shown = [
+    made && reason === "length" ? `cut at ${made}` : made,
+    timings?.tokens_per_second && `${rate(timings.tokens_per_second)}/s`,
     REASONS[reason],
     error?.written && "written to the vault late: the log could not be written when it ended",
   ];
+  const more = [
+    timings?.first_token_ms && `first after ${duration(timings.first_token_ms)}`,
+    start && start.model,
+    start && `seed ${start.seed}`,
+  ];
+  return [shown, more.filter(Boolean)];
+}
+
+/** Whether the same request has made the same text before: that is this product's promise. */
+function sameness(/** @type {Exchange} */ exchange, /** @type {Exchange[]} */ siblings) {
+  const at = siblings.indexOf(exchange);
+  const earlier = siblings.slice(0, at).findLastIndex((each) => requestOf(each) === requestOf(exchange));
+  if (exchange.state !== "done" || earlier < 0) return "";
+  const which = `${earlier + 1} of ${siblings.length}`;
+  if (siblings[earlier].text === exchange.text) return element("strong", {}, `the same, byte for byte, as ${which} ✓`);
+  return element("strong", { class: "differs" }, `the same request as ${which}, but another text`);
+}
+
+/** Everything that the text depends on. */
+function requestOf(/** @type {Exchange} */ { prompt, skip, system, start, state }) {
+  if (!start || state !== "done") return NaN; // equal to nothing
+  const { top_logprobs: _, ...params } = start.params;
+  return JSON.stringify([prompt, skip || 0, system || "", start.model, start.seed, params]);
 }

@@ -24,9 +24,14 @@ export function duration(ms) {
   return ms < 60_000 ? `${(ms / 1000).toFixed(1)} s` : `${Math.floor(ms / 60_000)} min ${Math.round((ms % 60_000) / 1000)} s`;
 }
 
+/** @param {number} perSecond */
+export function rate(perSecond) {
+  return perSecond < 10 ? perSecond.toFixed(1) : count(Math.round(perSecond));
+}
+
 /** @param {number} tokensPerSecond */
 export function speed(tokensPerSecond) {
-  return `${tokensPerSecond.toFixed(tokensPerSecond < 10 ? 1 : 0)} tokens/s`;
+  return `${rate(tokensPerSecond)} tokens/s`;
 }
 
 /** @param {number} bytes */
