@@ -1,15 +1,15 @@
-/** The theme, set before the first paint; a classic script for that reason. */
+/** The theme and the side panels, as they were left; set before the first paint, so a classic script. */
 
 (() => {
   const ORDER = ["auto", "light", "dark"];
   const NAMES = { auto: "as the system", light: "light", dark: "dark" };
   const root = document.documentElement;
 
-  function stored() {
+  function stored(/** @type {string} */ name, /** @type {string} */ usual) {
     try {
-      return localStorage.getItem("minivault.theme") ?? "auto";
+      return localStorage.getItem(name) ?? usual;
     } catch {
-      return "auto";
+      return usual;
     }
   }
 
@@ -19,7 +19,10 @@
     button.setAttribute("title", text);
   }
 
-  root.dataset.theme = stored();
+  root.dataset.theme = stored("minivault.theme", "auto");
+  const wide = matchMedia("(min-width: 1021px)").matches;
+  for (const [panel, usual] of [["conversations", "true"], ["controls", "false"]])
+    root.dataset[panel] = wide && stored(`minivault.panel.${panel}`, usual) === "true" ? "open" : "closed";
   document.addEventListener("DOMContentLoaded", () => {
     const button = document.getElementById("theme");
     if (!button) return;

@@ -23,6 +23,10 @@ class ChatPage:
         self.page.goto(f"{self.url}/{fragment}")
         expect(self.page.locator("#model")).to_have_attribute("data-status", "ready")
         expect(self.page.locator("#library li").first).to_be_attached()
+        panels = "innerWidth > 1020 && document.documentElement.dataset.controls"
+        if self.page.evaluate(panels) == "closed":
+            self.page.get_by_role("button", name="Controls").click()
+            self.prompt.focus()
         return self
 
     @property

@@ -154,7 +154,25 @@ def test_copy_takes_the_answer_as_it_is(chat: ChatPage) -> None:
     text = chat.ask(PROMPT)
     chat.act("Copy")
     expect(chat.page.locator("#announcement")).to_have_text("Copied")
-    assert chat.page.evaluate("navigator.clipboard.readText()") == text
+    assert chat.page.evaluate("navigator.clipboard.readText()") == PROMPT + text
+
+
+def test_a_text_and_its_continuations_are_one(chat: ChatPage) -> None:
+    chat.page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    chat.parameter("max_tokens").fill("5")
+    text = chat.ask(PROMPT)
+    chat.act("Continue")
+    expect(chat.exchanges).to_have_count(2)
+    chat.wait()
+    expect(chat.page.locator(".actions:visible")).to_have_count(1)
+    first, second = (chat.exchanges.nth(i).locator(".said").bounding_box() for i in (0, 1))
+    assert first
+    assert second
+    assert abs(first["y"] - second["y"]) < 2  # on one line: it goes on where it ended
+    more = chat.said()
+    chat.act("Copy")
+    expect(chat.page.locator("#announcement")).to_have_text("Copied")
+    assert chat.page.evaluate("navigator.clipboard.readText()") == PROMPT + text + more
 
 
 def test_a_first_prompt_is_one_click_away_and_the_model_is_explained(chat: ChatPage) -> None:

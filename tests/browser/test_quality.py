@@ -227,6 +227,28 @@ def test_it_can_be_installed(chat: ChatPage) -> None:
     assert chat.page.evaluate("fetch('favicon.ico').then(r => r.status)") == 200
 
 
+@pytest.mark.parametrize("size", [(375, 600), (844, 390), (1280, 800)])
+def test_a_first_visit_is_calm(
+    new_context: Callable[..., BrowserContext], server: LiveServer, size: tuple[int, int]
+) -> None:
+    """The heading is there, nothing jumps, and it is said what becomes of what one writes."""
+    page = new_context(viewport={"width": size[0], "height": size[1]}).new_page()
+    page.add_init_script(
+        "window.shift = 0; new PerformanceObserver(list => list.getEntries()"
+        ".forEach(each => (window.shift += each.value)))"
+        ".observe({ type: 'layout-shift', buffered: true });"
+    )
+    page.goto(server.url)
+    expect(page.locator("#library li").first).to_be_visible()
+    expect(page.get_by_role("heading", name="What shall it write?")).to_be_in_viewport(ratio=1)
+    expect(page.locator("#welcome")).to_contain_text("Everything stays on this machine.")
+    expect(page.get_by_label("Continue the text above")).to_be_hidden()
+    expect(page.locator("#gauge")).to_be_hidden()
+    expect(page.locator("#parameters")).to_be_hidden()
+    page.wait_for_load_state("networkidle")
+    assert page.evaluate("window.shift") < 0.02
+
+
 @pytest.mark.parametrize("path", ["/", "/logs"])
 def test_a_page_is_small_with_everything_it_loads(
     page: Page, server: LiveServer, path: str

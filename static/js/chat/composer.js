@@ -54,6 +54,7 @@ export class Composer {
     const running = Boolean(this.chat.running);
     this.sendButton.hidden = running;
     this.stopButton.hidden = !running;
+    find(".context").hidden = this.chat.conversation.path().length === 0;
     this.gauge.show(this.area.value);
   }
 

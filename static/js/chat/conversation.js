@@ -86,6 +86,14 @@ export class Conversation {
     return exchange.context === "above" ? this.textThrough(exchange.parent) : "";
   }
 
+  /** A text with all that it continues: with its beginning, or for a chat model only what was answered. */
+  story(/** @type {Exchange} */ exchange) {
+    const line = this.#ancestors(exchange);
+    const first = line.findLastIndex((each) => each.kind === "prompt");
+    const said = line.slice(Math.max(0, first)).map((each) => each.text).join("");
+    return exchange.chat || first < 0 ? said : line[first].prompt + said;
+  }
+
   /** Whether something besides its own prompt is sent with an exchange. */
   hasAbove(/** @type {Exchange} */ exchange) {
     return exchange.context === "above" && this.exchanges.has(exchange.parent ?? "");

@@ -105,6 +105,7 @@ export class ExchangeView {
     const fold = more.length > 0 && element("details", {}, element("summary", {}, "more"), element("span", {}, more.join(" · ")));
     const items = [...shown, same, link, fold].filter(Boolean).map((fact) => element("li", {}, fact));
     find(".facts", this.node).replaceChildren(...items);
+    find(".text, .editor", this.node).title = receipt ? [...shown, `vault line ${receipt.seq}`].join(" · ") : "";
   }
 
   #problem() {
@@ -160,7 +161,7 @@ export class ExchangeView {
     const { chat, exchange } = this;
     const begun = exchange.text !== "";
     return [
-      action("copy", "Copy", () => copy(exchange.text).then(() => announce("Copied"))),
+      action("copy", "Copy", () => copy(chat.conversation.story(exchange)).then(() => announce("Copied"))),
       begun && action("continue", "Continue", () => chat.continue(exchange), "", exchange.end?.finish_reason === "length"),
       action("retry", "Retry", () => chat.retry(exchange), "The same request and seed again"),
       action("regenerate", "Regenerate", () => chat.regenerate(exchange), "The same prompt with a new seed"),

@@ -21,9 +21,9 @@ export class Gauge {
   /** Shows what the text in the composer would take, or what the last answer took. */
   show(/** @type {string} */ draft) {
     const total = this.chat.server.contextLength;
-    this.node.hidden = !total;
-    if (!total) return;
     const last = this.chat.conversation.path().at(-1);
+    this.node.hidden = !total || (!last && !draft);
+    if (this.node.hidden) return;
     const exact = draft ? 0 : tokensOf(last, this.chat.running);
     const taken = exact || this.#estimate(draft, last);
     this.meter.max = total;

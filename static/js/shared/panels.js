@@ -3,6 +3,7 @@
 import { find } from "./dom.js";
 import { recall, remember } from "./storage.js";
 
+const ROOT = document.documentElement;
 const NARROW = matchMedia("(max-width: 1020px)");
 
 /** A panel and the button that shows and hides it; on wide screens its state is remembered. */
@@ -15,12 +16,12 @@ export class Panel {
     this.button.addEventListener("click", () => this.toggle());
     this.panel.addEventListener("keydown", (/** @type {KeyboardEvent} */ e) => this.#escape(e));
     document.addEventListener("pointerdown", (e) => this.#outside(e));
-    NARROW.addEventListener("change", () => this.#initial());
-    this.#initial();
+    NARROW.addEventListener("change", () => this.#narrowed());
+    this.#show(this.open); // as the early script has left it
   }
 
   get open() {
-    return !this.panel.hidden;
+    return ROOT.dataset[this.panel.id] === "open";
   }
 
   toggle(open = !this.open) {
@@ -34,12 +35,13 @@ export class Panel {
     if (NARROW.matches) this.#show(false);
   }
 
-  #initial() {
-    this.#show(!NARROW.matches && recall(this.name) !== "false");
+  /** On a narrow screen a panel covers the page, so it begins closed. */
+  #narrowed() {
+    this.#show(!NARROW.matches && recall(this.name) === "true");
   }
 
   #show(/** @type {boolean} */ open) {
-    this.panel.hidden = !open;
+    ROOT.dataset[this.panel.id] = open ? "open" : "closed";
     this.button.setAttribute("aria-expanded", String(open));
   }
 
