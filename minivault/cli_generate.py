@@ -98,7 +98,7 @@ async def _stream(service: Service, request: GenerateRequest, *, as_json: bool) 
     end = follower.generation.events[-1].data
     if "error" in end:
         raise BackendFailed(end["error"]["message"])
-    if not follower.generation.text and not stopping.code:
+    if not follower.generation.text.said and not stopping.code:
         print(f"note: the text is empty: {_why_empty(end)}", file=sys.stderr)
     return stopping.code
 

@@ -11,9 +11,10 @@ from enum import Enum
 from sys import getsizeof
 from typing import Any
 
-from minivault.backends.base import Logprobs, Piece, Request, TokenLogprob
+from minivault.backends.base import Request
 from minivault.errors import MiniVaultError
 from minivault.generations.audit import Audit
+from minivault.generations.text import Text
 from minivault.schemas import Client, FinishReason, GenerateRequest
 from minivault.vault import Entry
 
@@ -33,12 +34,6 @@ class State(Enum):
     RUNNING = "running"
     ENDING = "ending"  # the backend is through with it; its record is being written
     ENDED = "ended"
-
-
-class Irreproducible(MiniVaultError):
-    """A text was made again, and came out differently."""
-
-    title = "Not reproducible"
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,16 +61,13 @@ class Generation:
     audit: Audit
     continuations: int = 0  # how often it was continued, this time included
     replays: int | None = None  # the record's seq
-    expected: str = ""  # what our log says was said; nothing is shown before it has been made again
+    text: Text = field(default_factory=Text)
     state: State = State.ACCEPTING
     request: Request | None = None  # known once accepted
     prompt_tokens: int | None = None
     share: float = 0.0  # of the backend's memory, once it runs
     entry: Entry | None = None
     events: list[Event] = field(default_factory=list)
-    text: str = ""
-    tail: str = ""  # held back by the backend, said if this is the end
-    tokens: int = 0
     lives_on: bool = False  # goes on for a while without a listener
     ending: FinishReason | None = None  # somebody wants it to end like this
     finish_reason: FinishReason | None = None
@@ -86,11 +78,7 @@ class Generation:
     ended_at: float | None = None
     followers: set[Follower] = field(default_factory=set)
     failure: MiniVaultError | None = None  # why it must end as an error
-    logprobs: list[dict[str, Any]] = field(default_factory=list)
     _events_size: int = 0
-    _unsaid_logprobs: list[dict[str, Any]] = field(default_factory=list)
-    _made: int = 0  # tokens of this run; less than `tokens` while it is made again
-    _again: int = 0  # the next event that is made again; 0 if none is left
 
     def __repr__(self) -> str:
         return f"<Generation {self.id[:8]}… {self.state.value}>"  # never the prompt
@@ -111,7 +99,7 @@ class Generation:
     @property
     def visible(self) -> int:
         """How many events may be shown."""
-        return len(self.events) if self.proven else 0
+        return len(self.events) if self.text.proven else 0
 
     @property
     def leaving(self) -> bool:
@@ -132,7 +120,7 @@ class Generation:
     @property
     def size(self) -> int:
         """How many bytes of memory are kept with it."""
-        said = [self.text, self.expected, self.request.prompt if self.request else ""]
+        said = [self.text.said, self.text.expected, self.request.prompt if self.request else ""]
         said += [message.content for message in (self.asked and self.asked.messages) or []]
         return _BARE + self._events_size + sum(map(getsizeof, said))
 
@@ -141,64 +129,10 @@ class Generation:
         self._events_size += _BARE_EVENT + deep_size(event.data)
         self.wake()
 
-    def begin_run(self) -> None:
-        """What the backend says next starts from the first token, again or for the first time."""
-        self._again = 1 if len(self.events) > 1 else 0
-        self._made = 0
-        self._unsaid_logprobs.clear()
-
-    def take(self, piece: Piece) -> bool:
-        """Counts a piece; True if it has text that is new and is to be said.
-
-        Raises Irreproducible if it departs from what was said already.
-        """
-        self._made += piece.tokens
-        if self._made >= self.tokens:
-            self.tokens, self.tail = self._made, piece.tail
-        self._unsaid_logprobs += [_logprobs_data(each) for each in piece.logprobs]
-        if not piece.text or self._repeats(piece.text):
-            return False
-        rest = self.expected[len(self.text) :]
-        if not rest.startswith(piece.text[: len(rest)]):
-            raise Irreproducible("the text came out differently from what the log holds")
-        self.text += piece.text
-        return True
-
-    def take_logprobs(self) -> list[dict[str, Any]]:
-        """Those of all tokens since the last piece that has text: they go with the next one."""
-        logprobs, self._unsaid_logprobs = self._unsaid_logprobs, []
-        return logprobs
-
-    def say(self, text: str, logprobs: list[dict[str, Any]]) -> None:
-        """Appends the event of a piece, with its tokens' log probabilities where there are any."""
-        self.logprobs += logprobs
-        self.append(Event(None, {"text": text} | ({"logprobs": logprobs} if logprobs else {})))
-
-    def unsay(self) -> None:
-        """Forgets text that could not be written to the journal, and so was never shown."""
-        self.text = "".join(event.text for event in self.events)
-        self.tail = ""
-
-    @property
-    def repeating(self) -> bool:
-        """While it is made again, up to what was said before it gave its place away."""
-        return self._again > 0
-
-    def _repeats(self, text: str) -> bool:
-        if not self.repeating:
-            return False
-        if self.events[self._again].text != text:
-            raise Irreproducible("the text came out differently when it was made again")
-        self._again += 1
-        if self._again == len(self.events):
-            self._again = 0  # caught up: whatever comes now is new
-        self._unsaid_logprobs.clear()
-        return True
-
-    @property
-    def proven(self) -> bool:
-        """Whether all that our log holds has been made again."""
-        return len(self.text) >= len(self.expected)
+    def say(self, said: dict[str, Any]) -> None:
+        """Appends the event of a piece that is in the journal."""
+        self.text.shown(said)
+        self.append(Event(None, said))
 
     def wake(self) -> None:
         for follower in self.followers:
@@ -261,7 +195,7 @@ class Follower:
     def take(self) -> list[tuple[int, Event]]:
         """What has come since the last time; empty if nothing has."""
         generation = self.generation
-        if generation.ended and not generation.proven:
+        if generation.ended and not generation.text.proven:
             self._next = len(generation.events)
             return list(enumerate(generation.events))[-1:]
         end = max(self._next, generation.visible)
@@ -281,11 +215,3 @@ def deep_size(value: Any) -> int:
     if isinstance(value, list | tuple):
         return size + sum(map(deep_size, value))
     return size
-
-
-def _logprobs_data(logprobs: Logprobs) -> dict[str, Any]:
-    return {**_token_data(logprobs.token), "top": [_token_data(each) for each in logprobs.top]}
-
-
-def _token_data(token: TokenLogprob) -> dict[str, Any]:
-    return {"token": token.text, "logprob": round(token.logprob, 6)}

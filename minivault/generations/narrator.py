@@ -79,7 +79,7 @@ class QueuedNarrator:
             async for batch in follower.batches():
                 text = "".join(event.text for _, event in batch)
                 self.told += text
-                self.tokens = generation.tokens
+                self.tokens = generation.text.tokens
                 self._progress(self.tokens)
                 yield text
         finally:

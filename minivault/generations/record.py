@@ -7,7 +7,8 @@ from typing import Any
 
 from minivault.backends.base import ModelInfo
 from minivault.errors import LogUnavailable, MiniVaultError
-from minivault.generations.generation import Event, Generation, Irreproducible
+from minivault.generations.generation import Event, Generation
+from minivault.generations.text import Irreproducible
 from minivault.metrics import Metrics
 from minivault.schemas import FinishReason, Receipt, Timings, Usage
 from minivault.vault import Begin, Outcome
@@ -55,18 +56,18 @@ def outcome_of(
 ) -> Outcome:
     """The rest of the record, once the text has ended."""
     return Outcome(
-        response=generation.text,
+        response=generation.text.said,
         finish_reason=reason.value,
         usage=usage_of(generation).model_dump(),
         timings=timings_of(generation).model_dump(exclude_none=True),
         events=len(generation.events) + 1,
         error=error_data(error) if error else None,
-        logprobs=generation.logprobs or None,
+        logprobs=generation.text.logprobs or None,
     )
 
 
 def usage_of(generation: Generation) -> Usage:
-    return Usage(prompt_tokens=generation.prompt_tokens, completion_tokens=generation.tokens)
+    return Usage(prompt_tokens=generation.prompt_tokens, completion_tokens=generation.text.tokens)
 
 
 def timings_of(generation: Generation) -> Timings:
@@ -89,7 +90,7 @@ def measure(generation: Generation, metrics: Metrics) -> None:
         generation.finish_reason or FinishReason.ERROR,
         generation.client,
         prompt_tokens=generation.prompt_tokens or 0,
-        completion_tokens=generation.tokens,
+        completion_tokens=generation.text.tokens,
         queue_seconds=started - generation.accepted_at,
         total_seconds=(generation.ended_at or started) - generation.accepted_at,
     )
@@ -132,7 +133,7 @@ def terminal_event(
     data: dict[str, Any] = {"finish_reason": reason.value}
     if reason is FinishReason.INTERRUPTED:
         return Event("stopped", {**data, "resumable": resumable}, numbered=not resumable)
-    if not generation.proven and reason is not FinishReason.CANCELLED:
+    if not generation.text.proven and reason is not FinishReason.CANCELLED:
         return gone_event()
     if error:
         data["error"] = error_data(error)
@@ -155,6 +156,6 @@ def _ms(moment: float | None, start: float) -> float | None:
 
 def _rate(generation: Generation) -> float | None:
     first, last = generation.first_token_at, generation.last_token_at
-    if first is None or last is None or last <= first or generation.tokens < 2:
+    if first is None or last is None or last <= first or generation.text.tokens < 2:
         return None
-    return round((generation.tokens - 1) / (last - first), 2)
+    return round((generation.text.tokens - 1) / (last - first), 2)

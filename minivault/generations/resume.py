@@ -16,6 +16,7 @@ from minivault.generations.generation import UNFINISHED, Follower, Generation
 from minivault.generations.generation_id import IdParts, engine_hash
 from minivault.generations.prompt import resolve
 from minivault.generations.registry import Registry
+from minivault.generations.text import Text
 from minivault.schemas import Client, EffectiveParameters, FinishReason, GenerateRequest
 from minivault.vault import Record
 
@@ -147,7 +148,7 @@ class _Said:
     @classmethod
     def in_memory(cls, known: Generation) -> _Said:
         assert known.request is not None
-        text = known.text if known.proven else known.expected
+        text = known.text.said if known.text.proven else known.text.expected
         return cls(
             known.request.seed, text, known.request, known.prompt_tokens, known.continuations
         )
@@ -181,7 +182,7 @@ async def _continue(registry: Registry, back: Return, audit: Audit, said: _Said)
         back.client,
         audit,
         continuations=said.times + 1,
-        expected=said.text,
+        text=Text(expected=said.text),
     )
     accept = _accept(generation, said, backend)
     follower = await registry.launch(generation, accept, after=back.after, lives_on=back.lives_on)

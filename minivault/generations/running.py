@@ -10,7 +10,7 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from minivault.backends.base import Finish, Piece
+from minivault.backends.base import Finish
 from minivault.background import kind, start_task
 from minivault.errors import BackendFailed, LogUnavailable, MiniVaultError
 from minivault.generations.generation import UNFINISHED, Generation, State
@@ -54,7 +54,7 @@ class Running:
         self._is_short = False  # somebody waits, and all that could give way do
         self._pumps: dict[Generation, asyncio.Task[FinishReason]] = {}
         self._giving_way: set[Generation] = set()
-        self._unsaid: list[tuple[Generation, str, list[dict[str, Any]]]] = []
+        self._unsaid: list[tuple[Generation, dict[str, Any]]] = []
 
     def __len__(self) -> int:
         return len(self._pumps)
@@ -142,20 +142,20 @@ class Running:
     async def _pump(self, generation: Generation) -> FinishReason:
         assert generation.request is not None
         assert self._registry.backend is not None
-        generation.begin_run()
+        generation.text.start_over()
         async with aclosing(run(self._registry.backend, generation.request)) as source:
             async for item in source:
                 if isinstance(item, Finish):
                     return item.reason
-                if generation.take(item):
-                    self._say(generation, item)
+                if said := generation.text.take(item):
+                    self._say(generation, said)
         return FinishReason.STOP
 
-    def _say(self, generation: Generation, piece: Piece) -> None:
+    def _say(self, generation: Generation, said: dict[str, Any]) -> None:
         """Collects what this turn of the loop brings, so that one write journals it all."""
         if not self._unsaid:
             asyncio.get_running_loop().call_soon(self._flush)
-        self._unsaid.append((generation, piece.text, generation.take_logprobs()))
+        self._unsaid.append((generation, said))
 
     def _flush(self) -> None:
         unsaid, self._unsaid = self._unsaid, []
@@ -163,17 +163,17 @@ class Running:
             return
         try:
             self._registry.vault.pieces(
-                [(generation.entry, text) for generation, text, _ in unsaid if generation.entry]
+                [(each.entry, said["text"]) for each, said in unsaid if each.entry]
             )
         except Exception as failure:  # noqa: BLE001 - what is not in the journal is not said
             error = _as_log_error(failure)
-            for generation in dict.fromkeys(generation for generation, _, _ in unsaid):
+            for generation in dict.fromkeys(generation for generation, _ in unsaid):
                 self._fail(generation, error)
             return
         now = time.monotonic()
-        for generation, text, logprobs in unsaid:
+        for generation, said in unsaid:
             self._time(generation, now)
-            generation.say(text, logprobs)
+            generation.say(said)
 
     def _time(self, generation: Generation, now: float) -> None:
         if generation.last_token_at is None:
@@ -184,17 +184,15 @@ class Running:
         generation.last_token_at = now
 
     def _fail(self, generation: Generation, error: MiniVaultError) -> None:
-        generation.unsay()
+        generation.text.take_back()
         generation.failure = error
         if generation in self._pumps:
             self.halt(generation)
 
     def _say_tail(self, generation: Generation, reason: FinishReason) -> None:
         """What was held back is said at every end, but for those after which the text can go on."""
-        tail, generation.tail = generation.tail, ""
-        if tail and reason not in UNFINISHED and not generation.repeating:
-            generation.text += tail
-            self._say(generation, Piece(tail, tokens=0))
+        if reason not in UNFINISHED and (said := generation.text.take_tail()):
+            self._say(generation, said)
         self._flush()
 
     def _pumped(self, generation: Generation, pump: asyncio.Task[FinishReason]) -> None:

@@ -79,7 +79,7 @@ def answer_data(follower: Follower) -> dict[str, Any]:
     answer = {
         "id": generation.id,
         "model": generation.events[0].data["model"],
-        "text": generation.text,
+        "text": generation.text.said,
         "finish_reason": generation.finish_reason,
         "usage": end.get("usage"),
         "timings": end.get("timings"),
@@ -87,8 +87,8 @@ def answer_data(follower: Follower) -> dict[str, Any]:
         "params": generation.request.params.model_dump(mode="json"),
         "receipt": end.get("receipt"),
     }
-    if generation.logprobs:
-        answer["logprobs"] = generation.logprobs
+    if generation.text.logprobs:
+        answer["logprobs"] = generation.text.logprobs
     if "error" in end:
         answer["error"] = end["error"]
     return answer

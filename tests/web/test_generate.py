@@ -338,9 +338,9 @@ def test_stop_says_what_was_held_back_for_a_stop_string(tmp_path: Path) -> None:
     with live_server(tmp_path, Reins(allowed=2)) as server:
         shelf = server.service.registry.shelf
         with connection(server, "POST", "/generate", JSON, body) as opened:
-            wait_for(lambda: [each.tokens for each in in_loop(server, shelf.open)] == [2])
+            wait_for(lambda: [each.text.tokens for each in in_loop(server, shelf.open)] == [2])
             [running] = in_loop(server, shelf.open)
-            assert running.text == f" {first}"
+            assert running.text.said == f" {first}"
             ask(server, "DELETE", f"/generate/{running.id}")
             answer = json.loads(to_end(opened).partition(b"\r\n\r\n")[2])
         [record] = server.records()

@@ -152,7 +152,9 @@ def ended(server: LiveServer, how: str, body: dict[str, Any]) -> tuple[int, dict
     shelf = server.service.registry.shelf
     with connection(server, "POST", "/generate", JSON, body) as opened:
         if how != "error":
-            wait_for(lambda: in_loop(server, lambda: [each.text for each in shelf.open()]) > [""])
+            wait_for(
+                lambda: in_loop(server, lambda: [each.text.said for each in shelf.open()]) > [""]
+            )
             [running] = in_loop(server, shelf.open)
             if how == "cancelled":
                 ask(server, "POST", f"/generate/{running.id}/stop")

@@ -1,0 +1,103 @@
+"""What a generation has said, and whether it comes out the same when it is made again. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from minivault.backends.base import Logprobs, Piece, TokenLogprob
+from minivault.errors import MiniVaultError
+
+
+class Irreproducible(MiniVaultError):
+    """A text was made again, and came out differently."""
+
+    title = "Not reproducible"
+
+
+@dataclass(slots=True)
+class Text:
+    """The text of one generation over all of its runs; every run starts from the first token.
+
+    A later run must first repeat `said`, which an earlier one made before it gave its place away,
+    and `expected`, which our log holds of an earlier life; only what goes beyond `said` is new.
+    New text counts as shown once `shown` was told so, and can be taken back until then.
+    """
+
+    expected: str = ""
+    said: str = ""
+    tail: str = ""  # held back by the backend, said if this is the end
+    tokens: int = 0
+    logprobs: list[dict[str, Any]] = field(default_factory=list)  # of what was shown
+    _made: int = 0  # tokens of this run; fewer than `tokens` while it repeats
+    _at: int = 0  # characters of this run; fewer than there are in `said` while it repeats
+    _shown: int = 0  # characters of `said` that somebody may have read
+    _unsaid: list[dict[str, Any]] = field(default_factory=list)  # of tokens without text so far
+
+    @property
+    def repeating(self) -> bool:
+        """While a run has not come up to what was said before."""
+        return self._at < len(self.said)
+
+    @property
+    def proven(self) -> bool:
+        """Whether all that our log holds has been made again; nothing may be shown before."""
+        return len(self.said) >= len(self.expected)
+
+    def start_over(self) -> None:
+        """What is taken next starts from the first token."""
+        self._made = self._at = 0
+        self._unsaid.clear()
+
+    def take(self, piece: Piece) -> dict[str, Any] | None:
+        """Counts a piece; returns what its event says, or None if it has no new text.
+
+        Raises Irreproducible if it departs from what was said already.
+        """
+        self._made += piece.tokens
+        if self._made >= self.tokens:
+            self.tokens, self.tail = self._made, piece.tail
+        self._unsaid += [_logprobs_data(each) for each in piece.logprobs]
+        if not piece.text:
+            return None
+        if self._at < len(self.said):
+            if not self.said.startswith(piece.text, self._at):
+                raise Irreproducible("the text came out differently when it was made again")
+            self._at += len(piece.text)
+            self._unsaid.clear()  # they were said with it
+            return None
+        # A piece may reach beyond what the log holds: its beginning must be the rest of that.
+        rest = len(self.expected) - self._at
+        if rest > 0 and not self.expected.startswith(piece.text[:rest], self._at):
+            raise Irreproducible("the text came out differently from what the log holds")
+        return self._say(piece.text)
+
+    def take_tail(self) -> dict[str, Any] | None:
+        """Says what was held back, as this is the end; None if there is nothing to say."""
+        tail, self.tail = self.tail, ""
+        return self._say(tail) if tail and not self.repeating else None
+
+    def shown(self, said: dict[str, Any]) -> None:
+        """What `take` returned can be read from now on."""
+        self._shown += len(said["text"])
+        self.logprobs += said.get("logprobs", ())
+
+    def take_back(self) -> None:
+        """Forgets what was said but never shown."""
+        self.said, self.tail = self.said[: self._shown], ""
+
+    def _say(self, text: str) -> dict[str, Any]:
+        self.said += text
+        self._at = len(self.said)
+        said: dict[str, Any] = {"text": text}
+        if self._unsaid:
+            said["logprobs"], self._unsaid = self._unsaid, []
+        return said
+
+
+def _logprobs_data(logprobs: Logprobs) -> dict[str, Any]:
+    return {**_token_data(logprobs.token), "top": [_token_data(each) for each in logprobs.top]}
+
+
+def _token_data(token: TokenLogprob) -> dict[str, Any]:
+    return {"token": token.text, "logprob": round(token.logprob, 6)}
