@@ -11,7 +11,7 @@ from typing import Any
 
 from minivault.backends.base import ModelInfo
 from minivault.errors import BackendFailed, FieldError, InvalidRequest
-from minivault.generations import Follower
+from minivault.generations import Follower, Visitor
 from minivault.parsing import parse_parameters
 from minivault.schemas import Client, GenerateRequest
 from minivault.service import Service
@@ -80,8 +80,8 @@ async def _answer(
 
 async def _stream(service: Service, request: GenerateRequest, *, as_json: bool) -> int:
     """Prints what comes; returns the exit code. Whatever ends it early, a record is written."""
-    audit = service.audit()
-    follower = await service.registry.start(request, client=Client.CLI, audit=audit)
+    visitor = Visitor(Client.CLI, service.audit())
+    follower = await service.generations.start(request, visitor)
     stopping = _Stop(service, follower)
     try:
         async for batch in follower.batches():
@@ -117,7 +117,7 @@ class _Stop:
 
     def __init__(self, service: Service, follower: Follower) -> None:
         self.code = 0
-        self._registry = service.registry
+        self._generations = service.generations
         self._id = follower.generation.id
         self._task: asyncio.Task[object] | None = None
         loop = asyncio.get_running_loop()
@@ -126,11 +126,11 @@ class _Stop:
 
     async def done(self) -> None:
         """Returns when the generation has ended, whether somebody stopped it or it was through."""
-        await (self._task or self._registry.stop(self._id))
+        await (self._task or self._generations.stop(self._id))
 
     def _stop(self, code: int) -> None:
         self.code = code
-        self._task = self._task or asyncio.create_task(self._registry.stop(self._id))
+        self._task = self._task or asyncio.create_task(self._generations.stop(self._id))
 
 
 def _answer_data(follower: Follower) -> dict[str, Any]:

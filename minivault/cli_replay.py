@@ -8,13 +8,14 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import asdict
+from functools import partial
 from typing import Any
 
 from minivault.backends.base import Backend
 from minivault.backends.named import BUILT_IN, backend_class
 from minivault.cli_logs_view import printable
 from minivault.errors import CannotStart, ModelNotFound
-from minivault.generations.narrator import Narrator
+from minivault.generations.replay import origin_of, tell
 from minivault.loading import started
 from minivault.model_store import ModelStore, StoredModel
 from minivault.settings import Settings
@@ -28,11 +29,11 @@ _CHOICES = ("dtype", "threads", "device", "runner")
 
 
 @asynccontextmanager
-async def narrator(settings: Settings, record: Record) -> AsyncIterator[Narrator]:
+async def loaded(settings: Settings, record: Record) -> AsyncIterator[Backend]:
     """The model that a record names, loaded as it was then. Raises CannotStart."""
     backend = await started(_backend(settings, record))
     try:
-        yield Narrator(backend)
+        yield backend
     finally:
         close = getattr(backend, "close", None)
         if close:
@@ -92,7 +93,7 @@ def replay_all(
     def report(result: Replay) -> None:
         verdicts[result.verdict] += 1
         if as_json:
-            print(json.dumps(asdict(result)), flush=True)
+            print(json.dumps(_data(result)), flush=True)
         elif not quiet or result.verdict is not Verdict.SAME:
             print(printable(str(result)), flush=True)
         if progress:
@@ -102,6 +103,11 @@ def replay_all(
     if quiet and not as_json:
         print(", ".join(f"{verdicts[verdict]} {verdict.value}" for verdict in Verdict))
     return verdicts[Verdict.DIFFERS] > 0
+
+
+def _data(result: Replay) -> dict[str, Any]:
+    """The verdict without the text, which the log has but where it differs."""
+    return {name: value for name, value in asdict(result).items() if name != "text"}
 
 
 async def _replay_all(
@@ -124,17 +130,17 @@ async def _replay_group(
     settings: Settings, reader: Reader, group: list[int], report: Callable[[Replay], None]
 ) -> None:
     try:
-        async with narrator(settings, reader.get(group[0])) as loaded:
+        async with loaded(settings, reader.get(group[0])) as backend:
             for seq in group:
-                report(await _replayed(reader.get(seq), loaded))
+                report(await _replayed(reader.get(seq), backend))
     except CannotStart as error:
         for seq in group:
             report(Replay(seq, Verdict.NOT_REPRODUCIBLE, why=str(error)))
 
 
-async def _replayed(record: Record, loaded: Narrator) -> Replay:
+async def _replayed(record: Record, backend: Backend) -> Replay:
     try:
-        return await replay(record, loaded)
+        return await replay(record, partial(tell, backend), origin_of(backend))
     except Exception as error:  # noqa: BLE001 - one record that fails must not end the rest
         why = f"the backend failed ({type(error).__name__})"
         return Replay(record.seq, Verdict.NOT_REPRODUCIBLE, why=why)

@@ -34,6 +34,10 @@ class FinishReason(StrEnum):
     ERROR = "error"
 
 
+#: Ends after which the same text can go on: what was held back of it was not said.
+UNFINISHED = frozenset({FinishReason.DISCONNECTED, FinishReason.INTERRUPTED})
+
+
 class Client(StrEnum):
     """By which door a request came."""
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from minivault.backends.base import Backend, ModelInfo
 from minivault.background import describe, guarded, in_thread, kind, start_task
 from minivault.errors import CannotStart
-from minivault.generations import Audit, GenerationIds, Registry
+from minivault.generations import Audit, GenerationIds, Generations, Registry
 from minivault.libraries import untested
 from minivault.loading import ModelLoading, started
 from minivault.metrics import Metrics
@@ -37,6 +37,7 @@ class Service:
         self.metrics = Metrics()
         self.vault: Vault
         self.registry: Registry
+        self.generations: Generations
         self.secret: bytes
         self._backend = backend
         self._loading = ModelLoading(settings, self.stage)
@@ -76,6 +77,7 @@ class Service:
             callers=len(settings.api_key),
             metrics=self.metrics,
         )
+        self.generations = Generations(self.registry)
         self._prepared = True
 
     async def start(self) -> None:

@@ -71,7 +71,6 @@ class Import:
     module: str
     line: int
     in_function: bool
-    for_types: bool
 
 
 @cache
@@ -91,26 +90,23 @@ MODULES = sorted(sources())
 
 @cache
 def imports(module: str) -> tuple[Import, ...]:
-    return tuple(_imports(sources()[module][2], in_function=False, for_types=False))
+    return tuple(_imports(sources()[module][2], in_function=False))
 
 
-def _imports(node: ast.AST, *, in_function: bool, for_types: bool) -> Iterator[Import]:
+def _imports(node: ast.AST, *, in_function: bool) -> Iterator[Import]:
     for child in ast.iter_child_nodes(node):
         if isinstance(child, ast.Import):
             for alias in child.names:
-                yield Import(alias.name, child.lineno, in_function, for_types)
+                yield Import(alias.name, child.lineno, in_function)
         elif isinstance(child, ast.ImportFrom):
             assert child.level == 0, f"line {child.lineno}: a relative import"
             for alias in child.names:
                 full = f"{child.module}.{alias.name}"
                 name = full if _is_module(full) else str(child.module)
-                yield Import(name, child.lineno, in_function, for_types)
+                yield Import(name, child.lineno, in_function)
         else:
-            typed = isinstance(child, ast.If) and "TYPE_CHECKING" in ast.unparse(child.test)
             function = isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef)
-            yield from _imports(
-                child, in_function=in_function or function, for_types=for_types or typed
-            )
+            yield from _imports(child, in_function=in_function or function)
 
 
 def _is_module(full: str) -> bool:
@@ -160,9 +156,9 @@ def test_every_room_has_its_place() -> None:
 
 
 def test_modules_do_not_import_each_other_in_a_circle() -> None:
+    """Those for types alone count as well: what cannot be read apart is one thing in two files."""
     graph = {
-        module: {name for name, each in ours(module) if not each.in_function | each.for_types}
-        for module in MODULES
+        module: {name for name, each in ours(module) if not each.in_function} for module in MODULES
     }
     while leaves := {module for module, needs in graph.items() if not needs & graph.keys()}:
         graph = {module: needs for module, needs in graph.items() if module not in leaves}

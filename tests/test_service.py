@@ -15,7 +15,7 @@ import pytest
 from minivault.backends.base import Finish, Piece, Request
 from minivault.backends.echo import EchoBackend
 from minivault.errors import CannotStart, Draining, InvalidRequest, Loading, ModelUnusable, NotFound
-from minivault.generations import Follower
+from minivault.generations import Follower, Visitor
 from minivault.parsing import parse_parameters
 from minivault.schemas import Client
 from minivault.service import Service
@@ -66,7 +66,7 @@ def run(folder: Path, backend: Any, scenario: Scenario, **options: Any) -> Servi
 
 async def begun(service: Service, **fields: Any) -> Follower:
     asked = parse_parameters({"prompt": "one two", "max_tokens": 3} | fields)
-    return await service.registry.start(asked, client=Client.JSON, audit=service.audit())
+    return await service.generations.start(asked, Visitor(Client.JSON, service.audit()))
 
 
 def records(folder: Path) -> list[dict[str, Any]]:
@@ -384,7 +384,7 @@ def test_to_stop_one_that_is_then_not_accepted_is_to_stop_nothing(tmp_path: Path
         starting = asyncio.create_task(begun(service))
         while not (accepting := service.registry.shelf.open()):
             await asyncio.sleep(0)
-        stopping = asyncio.create_task(service.registry.stop(accepting[0].id))
+        stopping = asyncio.create_task(service.generations.stop(accepting[0].id))
         await asyncio.sleep(0)
         backend.decided.set()
         with pytest.raises(InvalidRequest):

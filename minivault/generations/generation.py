@@ -11,16 +11,12 @@ from enum import Enum
 from sys import getsizeof
 from typing import Any
 
-from minivault.backends.base import Request
+from minivault.backends.base import ModelInfo, Request
 from minivault.errors import MiniVaultError
-from minivault.generations.audit import Audit
 from minivault.generations.text import Text
-from minivault.schemas import Client, FinishReason, GenerateRequest
+from minivault.generations.visitor import Visitor
+from minivault.schemas import UNFINISHED, FinishReason, GenerateRequest
 from minivault.vault import Entry
-
-#: Ends after which the same text can be made again and go on.
-UNFINISHED = frozenset({FinishReason.DISCONNECTED, FinishReason.INTERRUPTED})
-
 
 _BARE = 4000  # bytes of a generation, its request and parameters, its record's begin
 _BARE_EVENT = 80  # bytes of an event and of its place in the list
@@ -50,34 +46,45 @@ class Event:
         return str(self.data["text"]) if self.name is None else ""
 
 
+@dataclass(slots=True)
+class Times:
+    """The moments of a life, by the monotonic clock."""
+
+    asked: float = field(default_factory=time.monotonic)
+    started: float | None = None
+    first_token: float | None = None
+    last_token: float | None = None
+    ended: float | None = None
+
+
+def _future() -> asyncio.Future[None]:
+    return asyncio.get_running_loop().create_future()
+
+
 @dataclass(slots=True, eq=False, repr=False)
 class Generation:
-    """One accepted request, its state and its events. Lives in the event loop's thread only."""
+    """Who asked, what state it is in, which events there are. Lives in the event loop alone."""
 
     id: str
     asked: GenerateRequest | None  # None: made from a record
-    caller: str
-    client: Client
-    audit: Audit
+    visitor: Visitor
+    info: ModelInfo
     continuations: int = 0  # how often it was continued, this time included
     replays: int | None = None  # the record's seq
     text: Text = field(default_factory=Text)
     state: State = State.ACCEPTING
+    accepted: asyncio.Future[None] = field(default_factory=_future)
     request: Request | None = None  # known once accepted
     prompt_tokens: int | None = None
     share: float = 0.0  # of the backend's memory, once it runs
     entry: Entry | None = None
     events: list[Event] = field(default_factory=list)
+    followers: set[Follower] = field(default_factory=set)
     lives_on: bool = False  # goes on for a while without a listener
     ending: FinishReason | None = None  # somebody wants it to end like this
-    finish_reason: FinishReason | None = None
-    accepted_at: float = field(default_factory=time.monotonic)
-    started_at: float | None = None
-    first_token_at: float | None = None
-    last_token_at: float | None = None
-    ended_at: float | None = None
-    followers: set[Follower] = field(default_factory=set)
     failure: MiniVaultError | None = None  # why it must end as an error
+    finish_reason: FinishReason | None = None
+    times: Times = field(default_factory=Times)
     _events_size: int = 0
 
     def __repr__(self) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from dataclasses import dataclass
 from typing import Any
 
 from minivault.backends.base import Backend, Request
@@ -15,12 +16,19 @@ def draw_seed() -> int:
     return secrets.randbelow(MAX_SEED + 1)
 
 
-def resolve(
-    asked: GenerateRequest, seed: int, backend: Backend, caller: str = ""
-) -> tuple[Request, int | None]:
-    """The request as the backend gets it, and how many tokens its prompt has (None: not countable).
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A request as the backend gets it. `prompt_tokens`: None if nobody can count them."""
 
-    Any thread; takes as long as the tokenizer needs. Raises InvalidRequest.
+    request: Request
+    prompt_tokens: int | None
+    share: float  # of the backend's memory, that it may come to take; 0 if nobody measures it
+
+
+def prepare(asked: GenerateRequest, seed: int, backend: Backend, caller: str = "") -> Prepared:
+    """Decides all that is open. Any thread; takes as long as the tokenizer needs.
+
+    Raises InvalidRequest.
     """
     context = backend.info.context_length
     if "max_tokens" in asked.model_fields_set:  # the default fits every context
@@ -33,13 +41,13 @@ def resolve(
     if tokens is not None and tokens >= context:
         raise InvalidRequest([FieldError("prompt", _too_long(tokens, context))])
     left = context - (tokens or 0)
-    return Request(prompt, _effective(asked, left), seed, caller), tokens
+    return prepare_again(Request(prompt, _effective(asked, left), seed, caller), tokens, backend)
 
 
-def share_of(request: Request, prompt_tokens: int | None, backend: Backend) -> float:
-    """The part of the backend's memory that this may come to take; 0 where nobody measures it.
+def prepare_again(request: Request, prompt_tokens: int | None, backend: Backend) -> Prepared:
+    """The same for a request that was decided before. Any thread.
 
-    Raises InvalidRequest for one that could never be held.
+    Raises InvalidRequest for one that the backend's memory could never hold.
     """
     measure = getattr(backend, "share", None)
     share: float = measure(request, prompt_tokens or 0) if measure else 0.0
@@ -49,7 +57,7 @@ def share_of(request: Request, prompt_tokens: int | None, backend: Backend) -> f
             "values (--kv-memory); ask for fewer"
         )
         raise InvalidRequest([FieldError("max_tokens", message)])
-    return share
+    return Prepared(request, prompt_tokens, share)
 
 
 def _prompt(asked: GenerateRequest, backend: Backend) -> str:

@@ -23,9 +23,9 @@ _NAMES = {
 }
 
 
-def begin_of(generation: Generation, info: ModelInfo) -> Begin:
+def begin_of(generation: Generation) -> Begin:
     """All that is known when a request is accepted; enough to make its text again."""
-    request, asked = generation.request, generation.asked
+    request, asked, info = generation.request, generation.asked, generation.info
     assert request is not None
     messages = asked.messages if asked else None
     return Begin(
@@ -33,7 +33,7 @@ def begin_of(generation: Generation, info: ModelInfo) -> Begin:
         prompt=request.prompt,
         params=request.params.model_dump(mode="json"),
         seed=request.seed,
-        client=generation.client.value,
+        client=generation.visitor.client.value,
         model={"name": info.name, "sha256": info.sha256},
         engine=engine_data(info),
         messages=[each.model_dump() for each in messages] if messages else None,
@@ -51,9 +51,7 @@ def engine_data(info: ModelInfo) -> dict[str, Any]:
     }
 
 
-def outcome_of(
-    generation: Generation, reason: FinishReason, error: MiniVaultError | None
-) -> Outcome:
+def outcome_of(generation: Generation, reason: FinishReason) -> Outcome:
     """The rest of the record, once the text has ended."""
     return Outcome(
         response=generation.text.said,
@@ -61,7 +59,7 @@ def outcome_of(
         usage=usage_of(generation).model_dump(),
         timings=timings_of(generation).model_dump(exclude_none=True),
         events=len(generation.events) + 1,
-        error=error_data(error) if error else None,
+        error=error_data(generation.failure) if generation.failure else None,
         logprobs=generation.text.logprobs or None,
     )
 
@@ -72,27 +70,26 @@ def usage_of(generation: Generation) -> Usage:
 
 def timings_of(generation: Generation) -> Timings:
     """Milliseconds since the request was accepted."""
-    start = generation.accepted_at
-    total = (generation.ended_at or time.monotonic()) - start
-    first = generation.first_token_at
+    times = generation.times
     return Timings(
-        queue_ms=_ms(generation.started_at, start),
-        first_token_ms=_ms(first, start),
-        total_ms=round(total * 1000, 1),
+        queue_ms=_ms(times.started, times.asked),
+        first_token_ms=_ms(times.first_token, times.asked),
+        total_ms=_ms(times.ended or time.monotonic(), times.asked) or 0.0,
         tokens_per_second=_rate(generation),
     )
 
 
 def measure(generation: Generation, metrics: Metrics) -> None:
     """Counts an ended generation."""
-    started = generation.started_at or generation.ended_at or generation.accepted_at
+    times = generation.times
+    ended = times.ended or times.asked
     metrics.finished(
         generation.finish_reason or FinishReason.ERROR,
-        generation.client,
+        generation.visitor.client,
         prompt_tokens=generation.prompt_tokens or 0,
         completion_tokens=generation.text.tokens,
-        queue_seconds=started - generation.accepted_at,
-        total_seconds=(generation.ended_at or started) - generation.accepted_at,
+        queue_seconds=(times.started or ended) - times.asked,
+        total_seconds=ended - times.asked,
     )
 
 
@@ -106,13 +103,13 @@ def error_data(error: MiniVaultError) -> dict[str, str]:
     return {"type": kind, "message": error.detail}
 
 
-def start_event(generation: Generation, model: str) -> Event:
+def start_event(generation: Generation) -> Event:
     """The first event."""
     request = generation.request
     assert request is not None
     data = {
         "id": generation.id,
-        "model": model,
+        "model": generation.info.name,
         "seed": request.seed,
         "prompt_tokens": generation.prompt_tokens,
         "params": request.params.model_dump(mode="json"),
@@ -120,23 +117,18 @@ def start_event(generation: Generation, model: str) -> Event:
     return Event("start", data)
 
 
-def terminal_event(
-    generation: Generation,
-    error: MiniVaultError | None,
-    receipt: Receipt | None,
-    *,
-    resumable: bool,
-) -> Event:
+def terminal_event(generation: Generation, receipt: Receipt | None) -> Event:
     """The last event. One that can be resumed has no number: its reader comes again."""
     reason = generation.finish_reason
     assert reason is not None
     data: dict[str, Any] = {"finish_reason": reason.value}
     if reason is FinishReason.INTERRUPTED:
+        resumable = generation.info.reproducible
         return Event("stopped", {**data, "resumable": resumable}, numbered=not resumable)
     if not generation.text.proven and reason is not FinishReason.CANCELLED:
         return gone_event()
-    if error:
-        data["error"] = error_data(error)
+    if generation.failure:
+        data["error"] = error_data(generation.failure)
     data["usage"] = usage_of(generation).model_dump()
     data["timings"] = timings_of(generation).model_dump(exclude_none=True)
     if receipt:
@@ -155,7 +147,7 @@ def _ms(moment: float | None, start: float) -> float | None:
 
 
 def _rate(generation: Generation) -> float | None:
-    first, last = generation.first_token_at, generation.last_token_at
+    first, last = generation.times.first_token, generation.times.last_token
     if first is None or last is None or last <= first or generation.text.tokens < 2:
         return None
     return round((generation.text.tokens - 1) / (last - first), 2)

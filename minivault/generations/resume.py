@@ -7,17 +7,18 @@ new request; at most it continues an accepted one, with the same seed and so to 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 
-from minivault.backends.base import Backend, Request
+from minivault.backends.base import Request
 from minivault.background import in_thread
 from minivault.errors import FieldError, KeyConflict
-from minivault.generations.audit import Audit
-from minivault.generations.generation import UNFINISHED, Follower, Generation
+from minivault.generations.generation import Follower, Generation
 from minivault.generations.generation_id import IdParts, engine_hash
-from minivault.generations.prompt import resolve
+from minivault.generations.prompt import prepare, prepare_again
 from minivault.generations.registry import Registry
 from minivault.generations.text import Text
-from minivault.schemas import Client, EffectiveParameters, FinishReason, GenerateRequest
+from minivault.generations.visitor import Visitor
+from minivault.schemas import UNFINISHED, EffectiveParameters, FinishReason, GenerateRequest
 from minivault.vault import Record
 
 MAX_CONTINUATIONS = 3
@@ -46,7 +47,7 @@ Answer = Resumed | Nothing | Gone
 
 @dataclass(frozen=True, slots=True)
 class Return:
-    """A client that comes back: the id, the number of the last event it has, how it came.
+    """One that comes back: who, to which id, the number of the last event it has.
 
     `asked` is the request in its URL or body, if it came with one.
     """
@@ -54,39 +55,15 @@ class Return:
     id: str
     after: int
     asked: GenerateRequest | None
-    client: Client
-    caller: str = ""
-    lives_on: bool = True
+    visitor: Visitor
 
 
-async def start(
-    registry: Registry,
-    asked: GenerateRequest,
-    *,
-    client: Client,
-    audit: Audit,
-    caller: str,
-    lives_on: bool,
-) -> Follower:
-    """As `Registry.start`; but one that comes again by its key goes on if it had been left."""
-    known = registry.named(asked, caller)
-    if known is not None:
-        if known.leaving:
-            await known.over()
-        if known.unfinished:
-            back = Return(known.id, -1, asked, client, caller, lives_on)
-            answer = await resume(registry, back, audit)
-            if isinstance(answer, Resumed):
-                return answer.follower
-    return await registry.start(asked, client=client, audit=audit, caller=caller, lives_on=lives_on)
-
-
-async def resume(registry: Registry, back: Return, audit: Audit) -> Answer:
+async def resume(registry: Registry, back: Return) -> Answer:
     """The answer to one that comes back.
 
     Raises KeyConflict if the request in the URL is another one, Unavailable if it has to wait.
     """
-    parts = registry.ids.read(back.id, back.caller)
+    parts = registry.ids.read(back.id, back.visitor.caller)
     if parts is None:
         return Gone()
     if back.asked and registry.ids.request_hash(back.asked) != parts.request:
@@ -94,45 +71,51 @@ async def resume(registry: Registry, back: Return, audit: Audit) -> Answer:
         raise KeyConflict([FieldError("Last-Event-ID", message)])
     known = registry.find(back.id)
     if known is not None:
-        return await _from_memory(registry, known, back, audit)
-    return await _from_log(registry, parts, back, audit)
+        return await _from_memory(registry, known, back)
+    return await _from_log(registry, parts, back)
 
 
-async def _from_memory(registry: Registry, known: Generation, back: Return, audit: Audit) -> Answer:
+async def rejoin(
+    registry: Registry, known: Generation, asked: GenerateRequest, visitor: Visitor
+) -> Follower | None:
+    """Goes on with one that is named again by its key, if it had been left and can go on."""
+    if known.leaving:
+        await known.over()
+    if not known.unfinished:
+        return None
+    answer = await resume(registry, Return(known.id, -1, asked, visitor))
+    return answer.follower if isinstance(answer, Resumed) else None
+
+
+async def _from_memory(registry: Registry, known: Generation, back: Return) -> Answer:
     if known.leaving:
         await known.over()
         known = registry.find(back.id) or known  # somebody else may have continued it first
     if known.unfinished:
-        return await _continue(registry, back, audit, _Said.in_memory(known))
+        return await _continue(registry, back, _Said.in_memory(known))
     if known.ended and back.after >= known.last:
         return Nothing()
     registry.metrics.resumed()
-    return Resumed(await registry.attach(known, back.after, lives_on=back.lives_on))
+    return Resumed(await registry.attach(known, back.after, lives_on=back.visitor.lives_on))
 
 
-async def _from_log(registry: Registry, parts: IdParts, back: Return, audit: Audit) -> Answer:
+async def _from_log(registry: Registry, parts: IdParts, back: Return) -> Answer:
     backend = registry.open_backend()
     if parts.engine != engine_hash(backend.info) or not backend.info.reproducible:
         return Gone()
     records = await in_thread(registry.vault.find, back.id)
     known = registry.find(back.id)
     if known is not None:  # somebody else came back meanwhile
-        return await _from_memory(registry, known, back, audit)
+        return await _from_memory(registry, known, back)
     if not records:
-        return await _continue_asked(registry, parts, back, audit)
+        # Another server began it, or our log is gone: the id has the seed, the URL the request.
+        return await _continue(registry, back, _Said(parts.seed))
     last = records[0]
     if back.after >= last.events - 1:
         return Nothing()
     if last.finish_reason not in _CONTINUABLE:
         return Gone()
-    return await _continue(registry, back, audit, _Said.in_log(records))
-
-
-async def _continue_asked(registry: Registry, parts: IdParts, back: Return, audit: Audit) -> Answer:
-    """Another server began it, or our log is gone: the id has the seed, the URL the request."""
-    if back.asked is None:
-        return Gone()
-    return await _continue(registry, back, audit, _Said(seed=parts.seed))
+    return await _continue(registry, back, _Said.in_log(records))
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,11 +130,10 @@ class _Said:
 
     @classmethod
     def in_memory(cls, known: Generation) -> _Said:
-        assert known.request is not None
-        text = known.text.said if known.text.proven else known.text.expected
-        return cls(
-            known.request.seed, text, known.request, known.prompt_tokens, known.continuations
-        )
+        request, text = known.request, known.text
+        assert request is not None
+        said = text.said if text.proven else text.expected
+        return cls(request.seed, said, request, known.prompt_tokens, known.continuations)
 
     @classmethod
     def in_log(cls, records: list[Record]) -> _Said:
@@ -167,35 +149,27 @@ class _Said:
         return cls(seed, text, request, last.usage.get("prompt_tokens"), times)
 
 
-async def _continue(registry: Registry, back: Return, audit: Audit, said: _Said) -> Answer:
+async def _continue(registry: Registry, back: Return, said: _Said) -> Answer:
     """Runs the request again, under the same id and seed."""
-    backend = registry.open_backend()
+    backend, caller = registry.open_backend(), back.visitor.caller
     if not backend.info.reproducible or said.times >= MAX_CONTINUATIONS:
         return Gone()
-    if said.request is None and back.asked is None:
+    if said.request is not None:
+        request = replace(said.request, caller=caller)
+        prepared = partial(prepare_again, request, said.prompt_tokens, backend)
+    elif back.asked is not None:
+        prepared = partial(prepare, back.asked, said.seed, backend, caller)
+    else:
         return Gone()  # the log keeps no texts, and nobody says what was asked
-    registry.check_room(back.caller)
+    registry.places.check_room(caller)
     generation = Generation(
         back.id,
         back.asked,
-        back.caller,
-        back.client,
-        audit,
+        back.visitor,
+        backend.info,
         continuations=said.times + 1,
-        text=Text(expected=said.text),
+        text=Text(said.text),
     )
-    accept = _accept(generation, said, backend)
-    follower = await registry.launch(generation, accept, after=back.after, lives_on=back.lives_on)
+    follower = await registry.launch(generation, prepared, back.after)
     registry.metrics.continued()
     return Resumed(follower)
-
-
-async def _accept(generation: Generation, said: _Said, backend: Backend) -> None:
-    if said.request is not None:
-        generation.request = replace(said.request, caller=generation.caller)
-        generation.prompt_tokens = said.prompt_tokens
-        return
-    assert generation.asked is not None
-    generation.request, generation.prompt_tokens = await in_thread(
-        resolve, generation.asked, said.seed, backend, generation.caller
-    )

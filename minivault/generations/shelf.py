@@ -54,7 +54,7 @@ class Shelf:
             self.drop(earlier)
         self._by_id[generation.id] = generation
         if generation.asked and generation.asked.key:
-            self._by_key[generation.caller, generation.asked.key] = generation
+            self._by_key[generation.visitor.caller, generation.asked.key] = generation
 
     def keep(self, generation: Generation) -> None:
         """The generation has ended; it can be read for a while."""
@@ -71,7 +71,7 @@ class Shelf:
         if self._by_id.get(generation.id) is generation:
             del self._by_id[generation.id]
         if generation.asked and generation.asked.key:
-            name = (generation.caller, generation.asked.key)
+            name = (generation.visitor.caller, generation.asked.key)
             if self._by_key.get(name) is generation:
                 del self._by_key[name]
 
@@ -87,6 +87,6 @@ class Shelf:
         limit = time.monotonic() - self._seconds
         for generation in [each for each in self._kept if not each.heard]:
             too_much = len(self._kept) > self._most or self._kept_size > self._size
-            if not too_much and (generation.ended_at or 0) > limit:
+            if not too_much and (generation.times.ended or 0) > limit:
                 return
             self.drop(generation)

@@ -47,8 +47,13 @@ class WaitingLine:
         turns: dict[Generation, tuple[bool, bool, int, int]] = {}
         for generation, arrival in self._waiting.items():
             replay = generation.replays is not None
-            turns[generation] = replay, not generation.heard, before[generation.caller], arrival
-            before[generation.caller] += 1
+            turns[generation] = (
+                replay,
+                not generation.heard,
+                before[generation.visitor.caller],
+                arrival,
+            )
+            before[generation.visitor.caller] += 1
         return sorted(turns, key=turns.__getitem__)
 
     def tell_positions(self) -> None:

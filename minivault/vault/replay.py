@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, Protocol
+from typing import Any
 
+from minivault.schemas import UNFINISHED
 from minivault.vault.record import Record
 
 _CUT_SHORT = ("cancelled", "disconnected", "interrupted", "error")
-_UNFINISHED = ("disconnected", "interrupted")  # what was held back was not said: it may go on
+
+#: Gives the text of a record from its beginning, stop strings applied, up to so many tokens.
+Tell = Callable[[Record, int], AsyncGenerator[str, None]]
 
 
 class Verdict(StrEnum):
@@ -35,7 +38,7 @@ class Origin:
 class Replay:
     """A verdict. `at` is the first character that differs, counted from 0; people count from 1.
 
-    `changes` says what else differs.
+    `changes` says what else differs; `text` is what was made now.
     """
 
     seq: int
@@ -43,6 +46,7 @@ class Replay:
     at: int | None = None
     why: str | None = None
     changes: list[str] = field(default_factory=list)
+    text: str = ""
 
     def __str__(self) -> str:
         changes = f" ({'; '.join(self.changes)})" if self.changes else ""
@@ -51,18 +55,6 @@ class Replay:
         if self.verdict is Verdict.NOT_REPRODUCIBLE:
             return f"record {self.seq} is not reproducible because {self.why}{changes}"
         return f"record {self.seq} is the same"
-
-
-class Narrator(Protocol):
-    """A loaded model that can make the text of a record again.
-
-    `tell` gives the text from its beginning, stop strings applied, and ends after `max_tokens`.
-    """
-
-    @property
-    def origin(self) -> Origin: ...
-
-    def tell(self, record: Record, max_tokens: int) -> AsyncGenerator[str, None]: ...
 
 
 def obstacle(record: Record) -> str | None:
@@ -78,17 +70,29 @@ def obstacle(record: Record) -> str | None:
     return None
 
 
-async def replay(record: Record, narrator: Narrator) -> Replay:
-    """Makes the text of `record` again, as many tokens as were made, and compares."""
+async def replay(record: Record, tell: Tell, origin: Origin) -> Replay:
+    """Makes the text of `record` again, as many tokens as were made, and compares.
+
+    `origin` describes what `tell` makes it with.
+    """
     why = obstacle(record)
     if why:
         return Replay(record.seq, Verdict.NOT_REPRODUCIBLE, why=why)
     expected = record.response or ""
-    unfinished = record.finish_reason in _UNFINISHED
-    said = await _told(narrator, record, len(expected) if unfinished else None)
-    if said == expected:
-        return Replay(record.seq, Verdict.SAME)
-    return _difference(record, narrator.origin, first_difference(said, expected))
+    # Of what may still go on, the record has no more than the beginning.
+    length = len(expected) if record.finish_reason in UNFINISHED else None
+    text = await _told(tell, record, length)
+    if text == expected:
+        return Replay(record.seq, Verdict.SAME, text=text)
+    changed = changes(record, origin)
+    at = first_difference(text, expected)
+    why = None
+    if not origin.reproducible:
+        why = "this engine does not promise the same bytes"
+    elif record.engine.get("reproducible") is False:
+        why = "the engine that made it did not promise the same bytes"
+    verdict = Verdict.NOT_REPRODUCIBLE if why else Verdict.DIFFERS
+    return Replay(record.seq, verdict, at, why, changed, text)
 
 
 def first_difference(one: str, other: str) -> int:
@@ -120,25 +124,14 @@ def _tokens(record: Record) -> int:
     return limit
 
 
-async def _told(narrator: Narrator, record: Record, length: int | None) -> str:
+async def _told(tell: Tell, record: Record, length: int | None) -> str:
     """The text again, or the first `length` characters of it."""
     tokens, said = _tokens(record), ""
     if tokens == 0 or length == 0:
         return said
-    async with aclosing(narrator.tell(record, tokens)) as pieces:
+    async with aclosing(tell(record, tokens)) as pieces:
         async for piece in pieces:
             said += piece
             if length is not None and len(said) >= length:
                 break
     return said[:length]
-
-
-def _difference(record: Record, origin: Origin, at: int) -> Replay:
-    changed = changes(record, origin)
-    if not origin.reproducible:
-        why = "this engine does not promise the same bytes"
-        return Replay(record.seq, Verdict.NOT_REPRODUCIBLE, at, why, changed)
-    if record.engine.get("reproducible") is False:
-        why = "the engine that made it did not promise the same bytes"
-        return Replay(record.seq, Verdict.NOT_REPRODUCIBLE, at, why, changed)
-    return Replay(record.seq, Verdict.DIFFERS, at, None, changed)

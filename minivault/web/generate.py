@@ -10,7 +10,7 @@ from starlette.routing import Route
 
 from minivault.background import in_thread
 from minivault.errors import FieldError, InvalidRequest, MalformedRequest, NotFound, Unavailable
-from minivault.generations import Audit, Follower, Gone, Nothing, resume
+from minivault.generations import Follower, Gone, Nothing, Visitor
 from minivault.generations.generation_id import parse_event_id
 from minivault.generations.record import gone_event
 from minivault.parsing import parse_body, parse_query
@@ -33,8 +33,13 @@ async def start(request: Request) -> Response:
         return await _resume(request, last, await _asked(request, required=False))
     asked = await _asked(request)
     assert asked is not None
-    client = _client(request)
-    return _answer(await _begin(request, asked, client), client)
+    service, visitor = _service(request), _visitor(request, asked)
+    try:
+        follower = await service.generations.start(asked, visitor)
+    except Unavailable as refusal:
+        service.metrics.refused(refusal.reason)
+        raise
+    return _answer(follower, visitor.client)
 
 
 async def follow(request: Request) -> Response:
@@ -53,7 +58,8 @@ async def follow(request: Request) -> Response:
 
 async def stop(request: Request) -> Response:
     """DELETE /generate/{id} and POST /generate/{id}/stop."""
-    generation = await _service(request).registry.stop(request.path_params["id"], _caller(request))
+    id, caller = request.path_params["id"], _caller(request)
+    generation = await _service(request).generations.stop(id, caller)
     return JSONResponse(
         {
             "id": generation.id,
@@ -61,22 +67,6 @@ async def stop(request: Request) -> Response:
             "receipt": generation.events[-1].data.get("receipt"),
         }
     )
-
-
-async def _begin(request: Request, asked: GenerateRequest, client: Client) -> Follower:
-    service = _service(request)
-    try:
-        return await resume.start(
-            service.registry,
-            asked,
-            client=client,
-            audit=_audit(request),
-            caller=_caller(request),
-            lives_on=_lives_on(request, client, asked),
-        )
-    except Unavailable as refusal:
-        service.metrics.refused(refusal.reason)
-        raise
 
 
 async def _resume(request: Request, last: str, asked: GenerateRequest | None) -> Response:
@@ -92,21 +82,18 @@ async def _resume(request: Request, last: str, asked: GenerateRequest | None) ->
 async def _resume_at(
     request: Request, id: str, after: int, asked: GenerateRequest | None
 ) -> Response:
-    client = _client(request)
-    back = resume.Return(
-        id, after, asked, client, _caller(request), _lives_on(request, client, asked)
-    )
+    visitor = _visitor(request, asked)
     try:
-        answer = await resume.resume(_service(request).registry, back, _audit(request))
+        answer = await _service(request).generations.come_back(id, after, asked, visitor)
     except Unavailable:
-        if client is Client.SSE:
+        if visitor.client is Client.SSE:
             return sse.come_again()
         raise
     if isinstance(answer, Gone):
         return _gone(request, id)
     if isinstance(answer, Nothing):
         return Response(status_code=204)
-    return _answer(answer.follower, client)
+    return _answer(answer.follower, visitor.client)
 
 
 def _gone(request: Request, id: str) -> Response:
@@ -153,22 +140,21 @@ def _last_event_id(request: Request) -> str | None:
     return header or request.query_params.get(LAST_EVENT_ID) or None
 
 
-def _lives_on(request: Request, client: Client, asked: GenerateRequest | None) -> bool:
-    """EventSource comes back by itself, and so may whoever has given the request a name."""
+def _visitor(request: Request, asked: GenerateRequest | None) -> Visitor:
+    """Who asks, and how.
+
+    EventSource comes back by itself, and so may whoever has given the request a name.
+    """
+    client, state = _client(request), request.scope["state"]
     has_key = asked is not None and asked.key is not None
-    return client is Client.SSE and (request.method == "GET" or has_key)
+    lives_on = client is Client.SSE and (request.method == "GET" or has_key)
+    return Visitor(client, state["audit"], _caller(request), lives_on)
 
 
 def _service(request: Request) -> Service:
     service = request.app.state.service
     assert isinstance(service, Service)
     return service
-
-
-def _audit(request: Request) -> Audit:
-    audit = request.scope["state"]["audit"]
-    assert isinstance(audit, Audit)
-    return audit
 
 
 def _caller(request: Request) -> str:

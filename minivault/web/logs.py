@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Callable, Hashable, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Hashable, Iterator
 from dataclasses import asdict
 from datetime import UTC, datetime
 from functools import partial
@@ -15,12 +15,12 @@ from starlette.routing import Route
 from starlette.templating import Jinja2Templates
 
 from minivault.errors import ChainBroken, NotFound
-from minivault.generations.narrator import QueuedNarrator
+from minivault.generations import Visitor
 from minivault.schemas import Client, FinishReason
 from minivault.service import Service
 from minivault.vault.reader import Reader
 from minivault.vault.record import Record
-from minivault.vault.replay import Replay, Verdict, replay
+from minivault.vault.replay import Replay
 from minivault.vault.search import Query, search
 from minivault.vault.signing import BadCheckpoint
 from minivault.vault.verify import verify
@@ -71,9 +71,10 @@ async def replay_record(request: Request) -> Response:
     look = partial(_line, _reader(request), _seq(request))
     _, record = await while_connected(request.receive, _room(request).read(look))
     told = Progress(total=record.usage.get("completion_tokens") or 0)
-    audit = request.scope["state"]["audit"]
-    narrator = QueuedNarrator(service.registry, audit, partial(setattr, told, "done"))
-    return await progress.answer(request, _replayed(record, narrator), told)
+    service.registry.open_backend()  # raises where a status can still say so
+    visitor = Visitor(Client.JSON, request.scope["state"]["audit"])
+    made = service.generations.replay(record, visitor, partial(setattr, told, "done"))
+    return await progress.answer(request, _replayed(record, made), told)
 
 
 async def download(request: Request) -> Response:
@@ -130,17 +131,9 @@ def _seq_of(reader: Reader, error: ChainBroken) -> int | None:
     return first + error.line - 1 if first and error.line else None
 
 
-async def _replayed(record: Record, narrator: QueuedNarrator) -> dict[str, Any]:
-    made_by, serving = record.model, narrator.origin.model
-    if made_by and made_by.get("sha256") != serving["sha256"]:
-        why = f"{made_by.get('name')} made it, and {serving['name']} serves here"
-        verdict = Replay(record.seq, Verdict.NOT_REPRODUCIBLE, why=why)
-    else:
-        verdict = await replay(record, narrator)
-    recorded = record.response or ""
-    is_cut = record.finish_reason in (FinishReason.DISCONNECTED, FinishReason.INTERRUPTED)
-    text = narrator.told[: len(recorded)] if is_cut else narrator.told
-    return {**asdict(verdict), "summary": str(verdict), "recorded": recorded, "text": text}
+async def _replayed(record: Record, made: Coroutine[Any, Any, Replay]) -> dict[str, Any]:
+    verdict = await made
+    return {**asdict(verdict), "summary": str(verdict), "recorded": record.response or ""}
 
 
 async def _answer(

@@ -10,7 +10,15 @@ from pathlib import Path
 from typing import Any
 
 from minivault.backends.base import Backend
-from minivault.generations import Audit, Event, Follower, GenerationIds, Registry
+from minivault.generations import (
+    Audit,
+    Event,
+    Follower,
+    GenerationIds,
+    Generations,
+    Registry,
+    Visitor,
+)
 from minivault.parsing import parse_parameters
 from minivault.schemas import Client
 from minivault.vault import Vault, load_secret
@@ -21,11 +29,14 @@ class House:
 
     def __init__(self, registry: Registry, vault: Vault, folder: Path) -> None:
         self.registry = registry
+        self.generations = Generations(registry)
         self.vault = vault
         self.folder = folder
 
-    def audit(self) -> Audit:
-        return Audit(self.vault)
+    def visitor(
+        self, client: Client = Client.SSE, caller: str = "", *, lives_on: bool = True
+    ) -> Visitor:
+        return Visitor(client, Audit(self.vault), caller, lives_on)
 
     async def start(
         self,
@@ -37,9 +48,8 @@ class House:
         **fields: Any,
     ) -> Follower:
         asked = parse_parameters({"prompt": prompt, "max_tokens": 5} | fields)
-        return await self.registry.start(
-            asked, client=client, audit=self.audit(), caller=caller, lives_on=lives_on
-        )
+        visitor = self.visitor(client, caller, lives_on=lives_on)
+        return await self.generations.start(asked, visitor)
 
     def records(self) -> list[dict[str, Any]]:
         lines = (self.folder / "log.jsonl").read_text(encoding="ascii").splitlines()

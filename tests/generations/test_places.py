@@ -14,9 +14,9 @@ import pytest
 from minivault.backends.base import Finish, Logprobs, ModelInfo, Piece, Request, TokenLogprob
 from minivault.errors import InvalidRequest, QueueFull
 from minivault.generations.generation import State
-from minivault.generations.narrator import QueuedNarrator
 from minivault.generations.shelf import KEEP_BYTES
 from minivault.schemas import FinishReason
+from minivault.vault.replay import Verdict
 from tests.generations.backends import Reins
 from tests.generations.house import House, house, names_of, rest_of, settled, until
 
@@ -127,9 +127,8 @@ def test_replays_that_wait_take_no_newcomers_place(tmp_path: Path) -> None:
             running = await here.start("runs", max_tokens=9)
 
             async def replay() -> None:
-                narrator = QueuedNarrator(here.registry, here.audit())
-                async for _ in narrator.tell(record, 5):
-                    pass
+                found = await here.generations.replay(record, here.visitor())
+                assert found.verdict is Verdict.SAME
 
             replays = [asyncio.create_task(replay()) for _ in range(2)]
             while here.registry.statistics()["waiting"] < 2:

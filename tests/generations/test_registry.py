@@ -304,14 +304,14 @@ def test_stop_ends_it_at_the_next_token_and_is_recorded_with_what_was_said(
         async with house(tmp_path, backend) as here:
             follower = await here.start()
             seen = await until(follower, 2)
-            stopped = await here.registry.stop(follower.generation.id)
+            stopped = await here.generations.stop(follower.generation.id)
             assert stopped.finish_reason == "cancelled"
             assert backend.live == 0
             events = await rest_of(follower)
             assert names_of(events) == ["stopped"]
             assert here.records()[0]["response"] == text_of(seen)
             with pytest.raises(NotFound):
-                await here.registry.stop("unknown")
+                await here.generations.stop("unknown")
 
     asyncio.run(scenario())
 
@@ -322,7 +322,7 @@ def test_stop_of_a_waiting_one_never_runs_it(tmp_path: Path) -> None:
         async with house(tmp_path, backend, max_running=1) as here:
             running, waiting = await here.start(), await here.start()
             await settled()
-            await here.registry.stop(waiting.generation.id)
+            await here.generations.stop(waiting.generation.id)
             assert backend.runs == 1
             assert here.records()[0]["finish_reason"] == "cancelled"
             running.close()
@@ -430,7 +430,7 @@ def test_a_log_that_fails_while_it_runs_ends_the_text_as_failed(
         backend = Reins(allowed=2)
         async with house(tmp_path, backend) as here:
             vault = FailingVault(here.vault)
-            here.registry.vault = vault  # type: ignore[assignment]
+            here.registry.speech.vault = vault  # type: ignore[assignment]
             here.vault = vault  # type: ignore[assignment]
             follower = await here.start()
             seen = await until(follower, 2)

@@ -11,9 +11,8 @@ import pytest
 
 from minivault.errors import Draining, KeyConflict, Loading, QueueFull
 from minivault.generations import Event, Gone, Nothing, Resumed
-from minivault.generations.resume import Return, resume, start
 from minivault.parsing import parse_parameters
-from minivault.schemas import Client, FinishReason
+from minivault.schemas import FinishReason
 from tests.generations.backends import Reins
 from tests.generations.house import House, house, names_of, rest_of, settled, text_of, until
 
@@ -22,8 +21,7 @@ ASKED = {"prompt": "one two", "max_tokens": 5}
 
 async def come_back(here: House, id: str, after: int, *, asked: Any = ASKED) -> Any:
     request = parse_parameters(asked) if asked else None
-    back = Return(id, after, request, Client.SSE)
-    return await resume(here.registry, back, here.audit())
+    return await here.generations.come_back(id, after, request, here.visitor())
 
 
 async def rest(answer: Any) -> list[tuple[int, Event]]:
@@ -41,7 +39,7 @@ async def ended_as(here: House, backend: Reins, reason: str) -> str:
         return id
     await until(follower, 2)
     if reason == "cancelled":
-        await here.registry.stop(id)
+        await here.generations.stop(id)
     elif reason == "error":
         backend.fail_at = 2
         backend.go(1)
@@ -350,7 +348,7 @@ def test_many_that_come_back_while_it_is_being_left_share_one_continuation(tmp_p
             follower = await here.start()
             await until(follower, 2)
             follower.close()
-            here.registry.end(follower.generation, FinishReason.DISCONNECTED)
+            here.registry.places.end(follower.generation, FinishReason.DISCONNECTED)
             id = follower.generation.id
             answers = await asyncio.gather(*(come_back(here, id, 2) for _ in range(3)))
             backend.go()
@@ -369,7 +367,7 @@ def test_one_that_is_just_being_left_is_continued_too(tmp_path: Path) -> None:
         async with house(tmp_path, backend) as here:
             follower = await here.start()
             await until(follower, 2)
-            here.registry.end(follower.generation, FinishReason.DISCONNECTED)
+            here.registry.places.end(follower.generation, FinishReason.DISCONNECTED)
             answer = await come_back(here, follower.generation.id, 2)
             backend.go()
             assert [number for number, _ in await rest(answer)] == [3, 4, 5, 6]
@@ -388,14 +386,7 @@ def test_the_same_key_goes_on_with_one_that_was_left(tmp_path: Path) -> None:
             await here.registry.idle()
             backend.go()
             asked = parse_parameters(ASKED | {"key": "my-key-1"})
-            again = await start(
-                here.registry,
-                asked,
-                client=Client.SSE,
-                audit=here.audit(),
-                caller="",
-                lives_on=True,
-            )
+            again = await here.generations.start(asked, here.visitor())
             assert names_of(await rest_of(again)) == ["start", *["piece"] * 5, "done"]
             assert [r["finish_reason"] for r in here.records()] == ["disconnected", "length"]
 

@@ -27,9 +27,8 @@ from hypothesis.stateful import (
 
 from minivault.errors import QueueFull
 from minivault.generations import Event, Follower, Gone, Nothing, Resumed
-from minivault.generations.resume import Return, resume
 from minivault.parsing import parse_parameters
-from minivault.schemas import Client, GenerateRequest
+from minivault.schemas import GenerateRequest
 from tests.generations.backends import Reins
 from tests.generations.house import House, house, settled
 
@@ -99,9 +98,7 @@ class Lives(RuleBasedStateMachine):
     @rule(target=readers, lives_on=st.booleans())
     def start(self, lives_on: bool) -> Any:
         asked = parse_parameters({"prompt": "a b", "max_tokens": LENGTH})
-        work = self.house.registry.start(
-            asked, client=Client.SSE, audit=self.house.audit(), lives_on=lives_on
-        )
+        work = self.house.generations.start(asked, self.house.visitor(lives_on=lives_on))
         try:
             reader = Reader(asked, self.run(work))
         except QueueFull:
@@ -139,10 +136,13 @@ class Lives(RuleBasedStateMachine):
         if reader.follower or not reader.id or reader.end == "gone":
             return
         asked = reader.asked if with_request else None
-        back = Return(reader.id, reader.seen, asked, Client.SSE)
         records = len(self.house.records())
         try:
-            answer = self.run(resume(self.house.registry, back, self.house.audit()))
+            answer = self.run(
+                self.house.generations.come_back(
+                    reader.id, reader.seen, asked, self.house.visitor()
+                )
+            )
         except QueueFull:
             return
         if isinstance(answer, Resumed):
@@ -159,7 +159,7 @@ class Lives(RuleBasedStateMachine):
     def stop(self, reader: Reader) -> None:
         known = self.house.registry.find(reader.id)
         if known and not known.ended:
-            self.run(self.house.registry.stop(reader.id))
+            self.run(self.house.generations.stop(reader.id))
 
     @rule(reader=consumes(readers))
     def expire(self, reader: Reader) -> None:

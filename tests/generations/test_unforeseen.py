@@ -82,10 +82,10 @@ def test_a_record_that_cannot_be_made_is_a_last_event_all_the_same(
 
     async def scenario() -> None:
         async with asyncio.timeout(20), house(tmp_path, Reins(allowed=9)) as here:
-            monkeypatch.setattr("minivault.generations.running.outcome_of", fail)
+            monkeypatch.setattr("minivault.generations.life.outcome_of", fail)
             events = await rest_of(await here.start())
             assert names_of(events)[-1] == "failed"
-            monkeypatch.setattr("minivault.generations.running.outcome_of", outcome_of)
+            monkeypatch.setattr("minivault.generations.life.outcome_of", outcome_of)
             assert names_of(await rest_of(await here.start()))[-1] == "done"
 
     asyncio.run(scenario())

@@ -46,7 +46,8 @@ def _record(response: str | None = "".join(TEXT), **more: Any) -> Record:
 
 
 def _replay(record: Record, storyteller: Storyteller | None = None) -> Replay:
-    return asyncio.run(replay(record, storyteller or Storyteller()))
+    teller = storyteller or Storyteller()
+    return asyncio.run(replay(record, teller.tell, teller.origin))
 
 
 def test_the_same_text_is_the_same() -> None:

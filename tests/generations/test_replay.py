@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
-from minivault.generations.narrator import QueuedNarrator
-from minivault.vault.replay import Verdict, replay
+from minivault.vault.replay import Verdict
 from tests.generations.backends import Reins
 from tests.generations.house import house, rest_of
 
@@ -17,7 +16,7 @@ def test_a_replay_gives_the_same_text_and_leaves_a_record_of_its_own(tmp_path: P
             follower = await here.start()
             await rest_of(follower)
             record = here.vault.find(follower.generation.id)[0]
-            found = await replay(record, QueuedNarrator(here.registry, here.audit()))
+            found = await here.generations.replay(record, here.visitor())
             assert found.verdict is Verdict.SAME
             assert here.records()[1]["replays"] == 1
             assert here.records()[1]["response"] == here.records()[0]["response"]
@@ -35,8 +34,7 @@ def test_a_replay_runs_after_everybody_who_came_before_it_ran(tmp_path: Path) ->
             record = here.vault.find(follower.generation.id)[0]
             backend.allowed = 0
             running = await here.start("first")
-            narrator = QueuedNarrator(here.registry, here.audit())
-            replaying = asyncio.ensure_future(replay(record, narrator))
+            replaying = asyncio.ensure_future(here.generations.replay(record, here.visitor()))
             while here.registry.statistics()["waiting"] < 1:
                 await asyncio.sleep(0.001)
             late = await here.start("second")

@@ -1,0 +1,100 @@
+"""The life of a generation, told once: it is accepted, gets a place, speaks and is finished."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from contextlib import aclosing
+from functools import partial
+
+from minivault.backends.base import Backend, Finish
+from minivault.background import in_thread, kind
+from minivault.errors import BackendFailed, LogUnavailable, MiniVaultError
+from minivault.generations.generation import Generation, State
+from minivault.generations.places import Places
+from minivault.generations.prompt import Prepared
+from minivault.generations.record import begin_of, outcome_of, start_event, terminal_event
+from minivault.generations.run import run
+from minivault.generations.speech import Speech
+from minivault.metrics import Metrics
+from minivault.schemas import UNFINISHED, FinishReason, Receipt
+from minivault.trace import trace
+
+logger = logging.getLogger(__name__)
+
+
+async def live(
+    generation: Generation,
+    prepare: Callable[[], Prepared],
+    backend: Backend,
+    *,
+    places: Places,
+    speech: Speech,
+    metrics: Metrics,
+) -> None:
+    """From the request to the last event. Nobody's leaving cancels it: see `Places.end`.
+
+    `prepare` blocks. Raises what keeps the request from being accepted, and nothing after that.
+    """
+    # Accepted means: the begin is on disk, so there will be a record, whatever happens.
+    audit = generation.visitor.audit
+    prepared = await in_thread(prepare)
+    generation.request, generation.share = prepared.request, prepared.share
+    generation.prompt_tokens = prepared.prompt_tokens
+    generation.entry = await audit.begin(begin_of(generation))
+    metrics.accepted(generation.visitor.client)
+    generation.append(start_event(generation))
+    generation.accepted.set_result(None)
+
+    # Waits for a place and speaks there; again from the first token if it had to give way.
+    try:
+        reason = await places.run(generation, partial(_speak, generation, backend, speech))
+    except Exception as failure:  # noqa: BLE001 - whatever it is, it ends this one alone
+        generation.failure = generation.failure or _as_error(failure)
+    if generation.failure:
+        reason = FinishReason.ERROR
+
+    # What the backend held back belongs to the text, unless the text can still go on.
+    generation.state = State.ENDING
+    if reason not in UNFINISHED and (tail := generation.text.take_tail()):
+        speech.say(generation, tail)
+    speech.flush()
+    generation.times.ended = time.monotonic()
+
+    # The record is on disk before the last event is sent, which tells its place there.
+    receipt: Receipt | None = None
+    try:
+        kept = await audit.commit(generation.entry, outcome_of(generation, reason))
+        receipt = Receipt(seq=kept.seq, hash=kept.hash)
+    except LogUnavailable as failure:
+        reason, generation.failure = FinishReason.ERROR, failure
+    except Exception as failure:  # noqa: BLE001 - its followers wait for the last event
+        logger.error("a record could not be made:\n%s", trace(failure))
+        reason = FinishReason.ERROR
+        generation.failure = BackendFailed(f"the record could not be made: {kind(failure)}")
+    generation.finish_reason = reason
+    generation.state = State.ENDED
+    generation.append(terminal_event(generation, receipt))
+
+
+async def _speak(generation: Generation, backend: Backend, speech: Speech) -> FinishReason:
+    """One run of the backend, from its first token."""
+    assert generation.request is not None
+    text = generation.text
+    text.start_over()
+    async with aclosing(run(backend, generation.request)) as source:
+        async for item in source:
+            if isinstance(item, Finish):
+                return item.reason
+            if said := text.take(item):
+                speech.say(generation, said)
+    return FinishReason.STOP
+
+
+def _as_error(failure: Exception) -> MiniVaultError:
+    """What a client may know; the trace is logged without its message, which may quote a prompt."""
+    if isinstance(failure, MiniVaultError):
+        return failure
+    logger.error("the backend raised:\n%s", trace(failure))
+    return BackendFailed(f"the backend raised {kind(failure)}")

@@ -1,0 +1,221 @@
+"""Who runs, who waits, who gives way, and how many may come in."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from typing import Any
+
+from minivault.background import start_task
+from minivault.errors import QueueFull
+from minivault.generations.generation import Generation, State
+from minivault.generations.waiting import WaitingLine
+from minivault.schemas import FinishReason
+
+MAX_UNHEARD_WAITING = 256
+_ROUNDING = 1e-9  # of the sum of many shares
+
+Work = Callable[[], Coroutine[Any, Any, FinishReason]]
+Running = asyncio.Task[FinishReason]
+
+
+@dataclass(frozen=True, slots=True)
+class _Room:
+    """Places, and the part of the backend's memory that goes with them."""
+
+    places: int
+    memory: float
+
+    def holds(self, generation: Generation) -> bool:
+        return self.places > 0 and generation.share <= self.memory + _ROUNDING
+
+    def without(self, generation: Generation) -> _Room:
+        return _Room(self.places - 1, self.memory - generation.share)
+
+    def with_back(self, generation: Generation) -> _Room:
+        return _Room(self.places + 1, self.memory + generation.share)
+
+
+class Places:
+    """One task per running generation does its work. Event loop only."""
+
+    def __init__(self, most_running: int, most_waiting: int, callers: int = 1) -> None:
+        """With several `callers` one of them has half of the queue, so that it fills it for nobody
+        else.
+        """
+        self._most_running = most_running
+        self._most_waiting = most_waiting
+        self._callers = callers
+        self._accepting: set[Generation] = set()
+        self._line = WaitingLine(self._by_caller)
+        self._turns: dict[Generation, tuple[Work, asyncio.Future[Running | None]]] = {}
+        self._running: dict[Generation, Running] = {}
+        self._giving_way: set[Generation] = set()
+        self._is_short = False  # somebody waits, and all that could give way do
+
+    @property
+    def running(self) -> int:
+        return len(self._running)
+
+    @property
+    def waiting(self) -> int:
+        """How many have no place, those included that are being accepted."""
+        return len(self._line) + len(self._accepting)
+
+    # ---- coming in ------------------------------------------------------------------------------
+
+    def check_room(self, caller: str, *, replay: bool = False) -> None:
+        """Raises QueueFull if as many wait as may wait, all together or of this caller.
+
+        So many may wait besides those who are about to have a free place: at once they all wait.
+        Who has no listener does not count; replays are counted among themselves.
+        """
+        coming = [*self._line.heard, *self._accepting]
+        waiting = [each for each in coming if (each.replays is not None) == replay]
+        free = self._free
+        if len(waiting) >= self._most_waiting + free:
+            many = "1 request is" if len(waiting) == 1 else f"{len(waiting)} requests are"
+            raise QueueFull(f"{many} waiting already; come again in a moment")
+        own = sum(each.visitor.caller == caller for each in waiting)
+        if self._callers > 1 and not replay and own >= max(1, self._most_waiting // 2) + free:
+            raise QueueFull(f"{own} of your requests are waiting already; come again in a moment")
+
+    def expect(self, generation: Generation) -> None:
+        """Counts one that is being accepted, until it runs or `forget` is called."""
+        self._accepting.add(generation)
+
+    def forget(self, generation: Generation) -> None:
+        """It was not accepted."""
+        self._accepting.discard(generation)
+
+    # ---- running --------------------------------------------------------------------------------
+
+    async def run(self, generation: Generation, work: Work) -> FinishReason:
+        """Does the work as soon as there is a place, and again each time that it had to give way.
+
+        Returns how it ended, if need be without a place. Raises what the work raised.
+        """
+        self._accepting.discard(generation)
+        while not generation.ending:
+            task = await self._turn(generation, work)
+            if task is None:
+                break
+            # Only the work is ever cancelled, by `halt`; whoever waits here goes on.
+            await asyncio.wait([task])
+            del self._running[generation]
+            gave_way = generation in self._giving_way
+            self._giving_way.discard(generation)
+            self.schedule()
+            if not task.cancelled():  # it may have come to its end before it was halted
+                return task.result()
+            if not gave_way:
+                break
+        return generation.ending or FinishReason.INTERRUPTED
+
+    def end(self, generation: Generation, reason: FinishReason) -> None:
+        """Makes a generation end at its next token, or at once if it does not run."""
+        if generation.ended or generation.ending:
+            return
+        generation.ending = reason
+        if generation.state is State.WAITING:
+            self._line.remove(generation)
+            generation.state = State.ENDING
+            _, turn = self._turns.pop(generation)
+            _resolve(turn, None)
+        self.halt(generation)
+
+    def halt(self, generation: Generation) -> None:
+        """Stops the work for it, if it runs, at the next token."""
+        if task := self._running.get(generation):
+            task.cancel()
+
+    # ---- who is next ----------------------------------------------------------------------------
+
+    def schedule(self) -> None:
+        """Starts whatever has a place; a listened-to one takes the place of an unheard one."""
+        while (waiting := self._line.order()) and self._fits(waiting[0]):
+            self._start(waiting[0])
+        self._make_room([each for each in waiting if each.heard])
+        self._line.tell_positions()
+
+    def drop_unheard(self) -> None:
+        """Bounds the memory that clients which connect and vanish can take."""
+        for generation in self._line.unheard()[:-MAX_UNHEARD_WAITING]:
+            self.end(generation, FinishReason.DISCONNECTED)
+
+    async def _turn(self, generation: Generation, work: Work) -> Running | None:
+        """Its work under way, once its turn has come; None if it was ended before."""
+        turn: asyncio.Future[Running | None] = asyncio.get_running_loop().create_future()
+        generation.state = State.WAITING
+        self._turns[generation] = work, turn
+        self._line.add(generation)
+        self.drop_unheard()
+        self.schedule()
+        return await turn
+
+    def _start(self, generation: Generation) -> None:
+        # The work begins here and not where the turn is waited for: from now on it can be halted.
+        self._line.remove(generation)
+        work, turn = self._turns.pop(generation)
+        generation.state = State.RUNNING
+        generation.times.started = generation.times.started or time.monotonic()
+        self._running[generation] = task = start_task(work(), failed=lambda _: None)
+        _resolve(turn, task)
+
+    def _fits(self, generation: Generation) -> bool:
+        return not self._running or self._spare.holds(generation)
+
+    def _make_room(self, wanted: list[Generation]) -> None:
+        """Takes places from generations that nobody listens to, for those that want one."""
+        self._is_short = False
+        spare = self._spare
+        for each in self._giving_way:
+            spare = spare.with_back(each)
+        unheard = self._unheard()
+        for generation in wanted:
+            leaving: list[Generation] = []
+            while unheard and not spare.holds(generation):
+                leaving.append(unheard.pop(0))
+                spare = spare.with_back(leaving[-1])
+            self._is_short = not spare.holds(generation)
+            if self._is_short:
+                return
+            spare = spare.without(generation)
+            for each in leaving:
+                self._giving_way.add(each)
+                self.halt(each)
+
+    @property
+    def _spare(self) -> _Room:
+        """What nobody has."""
+        room = _Room(self._most_running, 1.0)
+        for generation in self._running:
+            room = room.without(generation)
+        return room
+
+    @property
+    def _free(self) -> int:
+        """How many places a listened-to generation could have; none where memory is short."""
+        if self._is_short:
+            return 0
+        return max(0, self._most_running - len(self._running) + len(self._unheard()))
+
+    def _unheard(self) -> list[Generation]:
+        """Those that can give way: nobody listens, and what they said can be made again."""
+        return [
+            each
+            for each in self._running
+            if not each.heard and each not in self._giving_way and each.info.reproducible
+        ]
+
+    def _by_caller(self) -> Counter[str]:
+        """How many places each caller has."""
+        return Counter(generation.visitor.caller for generation in self._running)
+
+
+def _resolve(turn: asyncio.Future[Running | None], task: Running | None) -> None:
+    if not turn.done():  # a loop that is closed cancels whoever waits
+        turn.set_result(task)

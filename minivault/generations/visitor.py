@@ -1,0 +1,22 @@
+"""Who asks for a text, and how; read once, at the door."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from minivault.generations.audit import Audit
+from minivault.schemas import Client
+
+
+@dataclass(frozen=True, slots=True)
+class Visitor:
+    """One that starts a generation, comes back to it, or stops it.
+
+    `caller` is a name for the key it came with: keys of requests and turns are per caller.
+    `lives_on` says that what it follows goes on for a while without a listener.
+    """
+
+    client: Client
+    audit: Audit
+    caller: str = ""
+    lives_on: bool = False
