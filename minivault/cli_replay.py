@@ -11,6 +11,7 @@ from dataclasses import asdict
 from functools import partial
 from typing import Any
 
+from minivault.backends import optional
 from minivault.backends.base import Backend
 from minivault.backends.named import BUILT_IN, backend_class
 from minivault.cli_logs_view import printable
@@ -35,9 +36,7 @@ async def loaded(settings: Settings, record: Record) -> AsyncIterator[Backend]:
     try:
         yield backend
     finally:
-        close = getattr(backend, "close", None)
-        if close:
-            await close()
+        await optional.close(backend)
 
 
 def _backend(settings: Settings, record: Record) -> Backend:

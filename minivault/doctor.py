@@ -17,6 +17,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Literal
 
+from minivault.backends import optional
 from minivault.background import describe
 from minivault.bench import machine
 from minivault.bench.bandwidth import read_bandwidth
@@ -125,8 +126,7 @@ async def _loaded(settings: Settings) -> list[Finding]:
     if not info.reproducible:
         text = "the same seed does not give the same bytes here; nothing is resumed or replayed"
         findings.append(Finding("engine", "broken", text, "--runner or --dtype may choose another"))
-    if close := getattr(backend, "close", None):
-        await close()
+    await optional.close(backend)
     return findings
 
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import logging
 
+from minivault.backends import optional
 from minivault.backends.base import Backend
 from minivault.backends.named import backend_class
-from minivault.background import describe, guarded, in_thread
+from minivault.background import describe, in_thread
 from minivault.errors import CannotStart, DownloadFailed, ModelUnusable
 from minivault.model_store import STORYTELLER, Choice, ModelStore, Progress, StoredModel
 from minivault.settings import Settings
@@ -105,14 +106,11 @@ class ModelLoading:
 
 async def started(backend: Backend) -> Backend:
     """Calls the backend's own `start` where it has one. Raises CannotStart."""
-    start = getattr(backend, "start", None)
-    if start is not None:
-        try:
-            await guarded(start())
-        except CannotStart:
-            raise
-        except Exception as error:
-            logger.debug("the backend could not start", exc_info=True)
-            reason = describe(error)
-            raise CannotStart(f"the backend could not start: {reason}") from error
+    try:
+        await optional.start(backend)
+    except CannotStart:
+        raise
+    except Exception as error:
+        logger.debug("the backend could not start", exc_info=True)
+        raise CannotStart(f"the backend could not start: {describe(error)}") from error
     return backend

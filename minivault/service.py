@@ -7,8 +7,9 @@ import contextlib
 import logging
 from collections.abc import Mapping
 
+from minivault.backends import optional
 from minivault.backends.base import Backend, ModelInfo
-from minivault.background import describe, guarded, in_thread, kind, start_task
+from minivault.background import describe, in_thread, kind, start_task
 from minivault.errors import CannotStart
 from minivault.generations import Audit, GenerationIds, Generations, Registry
 from minivault.libraries import untested
@@ -134,15 +135,13 @@ class Service:
             "num_kept": counts["kept"],
         }
         gauges |= {f"vault_{name}": value for name, value in self.vault.statistics().items()}
-        measure = getattr(self.registry.backend, "statistics", None)
-        if measure:
-            gauges |= {f"engine_{name}": value for name, value in measure().items()}
+        engine = optional.statistics(self.registry.backend)
+        gauges |= {f"engine_{name}": value for name, value in engine.items()}
         return gauges | {"terminal_lines_lost": lost_lines()}
 
     def _backend_problem(self) -> str | None:
-        check = getattr(self.registry.backend, "problem", None)
         try:
-            return check() if check else None
+            return optional.problem(self.registry.backend)
         except BaseException as error:  # noqa: BLE001 - one that cannot tell is not well
             return f"asking it raised {kind(error)}"
 
@@ -170,17 +169,11 @@ class Service:
             self._task.cancel()
             await asyncio.wait([self._task])
         try:
-            await self._close_backend()
+            await optional.close(self.registry.backend)
+        except Exception as error:  # noqa: BLE001 - the records are to be written all the same
+            logger.error("the backend could not be closed:\n%s", trace(error))
         finally:
             await in_thread(self.vault.close)
-
-    async def _close_backend(self) -> None:
-        close = getattr(self.registry.backend, "close", None)
-        if close:
-            try:
-                await guarded(close())
-            except Exception as error:  # noqa: BLE001 - the records are to be written all the same
-                logger.error("the backend could not be closed:\n%s", trace(error))
 
     async def _load(self) -> None:
         assert self._ready is not None

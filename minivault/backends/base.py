@@ -49,12 +49,14 @@ class Request:
 
     `caller` is a name for the key it came with, "" without one. What a backend keeps of one
     caller's prompts must not show in another's answers, nor in how fast they come.
+    `tokens` are what the backend's own `tokenize` made of the prompt, if it was asked already.
     """
 
     prompt: str
     params: EffectiveParameters
     seed: int
     caller: str = ""
+    tokens: tuple[int, ...] | None = None
 
     @property
     def max_tokens(self) -> int:
@@ -103,7 +105,10 @@ class Backend(Protocol):
     """The seam. Only `info` and `generate` are required; the rest is looked for by name.
 
     * `async start()` / `async close()`: once each, in the event loop. `info` is read after `start`.
-    * `count_tokens(prompt) -> int`: any thread; without it the prompt's length is not limited.
+    * `tokenize(prompt) -> Sequence[int]`: any thread; the prompt's tokens, which come with the
+      request, so that it is read once. Raises InvalidRequest for a prompt that cannot be read.
+    * `count_tokens(prompt) -> int`: any thread; enough where `tokenize` would be of no use. Without
+      either the prompt's length is not limited.
     * `render(messages) -> str`: any thread; the prompt that a chat template makes. If the last
       message is the assistant's, it stays open: the prompt ends with its content.
     * `share(request, prompt_tokens) -> float`: any thread; the part of its memory that a request

@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import AsyncGenerator, Mapping, Sequence
+from dataclasses import replace
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
@@ -61,26 +62,41 @@ class LocalBackend:
         not fit, and whatever the engine raised for this sequence.
         """
         engine, outputs = self._running_engine(), _Outputs()
-        sequence = await in_thread(self._sequence, request, outputs)
+        if request.tokens is None:  # one that is made again from a record
+            tokens = await in_thread(self.tokenize, request.prompt)
+            request = replace(request, tokens=tuple(tokens))
+        sequence = self._sequence(request, outputs)
         _queue(engine, sequence)
         self._open.add(outputs)
-        tokens = 0
+        made = 0
         try:
             while True:
                 output = await outputs.get()
-                tokens += output.token_id is not None
+                made += output.token_id is not None
                 if output.text or output.token_id is not None:
                     yield self._piece(output)
                 if output.finish is not None:
-                    yield Finish(output.finish, completion_tokens=tokens)
+                    yield Finish(output.finish, completion_tokens=made)
                     return
         finally:  # may run under cancellation: nothing here may wait
             self._open.discard(outputs)
             engine.cancel(sequence)
 
-    def count_tokens(self, prompt: str) -> int:
-        """How many tokens the model gets for this prompt. Any thread."""
-        return len(self._tokens(prompt))
+    def tokenize(self, prompt: str) -> list[int]:
+        """The tokens of a prompt. Any thread.
+
+        Raises InvalidRequest for one that the model has no embedding for: it may not reach the
+        engine.
+        """
+        tokenizer, embedded = self._running_tokenizer(), self._embedded
+        tokens = tokenizer.encode(prompt)
+        if (largest := max(tokens, default=0)) >= embedded:
+            message = (
+                f"holds the token {largest} ({tokenizer.token_text(largest)!r}), but this model "
+                f"knows {embedded} tokens and its tokenizer {tokenizer.size}"
+            )
+            raise InvalidRequest([FieldError("prompt", message)])
+        return tokens
 
     def render(self, messages: Sequence[Mapping[str, str]]) -> str:
         """The prompt that the model's chat template makes. Any thread. Raises InvalidRequest."""
@@ -147,7 +163,7 @@ class LocalBackend:
 
     def _sequence(self, request: Request, outputs: _Outputs) -> EngineSequence:
         tokenizer = self._running_tokenizer()
-        prompt = self._tokens(request.prompt)
+        prompt = list(request.tokens or ())
         left = self.info.context_length - len(prompt)
         if not prompt or left < 1:
             message = f"has {len(prompt)} tokens; from 1 to {self.info.context_length - 1} fit"
@@ -155,18 +171,6 @@ class LocalBackend:
         text = tokenizer.text(prompt, request.params.stop)
         group = "" if self._settings.share_prefixes else request.caller
         return EngineSequence(prompt, _sampling(request, left), text, owner=outputs, group=group)
-
-    def _tokens(self, prompt: str) -> list[int]:
-        """The tokens of a prompt; none that the model has no embedding for may reach the engine."""
-        tokenizer, embedded = self._running_tokenizer(), self._embedded
-        tokens = tokenizer.encode(prompt)
-        if (largest := max(tokens, default=0)) >= embedded:
-            message = (
-                f"holds the token {largest} ({tokenizer.token_text(largest)!r}), but this model "
-                f"knows {embedded} tokens and its tokenizer {tokenizer.size}"
-            )
-            raise InvalidRequest([FieldError("prompt", message)])
-        return tokens
 
     def _piece(self, output: Output) -> Piece:
         tokens = int(output.token_id is not None)

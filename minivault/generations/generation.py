@@ -19,6 +19,7 @@ from minivault.schemas import UNFINISHED, FinishReason, GenerateRequest
 from minivault.vault import Entry
 
 _BARE = 4000  # bytes of a generation, its request and parameters, its record's begin
+_TOKEN = 36  # bytes of a prompt's token and of its place in the request
 _BARE_EVENT = 80  # bytes of an event and of its place in the list
 
 
@@ -127,9 +128,12 @@ class Generation:
     @property
     def size(self) -> int:
         """How many bytes of memory are kept with it."""
-        said = [self.text.said, self.text.expected, self.request.prompt if self.request else ""]
-        said += [message.content for message in (self.asked and self.asked.messages) or []]
-        return _BARE + self._events_size + sum(map(getsizeof, said))
+        size = _BARE + self._events_size + getsizeof(self.text.said)
+        size += getsizeof(self.text.expected)
+        size += sum(getsizeof(each.content) for each in (self.asked and self.asked.messages) or [])
+        if self.request:
+            size += getsizeof(self.request.prompt) + _TOKEN * len(self.request.tokens or ())
+        return size
 
     def append(self, event: Event) -> None:
         self.events.append(event)

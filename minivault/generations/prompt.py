@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import secrets
 from dataclasses import dataclass
-from typing import Any
 
+from minivault.backends import optional
 from minivault.backends.base import Backend, Request
 from minivault.errors import FieldError, InvalidRequest
 from minivault.schemas import MAX_SEED, EffectiveParameters, GenerateRequest
@@ -34,14 +34,13 @@ def prepare(asked: GenerateRequest, seed: int, backend: Backend, caller: str = "
     if "max_tokens" in asked.model_fields_set:  # the default fits every context
         _check_max_tokens(asked.max_tokens, context)
     prompt = _prompt(asked, backend)
-    count = getattr(backend, "count_tokens", None)
-    tokens: int | None = count(prompt) if count else None
-    if tokens == 0:
+    tokens, count = optional.tokenize(backend, prompt)
+    if count == 0:
         raise InvalidRequest([FieldError("prompt", "has no token that this model knows")])
-    if tokens is not None and tokens >= context:
-        raise InvalidRequest([FieldError("prompt", _too_long(tokens, context))])
-    left = context - (tokens or 0)
-    return prepare_again(Request(prompt, _effective(asked, left), seed, caller), tokens, backend)
+    if count is not None and count >= context:
+        raise InvalidRequest([FieldError("prompt", _too_long(count, context))])
+    params = _effective(asked, context - (count or 0))
+    return prepare_again(Request(prompt, params, seed, caller, tokens), count, backend)
 
 
 def prepare_again(request: Request, prompt_tokens: int | None, backend: Backend) -> Prepared:
@@ -49,8 +48,7 @@ def prepare_again(request: Request, prompt_tokens: int | None, backend: Backend)
 
     Raises InvalidRequest for one that the backend's memory could never hold.
     """
-    measure = getattr(backend, "share", None)
-    share: float = measure(request, prompt_tokens or 0) if measure else 0.0
+    share = optional.share(backend, request, prompt_tokens or 0)
     if share > 1:
         message = (
             f"with this prompt needs {share:.2g} times the memory that the server has for keys and "
@@ -63,12 +61,12 @@ def prepare_again(request: Request, prompt_tokens: int | None, backend: Backend)
 def _prompt(asked: GenerateRequest, backend: Backend) -> str:
     if asked.prompt is not None:
         return asked.prompt
-    render: Any = getattr(backend, "render", None)
-    if not backend.info.chat or render is None:
+    messages = [message.model_dump() for message in asked.messages or []]
+    prompt = optional.render(backend, messages)
+    if prompt is None:
         message = f"{backend.info.name} has no chat template; send the text as prompt"
         raise InvalidRequest([FieldError("messages", message)])
-    messages = [message.model_dump() for message in asked.messages or []]
-    return str(render(messages))
+    return prompt
 
 
 def _effective(asked: GenerateRequest, left: int) -> EffectiveParameters:

@@ -223,11 +223,25 @@ def test_an_error_of_the_model_is_raised_to_its_request(
     asyncio.run(run())
 
 
+def test_a_prompt_whose_tokens_come_with_it_is_not_read_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def run() -> None:
+        async with local(STORYTELLER) as backend:
+            asked = request("the cat")
+            said = await say(backend, asked)
+            asked = replace(asked, tokens=tuple(backend.tokenize("the cat")))
+            monkeypatch.setattr(backend, "tokenize", None)
+            assert await say(backend, asked) == said
+
+    asyncio.run(run())
+
+
 def test_a_prompt_that_does_not_fit_is_refused_with_both_numbers() -> None:
     async def run() -> None:
         async with local(STORYTELLER) as backend:
             words = " cat" * 511
-            assert backend.count_tokens(words) == 511
+            assert len(backend.tokenize(words)) == 511
             said = await say(backend, request(words))
             assert said.finish == Finish(FinishReason.LENGTH, said.tokens)
             assert said.tokens == 1
@@ -259,7 +273,7 @@ def test_a_token_that_the_model_does_not_know_ends_nobody_elses_text(
                 with pytest.raises(InvalidRequest, match=r"8192 .*<extra>.* 8192 .* 8193"):
                     await say(backend, request("a <extra>"))
             with pytest.raises(InvalidRequest, match="prompt: holds the token 8192"):
-                backend.count_tokens("a <extra>")
+                backend.tokenize("a <extra>")
             assert await together == alone
 
     asyncio.run(run())

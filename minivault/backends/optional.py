@@ -1,0 +1,64 @@
+"""What a backend may have besides `info` and `generate`, and what holds where it has not.
+
+The only place that looks for a method of a backend by its name; see `Backend` for what they do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from minivault.backends.base import Backend, Request
+from minivault.background import guarded
+
+
+async def start(backend: Backend) -> None:
+    """Returns when it is ready to generate. Raises what its own `start` raises."""
+    if method := _method(backend, "start"):
+        await guarded(method())
+
+
+async def close(backend: Backend | None) -> None:
+    """Frees what it holds. Raises what its own `close` raises."""
+    if method := _method(backend, "close"):
+        await guarded(method())
+
+
+def tokenize(backend: Backend, prompt: str) -> tuple[tuple[int, ...] | None, int | None]:
+    """The prompt's tokens and their number, as far as the backend can tell. Any thread."""
+    if method := _method(backend, "tokenize"):
+        tokens = tuple(method(prompt))
+        return tokens, len(tokens)
+    if method := _method(backend, "count_tokens"):
+        return None, int(method(prompt))
+    return None, None
+
+
+def render(backend: Backend, messages: Sequence[Mapping[str, str]]) -> str | None:
+    """The prompt that its chat template makes; None if it has no template. Any thread."""
+    method = _method(backend, "render") if backend.info.chat else None
+    return str(method(messages)) if method else None
+
+
+def share(backend: Backend, request: Request, prompt_tokens: int) -> float:
+    """The part of its memory that a request may come to take; 0 if it measures none. Any thread."""
+    method = _method(backend, "share")
+    return float(method(request, prompt_tokens)) if method else 0.0
+
+
+def problem(backend: Backend | None) -> str | None:
+    """Why it cannot work now, as far as it can tell. Any thread."""
+    method = _method(backend, "problem")
+    found: str | None = method() if method else None
+    return found
+
+
+def statistics(backend: Backend | None) -> Mapping[str, float]:
+    """Its gauges. Any thread."""
+    method = _method(backend, "statistics")
+    gauges: Mapping[str, float] = method() if method else {}
+    return gauges
+
+
+def _method(backend: Backend | None, name: str) -> Any:
+    return getattr(backend, name, None)

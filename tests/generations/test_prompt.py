@@ -1,0 +1,68 @@
+"""A prompt is read once, and what its reading brings goes with the request."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from minivault.backends.base import Finish, Piece, Request
+from minivault.errors import InvalidRequest
+from tests.generations.backends import Reins
+from tests.generations.house import house, names_of, rest_of, until
+
+
+@dataclass
+class Reading(Reins):
+    """Makes a token of every letter, and remembers what it read and what it was given."""
+
+    read: list[str] = field(default_factory=list)
+    given: list[tuple[int, ...] | None] = field(default_factory=list)
+
+    def tokenize(self, prompt: str) -> list[int]:
+        self.read.append(prompt)
+        return [ord(letter) for letter in prompt]
+
+    def generate(self, request: Request) -> AsyncGenerator[Piece | Finish, None]:
+        self.given.append(request.tokens)
+        return super().generate(request)
+
+
+def test_the_tokens_of_a_prompt_come_with_the_request_each_time_that_it_is_run(
+    tmp_path: Path,
+) -> None:
+    async def scenario() -> None:
+        backend = Reading(allowed=2)
+        async with house(tmp_path, backend, grace=0.0) as here:
+            left = await here.start("abc")
+            events = await until(left, 2)
+            assert events[0][1].data["prompt_tokens"] == 3
+            left.close()
+            await here.registry.idle()
+            backend.go()
+            id, visitor = left.generation.id, here.visitor()
+            answer = await here.generations.come_back(id, 2, None, visitor)
+            assert names_of(await rest_of(answer.follower))[-1] == "done"  # type: ignore[union-attr]
+            assert backend.read == ["abc"]
+            assert backend.given == [(97, 98, 99)] * 2
+            with pytest.raises(InvalidRequest, match="1000 tokens"):
+                await here.start("a" * 1000)
+
+    asyncio.run(scenario())
+
+
+def test_a_backend_that_only_counts_gets_no_tokens(tmp_path: Path) -> None:
+    class Counting(Reading):
+        tokenize = None  # type: ignore[assignment]
+
+    async def scenario() -> None:
+        backend = Counting(allowed=9)
+        async with house(tmp_path, backend) as here:
+            events = await rest_of(await here.start("one two three"))
+            assert events[0][1].data["prompt_tokens"] == 3
+            assert backend.given == [None]
+
+    asyncio.run(scenario())
