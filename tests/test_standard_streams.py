@@ -76,10 +76,14 @@ def test_nobody_waits_for_a_pipe_that_nobody_reads(monkeypatch: pytest.MonkeyPat
         assert outlet.written(time.monotonic() + 20)
         print("the end", file=outlet)
         assert done.wait(20)
-        lines = bytes(received).decode().splitlines()
-        notice = f"warning: {lost} lines were left out here: nobody read them"
-        assert lines[-2:] == [notice, "the end"]
-        assert lines[:-2] == [f"line {number} of many" for number in range(20_000 - lost)]
+        *lines, end = bytes(received).decode().splitlines()
+        assert end == "the end"
+        # The pipe may take its lines late: then there is room again, and a second notice.
+        told = [int(line.split()[1]) for line in lines if "were left out here" in line]
+        kept = [int(line.split()[1]) for line in lines if line.startswith("line ")]
+        assert sum(told) == lost
+        assert kept == sorted(set(kept))
+        assert len(kept) == 20_000 - lost
 
 
 def test_a_pipe_that_does_not_block_is_waited_for_and_a_closed_one_is_not() -> None:
