@@ -94,6 +94,6 @@ def test_what_every_page_brings_is_said_only_if_asked_for(
         pass
 
     scope = {"type": "http", "method": "GET", "path": path, "headers": []}
-    with caplog.at_level(logging.DEBUG):
+    with caplog.at_level(logging.DEBUG, logger="minivault.access"):
         asyncio.run(RequestId(app)(scope, nothing, nothing))  # type: ignore[arg-type]
     assert [r.levelno for r in caplog.records if r.name == "minivault.access"] == [level]
