@@ -65,101 +65,22 @@ typedef struct {
     vfloat low, high;
 } pair; /* one row's sums for the 32 outputs of a panel */
 
-ALWAYS void sum_float32(const struct linear *l, int panel, const struct operand *x, int row,
-                        int rows, pair *sums)
-{
-    const float *w = (const float *)l->weight + (size_t)panel * l->inputs * PANEL;
-    const float *in = (const float *)x->rows + (size_t)row * x->stride;
-    for (int k = 0; k < l->inputs; k++, w += PANEL) {
-        vfloat low = load(w), high = load(w + LANES);
-#pragma GCC unroll 8
-        for (int r = 0; r < rows; r++) {
-            vfloat each = splat(in[(size_t)r * x->stride + k]);
-            sums[r].low = fma16(low, each, sums[r].low);
-            sums[r].high = fma16(high, each, sums[r].high);
-        }
-    }
-}
-
-/* Adds the products of two neighbouring inputs. */
-ALWAYS vfloat dot_bfloat16(vfloat sum, vint w, vint x)
-{
-#ifdef __AVX512BF16__
-    return (vfloat)_mm512_dpbf16_ps((__m512)sum, (__m512bh)w, (__m512bh)x);
+#if defined(__AVX2__) && defined(__FMA__) && !defined(__AVX512F__)
+#include "pieces.h"
 #else
-    sum = fma16((vfloat)(w << 16), (vfloat)(x << 16), sum);
-    return fma16((vfloat)(w & (int32_t)0xffff0000), (vfloat)(x & (int32_t)0xffff0000), sum);
+#include "sums.h"
 #endif
-}
 
-ALWAYS vint load_ints(const void *from)
+/* The whole numbers of INT8 become what they stand for. */
+ALWAYS void scale_tile(const struct linear *l, int panel, const struct operand *x, int row,
+                       int rows, pair *sums)
 {
-    vint v;
-    memcpy(&v, from, sizeof v);
-    return v;
-}
-
-ALWAYS vint splat_at(const void *from)
-{
-    int32_t x;
-    memcpy(&x, from, sizeof x);
-    return splat_int(x);
-}
-
-ALWAYS void sum_bfloat16(const struct linear *l, int panel, const struct operand *x, int row,
-                         int rows, pair *sums)
-{
-    const uint16_t *w = (const uint16_t *)l->weight + (size_t)panel * l->inputs * PANEL;
-    const uint16_t *in = (const uint16_t *)x->rows + (size_t)row * x->stride;
-    for (int k = 0; k < l->inputs; k += 2, w += 2 * PANEL) {
-        vint low = load_ints(w), high = load_ints(w + 2 * LANES);
-#pragma GCC unroll 8
-        for (int r = 0; r < rows; r++) {
-            vint each = splat_at(in + (size_t)r * x->stride + k);
-            sums[r].low = dot_bfloat16(sums[r].low, low, each);
-            sums[r].high = dot_bfloat16(sums[r].high, high, each);
-        }
-    }
-}
-
-/* Adds the products of four neighbouring inputs: whole numbers, so any order is exact. */
-ALWAYS vint dot_int8(vint sum, vint w, vint x)
-{
-#ifdef __AVX512VNNI__
-    return (vint)_mm512_dpbusd_epi32((__m512i)sum, (__m512i)x, (__m512i)w);
-#else
-    for (int bits = 0; bits < 32; bits += 8)
-        sum += (w << (24 - bits) >> 24) * (x >> bits & 0xff);
-    return sum;
-#endif
-}
-
-ALWAYS void sum_int8(const struct linear *l, int panel, const struct operand *x, int row, int rows,
-                     pair *sums)
-{
-    const int8_t *w = (const int8_t *)l->weight + (size_t)panel * l->inputs * PANEL;
-    const uint8_t *in = (const uint8_t *)x->rows + (size_t)row * x->stride;
-    vint low_sums[TILE], high_sums[TILE];
-#pragma GCC unroll 8
-    for (int r = 0; r < rows; r++) {
-        low_sums[r] = load_ints(l->offset + panel * PANEL);
-        high_sums[r] = load_ints(l->offset + panel * PANEL + LANES);
-    }
-    for (int k = 0; k < l->inputs; k += 4, w += 4 * PANEL) {
-        vint low = load_ints(w), high = load_ints(w + 4 * LANES);
-#pragma GCC unroll 8
-        for (int r = 0; r < rows; r++) {
-            vint each = splat_at(in + (size_t)r * x->stride + k);
-            low_sums[r] = dot_int8(low_sums[r], low, each);
-            high_sums[r] = dot_int8(high_sums[r], high, each);
-        }
-    }
     vfloat low = load(l->scale + panel * PANEL), high = load(l->scale + panel * PANEL + LANES);
 #pragma GCC unroll 8
     for (int r = 0; r < rows; r++) {
         vfloat scale = splat(x->scale[row + r]);
-        sums[r].low = __builtin_convertvector(low_sums[r], vfloat) * (low * scale);
-        sums[r].high = __builtin_convertvector(high_sums[r], vfloat) * (high * scale);
+        sums[r].low = __builtin_convertvector((vint)sums[r].low, vfloat) * (low * scale);
+        sums[r].high = __builtin_convertvector((vint)sums[r].high, vfloat) * (high * scale);
     }
 }
 
@@ -242,12 +163,14 @@ ALWAYS void tile(const struct job *job, int panel, int row, int rows)
 {
     const struct linear *l = job->linear;
     pair sums[TILE] = {0};
-    if (l->kind == FLOAT32)
-        sum_float32(l, panel, job->x, row, rows, sums);
-    else if (l->kind == BFLOAT16)
-        sum_bfloat16(l, panel, job->x, row, rows, sums);
-    else
-        sum_int8(l, panel, job->x, row, rows, sums);
+    if (l->kind == FLOAT32) { /* each kind is compiled by itself */
+        sum_tile(l, FLOAT32, panel, job->x, row, rows, sums);
+    } else if (l->kind == BFLOAT16) {
+        sum_tile(l, BFLOAT16, panel, job->x, row, rows, sums);
+    } else {
+        sum_tile(l, INT8, panel, job->x, row, rows, sums);
+        scale_tile(l, panel, job->x, row, rows, sums);
+    }
 #pragma GCC unroll 8
     for (int r = 0; r < rows; r++) {
         float *y = job->y + (size_t)(row + r) * job->stride;

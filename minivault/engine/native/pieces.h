@@ -87,4 +87,12 @@ ALWAYS void sum_in_pieces(const struct linear *l, int kind, int panel, const str
     }
 }
 
+ALWAYS void sum_tile(const struct linear *l, int kind, int panel, const struct operand *x, int row,
+                     int rows, pair *sums)
+{
+    float out[TILE][PANEL];
+    sum_in_pieces(l, kind, panel, x, row, rows, out);
+    memcpy(sums, out, rows * sizeof *sums);
+}
+
 #endif

@@ -56,6 +56,15 @@ ALWAYS vfloat fma16(vfloat a, vfloat b, vfloat c)
 {
 #if defined(__AVX512F__)
     return (vfloat)_mm512_fmadd_ps((__m512)a, (__m512)b, (__m512)c);
+#elif defined(__AVX2__) && defined(__FMA__)
+    __m256 x[2], y[2], z[2];
+    memcpy(x, &a, sizeof x);
+    memcpy(y, &b, sizeof y);
+    memcpy(z, &c, sizeof z);
+    for (int i = 0; i < 2; i++)
+        z[i] = _mm256_fmadd_ps(x[i], y[i], z[i]);
+    memcpy(&c, z, sizeof z);
+    return c;
 #elif defined(__FMA__) || defined(__aarch64__)
     vfloat y;
     for (int i = 0; i < LANES; i++)
