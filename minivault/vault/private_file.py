@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
+import grp
 import os
+import pwd
 import stat
 import sys
 import time
@@ -54,7 +56,7 @@ class Folder:
         if info.st_uid != os.geteuid():
             own = self.path / "minivault"
             raise NotPrivate(errno.EPERM, f"it belongs to another user; take --logs-dir {own}")
-        if info.st_mode & 0o022:
+        if info.st_mode & (0o002 if _is_alone_in(info.st_gid) else 0o022):
             raise NotPrivate(errno.EPERM, f"others may write to it; chmod go-w {self.path}")
 
     def close(self) -> None:
@@ -123,6 +125,19 @@ class Folder:
     def remove(self, name: str) -> None:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(name, dir_fd=self.fd)
+
+
+def _is_alone_in(gid: int) -> bool:
+    """Whether this is the user's own group, as many systems make one with umask 002."""
+    try:
+        group, user = grp.getgrgid(gid), pwd.getpwuid(os.geteuid())
+    except KeyError:
+        return False
+    return (
+        gid == user.pw_gid
+        and set(group.gr_mem) <= {user.pw_name}
+        and (group.gr_name == user.pw_name)
+    )
 
 
 class Lock:

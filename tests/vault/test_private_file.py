@@ -46,6 +46,8 @@ def test_what_was_there_keeps_its_mode_and_is_refused_if_it_is_not_private(tmp_p
     vault.close()
     assert _mode(folder) == 0o755
     assert {_mode(path) for path in folder.iterdir()} == {0o600}
+    folder.chmod(0o775)  # by umask 002, where everybody has a group of their own
+    Vault(folder).open()
     folder.chmod(0o777)
     with pytest.raises(CannotStart, match=f"others may write to it; chmod go-w {folder}"):
         Vault(folder).open()
