@@ -8,11 +8,13 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
+from typing import Any
 
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from minivault.http1 import Connection
+from minivault.web.crowded import crowded
 
 #: Seconds from a request's first byte, or from the connection's begin, to its last byte.
 REQUEST_DEADLINE = 10.0
@@ -33,11 +35,36 @@ class DeadlineProtocol(H11Protocol):
 
     _deadline: asyncio.TimerHandle | None = None
 
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        # uvicorn itself would answer 503 to whoever comes while many do nothing but being there.
+        self._most_connections, self.limit_concurrency = self.limit_concurrency, None
+        self._quiet_since = self.loop.time()
+
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         self.conn = Connection(self.config.h11_max_incomplete_event_size or LARGEST_HEAD)
         super().connection_made(transport)
         _notice_dead_peers(transport.get_extra_info("socket"))
         self._arm()
+        if self._most_connections and len(self.connections) > self._most_connections:
+            self._make_room(self._most_connections)
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing is being answered here."""
+        return self.cycle is None or self.cycle.response_complete
+
+    def _make_room(self, most: int) -> None:
+        """Hangs up on the one that has been idle for longest; if none is, this one comes again."""
+        open_ones = [each for each in self.connections if isinstance(each, DeadlineProtocol)]
+        open_ones = [each for each in open_ones if not each.transport.is_closing()]
+        if len(open_ones) <= most:
+            return  # others are on their way out
+        idle = [each for each in open_ones if each.is_idle and each is not self]
+        if idle:
+            min(idle, key=lambda each: each._quiet_since).transport.abort()
+        else:
+            self.app = crowded
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
@@ -47,6 +74,7 @@ class DeadlineProtocol(H11Protocol):
             self._watch()
 
     def on_response_complete(self) -> None:
+        self._quiet_since = self.loop.time()
         super().on_response_complete()  # begins to read a pipelined request, if there is one
         self._watch()
 

@@ -36,6 +36,11 @@ _LAST_WORDS = 1.0
 #: Seconds beyond `drain` after which the process ends in any case: nothing may keep it alive.
 _PATIENCE = 4.5
 
+#: Connections that wait in the kernel, and how many of them are taken at once: between two such
+#: turns idle ones are closed, so that there are never more than there can be files.
+_BACKLOG = 2048
+_ACCEPTED_AT_ONCE = 16
+
 #: Open connections, idle ones too. A fuse for memory and file descriptors, not the queue's limit.
 _MAX_CONNECTIONS = 4096
 _SPARE_FILES = 64
@@ -106,7 +111,7 @@ def listen(settings: Settings) -> socket.socket:
     try:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         _refuse_open_address(str(address[0]), settings)
-        return socket.create_server(address[:2], family=family, backlog=2048)
+        return socket.create_server(address[:2], family=family, backlog=_BACKLOG)
     except (OSError, UnicodeError) as error:
         raise CannotStart(f"cannot listen on {host}, port {port}: {_reason(error)}") from error
 
@@ -130,6 +135,7 @@ class Server(uvicorn.Server):
         super().__init__(_config(app))
         self._service = service
         self._begin = time.monotonic()
+        service.crowded = self._is_crowded
         self._loading: asyncio.Task[None] | None = None
         self.told_to_stop = False
 
@@ -144,6 +150,8 @@ class Server(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
+        for each in sockets or []:
+            each.listen(_BACKLOG)  # the kernel's own line is as long as ever
         if self.started:
             self._loading = start_task(self._loaded(), failed=self._failed)
 
@@ -163,6 +171,11 @@ class Server(uvicorn.Server):
         gc.collect()  # finds next to nothing, and so learns how little there is to walk over
         print(f"ready    after {time.monotonic() - self._begin:.1f} s", flush=True)
 
+    def _is_crowded(self) -> bool:
+        """Whether nobody else can connect: every connection that can be is being answered on."""
+        found = [each for each in self.server_state.connections if not _is_idle(each)]
+        return len(found) >= (self.config.limit_concurrency or sys.maxsize)
+
     def _failed(self, error: Exception) -> None:
         """Without a model there is nothing to serve; the application has said why."""
         self.should_exit = True
@@ -170,6 +183,10 @@ class Server(uvicorn.Server):
     def _hang_up(self) -> None:
         for connection in list(self.server_state.connections):
             connection.transport.abort()
+
+
+def _is_idle(connection: object) -> bool:
+    return isinstance(connection, DeadlineProtocol) and connection.is_idle
 
 
 def _config(app: object) -> uvicorn.Config:
@@ -185,6 +202,7 @@ def _config(app: object) -> uvicorn.Config:
         server_header=False,
         timeout_keep_alive=5,
         timeout_graceful_shutdown=3,
+        backlog=_ACCEPTED_AT_ONCE,
         limit_concurrency=_connection_limit(),
         h11_max_incomplete_event_size=LARGEST_HEAD,
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from minivault.backends import optional
 from minivault.backends.base import Backend, ModelInfo
@@ -40,6 +40,7 @@ class Service:
         self.registry: Registry
         self.generations: Generations
         self.secret: bytes
+        self.crowded: Callable[[], bool] = lambda: False  # the server's to say
         self._backend = backend
         self._loading = ModelLoading(settings, self.stage)
         self._prepared = False
@@ -120,6 +121,8 @@ class Service:
             return "the server is shutting down"
         if self.stage.status != "ready":
             return self.stage.detail
+        if self.crowded():
+            return "all connections that this server can have are in use"
         if reason := self.vault.problem:
             return f"the log cannot be written: {reason}"
         reason = self._backend_problem()

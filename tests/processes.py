@@ -102,11 +102,23 @@ class Served:
         return [json.loads(line) for line in lines]
 
 
+def _limited(files: int | None) -> list[str]:
+    """What to put before a command that may have only so many files open."""
+    return ["sh", "-c", f'ulimit -n {files} && exec "$@"', "sh"] if files else []
+
+
 @contextmanager
 def serving(
-    folder: Path, *options: str, ready: bool = True, patience: float = 120, **env: str
+    folder: Path,
+    *options: str,
+    ready: bool = True,
+    patience: float = 120,
+    files: int | None = None,
+    **env: str,
 ) -> Iterator[Served]:
     """A server with the echo backend, unless the options say otherwise; killed at the end.
+
+    `files`: how many it may have open.
 
     Its working directory is `folder`, so its log is in `folder/logs`. It lives for at most
     `patience` seconds.
@@ -116,7 +128,16 @@ def serving(
         arguments += ["--backend", "echo"]
     with (folder / "stderr").open("w", encoding="utf-8") as errors:
         process = subprocess.Popen(
-            [sys.executable, "-m", "minivault", "serve", "--port", "0", *arguments],
+            [
+                *_limited(files),
+                sys.executable,
+                "-m",
+                "minivault",
+                "serve",
+                "--port",
+                "0",
+                *arguments,
+            ],
             cwd=folder,
             env=environment(**env),
             stdin=subprocess.DEVNULL,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import random
+import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -713,3 +714,18 @@ def test_the_log_says_by_which_door_it_came(server: LiveServer, client: Client) 
     generate(server, ACCEPTS[client], max_tokens=1)
     line_count(server)
     assert server.records()[-1]["client"] == client
+
+
+def test_length_and_chunks_together_end_the_connection(server: LiveServer) -> None:
+    """What two servers may take for another request is none here (RFC 9112, 6.1)."""
+    body = json.dumps({"prompt": "one", "max_tokens": 1}).encode()
+    chunked = b"%x\r\n%s\r\n0\r\n\r\n" % (len(body), body)
+    smuggled = b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    head = b"POST /generate HTTP/1.1\r\nHost: localhost\r\n"
+    head += b"Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", server.port), timeout=20) as opened:
+        opened.sendall(head + chunked + smuggled)
+        answer = to_end(opened)
+    assert answer.startswith(b"HTTP/1.1 200")
+    assert b"connection: close" in answer.lower()
+    assert answer.count(b"HTTP/1.1") == 1

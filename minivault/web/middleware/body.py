@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from starlette.datastructures import Headers
+from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from minivault.errors import BodyTooLarge, MiniVaultError, UnsupportedMedia
@@ -36,6 +36,8 @@ class BodyRules:
         if scope["type"] != "http":
             return await self.app(scope, receive, send)
         error = self._error(scope)
+        if _ambiguous(Headers(scope=scope)):
+            send = _closing(send)
         if error is None:
             return await self.app(scope, self._counted(receive), send)
         self.refused("body")
@@ -67,6 +69,22 @@ class BodyRules:
 
     def _too_large(self) -> BodyTooLarge:
         return BodyTooLarge(f"a request body has at most {self.limit} bytes")
+
+
+def _ambiguous(headers: Headers) -> bool:
+    """Two servers may disagree where such a request ends (RFC 9112, 6.1)."""
+    return "content-length" in headers and "transfer-encoding" in headers
+
+
+def _closing(send: Send) -> Send:
+    """What comes behind the request is never read as another one: the connection ends with it."""
+
+    async def closing_send(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            MutableHeaders(raw=message.setdefault("headers", []))["Connection"] = "close"
+        await send(message)
+
+    return closing_send
 
 
 def _not_json(headers: Headers) -> UnsupportedMedia | None:
