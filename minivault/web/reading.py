@@ -72,8 +72,10 @@ class Reading(Generic[T]):
     async def result(self) -> T:
         """What was read, or what went wrong; the read ends when its last asker is cancelled."""
         self._askers += 1
+        found = asyncio.wrap_future(self._future)
+        found.add_done_callback(_retrieved)
         try:
-            return await asyncio.shield(asyncio.wrap_future(self._future))
+            return await asyncio.shield(found)
         finally:
             self._askers -= 1
             if not self._askers:
@@ -135,6 +137,12 @@ class ReadingRoom:
     def _over(self, name: Hashable, reading: Reading[Any]) -> None:
         if self._under_way.get(name) is reading:
             del self._under_way[name]
+
+
+def _retrieved(future: asyncio.Future[Any]) -> None:
+    """What an asker that left does not hear is nobody's to complain of."""
+    if not future.cancelled():
+        future.exception()
 
 
 def _be_nice() -> None:

@@ -43,6 +43,7 @@ def request(
     accept: str = SSE,
     last: str = "",
     body: dict[str, Any] | None = None,
+    headers: dict[str, str] | None = None,
     **query: Any,
 ) -> bytes:
     """The bytes of a request; `last` is the Last-Event-ID."""
@@ -54,6 +55,7 @@ def request(
         "Connection: close",
         f"Content-Length: {len(content)}",
         *([f"Last-Event-ID: {last}"] if last else []),
+        *(f"{name}: {value}" for name, value in (headers or {}).items()),
     ]
     return "\r\n".join(lines).encode() + b"\r\n\r\n" + content
 

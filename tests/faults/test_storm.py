@@ -21,6 +21,7 @@ from tests.event_stream import text_of
 from tests.faults.crowd import Answer, request, talk
 from tests.faults.footprint import footprint
 from tests.live import LiveServer, live_server, wait_for
+from tests.loop_watch import limit
 from tests.processes import Served, read_until, serving
 
 pytestmark = pytest.mark.slow
@@ -104,6 +105,32 @@ def test_after_two_hundred_vanished_clients_a_newcomer_is_served_within_three_se
     assert first.events[1].json == {"text": " newcomer"}
     assert running == 4, "the vanished ones still had places to give away"
     assert seconds < 3
+
+
+def test_where_memory_is_short_a_reader_beside_thirty_vanished_is_served_within_a_second(
+    tmp_path: Path,
+) -> None:
+    """All of them would have places, but the memory holds three at a time."""
+    options = ("--model", "storyteller", "--dtype", "float32", "--kv-memory", "8MiB")
+
+    async def storm(port: int) -> tuple[Answer, float]:
+        left = [request(prompt=f"left {number}", max_tokens=400) for number in range(30)]
+        gone = [talk(port, each, vanish=lambda got: b"event: start" in got) for each in left]
+        await asyncio.gather(*gone)
+        loop = asyncio.get_running_loop()
+        begin = loop.time()
+        answer = await talk(
+            port,
+            request(prompt="a reader", max_tokens=100),
+            vanish=lambda got: b'data: {"text"' in got or b"event: queued" in got,
+        )
+        return answer, loop.time() - begin
+
+    with serving(tmp_path, *options) as server:
+        answer, seconds = asyncio.run(storm(server.port))
+        assert answer.events[1].name in ("message", "queued")
+        assert seconds < limit() / 0.05
+        assert server.complaints == []
 
 
 def test_two_hundred_followers_of_one_generation_get_the_same_bytes(tmp_path: Path) -> None:

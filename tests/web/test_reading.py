@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import threading
 import time
@@ -169,7 +170,9 @@ def test_more_than_can_be_read_is_refused_and_what_waits_ends_at_the_close() -> 
     assert {type(each) for each in asyncio.run(crowd())} <= {Abandoned}
 
 
-def test_what_its_last_asker_gave_up_is_begun_anew_for_the_next() -> None:
+def test_what_its_last_asker_gave_up_is_begun_anew_for_the_next(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     async def twice() -> int:
         room = ReadingRoom()
         begun = 0
@@ -193,6 +196,8 @@ def test_what_its_last_asker_gave_up_is_begun_anew_for_the_next() -> None:
             room.close()
 
     assert asyncio.run(twice()) == 2
+    gc.collect()
+    assert caplog.records == [], "nobody is told of what nobody waits for"
 
 
 def test_an_error_of_a_read_is_told_to_its_asker(tmp_path: Path) -> None:
