@@ -17,6 +17,7 @@ from minivault.generations import Event, Follower
 
 PING_SECONDS = 15
 RETRY_MS = 1000
+_PART = 256  # events that are encoded in one step of the loop
 SEND_TIMEOUT = 30.0  # seconds for which a reader may take nothing
 _RETRY = b"retry: %d\n\n" % RETRY_MS
 
@@ -107,11 +108,20 @@ class _EventStream(EventSourceResponse):
 
 
 async def _chunks(follower: Follower) -> AsyncIterator[bytes]:
-    """All that is there goes in one chunk: a replay event by event would block the loop."""
+    """All that is there goes in one chunk: a replay event by event would block the loop.
+
+    So would very much at once: between large parts the others get their turn.
+    """
     id = follower.generation.id
     yield _RETRY
     async for batch in follower.batches():
-        yield b"".join(encode(id, n, event) for n, event in batch)
+        parts = []
+        for begin in range(0, len(batch), _PART):
+            part = batch[begin : begin + _PART]
+            parts.append(b"".join(encode(id, n, event) for n, event in part))
+            if begin + _PART < len(batch):
+                await asyncio.sleep(0)
+        yield b"".join(parts)
 
 
 async def _all(chunks: Iterable[bytes]) -> AsyncIterator[bytes]:

@@ -7,6 +7,7 @@ from typing import Any
 from starlette.responses import JSONResponse, Response
 from starlette.types import Receive, Scope, Send
 
+from minivault.background import in_thread
 from minivault.generations import Follower
 from minivault.schemas import FinishReason
 from minivault.web.connection import while_connected
@@ -53,7 +54,10 @@ class JsonAnswer(Response):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
             await while_connected(receive, self._wait())
-            await self._answer()(scope, receive, send)
+            # With probabilities it may have megabytes, which are not written in the loop.
+            long = bool(self._follower.generation.logprobs)
+            answer = await in_thread(self._answer) if long else self._answer()
+            await answer(scope, receive, send)
         finally:
             self._follower.close()
 

@@ -7,7 +7,7 @@ import random
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field
 
-from minivault.backends.base import Finish, ModelInfo, Piece, Request
+from minivault.backends.base import Finish, Logprobs, ModelInfo, Piece, Request, TokenLogprob
 from minivault.schemas import FinishReason
 
 
@@ -65,3 +65,16 @@ class Reins:
                 changed.clear()
         finally:
             self._changed.discard(changed)
+
+
+class Wordy:
+    """Reports twenty alternatives with each of its tokens."""
+
+    info = ModelInfo(name="wordy", context_length=10_000)
+
+    async def generate(self, request: Request) -> AsyncGenerator[Piece | Finish, None]:
+        for step in range(request.max_tokens):
+            await asyncio.sleep(0)
+            top = tuple(TokenLogprob(f" w{step}-{n}", -float(n)) for n in range(20))
+            yield Piece(f" w{step}", logprobs=(Logprobs(top[0], top),))
+        yield Finish(FinishReason.LENGTH)

@@ -5,19 +5,17 @@ from __future__ import annotations
 import asyncio
 import gc
 import tracemalloc
-from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from minivault.backends.base import Finish, Logprobs, ModelInfo, Piece, Request, TokenLogprob
+from minivault.backends.base import Request
 from minivault.errors import InvalidRequest, QueueFull
 from minivault.generations.generation import State
 from minivault.generations.shelf import KEEP_BYTES
-from minivault.schemas import FinishReason
 from minivault.vault.replay import Verdict
-from tests.generations.backends import Reins
+from tests.generations.backends import Reins, Wordy
 from tests.generations.house import House, house, names_of, rest_of, settled, until
 
 
@@ -146,18 +144,6 @@ def test_replays_that_wait_take_no_newcomers_place(tmp_path: Path) -> None:
             assert told == [None, None, None, 1, 1], "they come last of all"
 
     asyncio.run(scenario())
-
-
-class Wordy:
-    """Reports twenty alternatives with each of its tokens."""
-
-    info = ModelInfo(name="wordy", context_length=10_000)
-
-    async def generate(self, request: Request) -> AsyncGenerator[Piece | Finish, None]:
-        for step in range(request.max_tokens):
-            top = tuple(TokenLogprob(f" w{step}-{n}", -float(n)) for n in range(20))
-            yield Piece(f" w{step}", logprobs=(Logprobs(top[0], top),))
-        yield Finish(FinishReason.LENGTH)
 
 
 @pytest.mark.slow

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
 from minivault.backends.echo import EchoBackend
+from tests.generations.backends import Wordy
 from tests.live import LiveServer, live_server
-from tests.web.asking import JSON, SSE, ask, nobody_waits
+from tests.web.asking import JSON, SSE, ask, generate, nobody_waits
 
 LARGEST_ANSWER = 64 * 1024
 KEY = "a-key-that-is-long-enough"
@@ -110,3 +112,21 @@ def test_errors_beyond_the_first_twenty_are_not_told_one_by_one(server: LiveServ
     body = {f"f{number}": 1 for number in range(60)}
     answer = checked(server, "POST", "/generate", content=json.dumps(body), accept=JSON)
     assert len(answer.json()["errors"]) == 20
+
+
+@pytest.mark.slow
+def test_a_long_text_with_all_its_probabilities(tmp_path: Path) -> None:
+    """A record of three megabytes, and the same as one answer, as a stream and as a record."""
+    asked: dict[str, Any] = {
+        "prompt": "x",
+        "max_tokens": 2000,
+        "top_logprobs": 20,
+        "key": "long-and-wide",
+    }
+    with live_server(tmp_path, Wordy()) as server, nobody_waits(server):
+        whole = generate(server, **asked).json()
+        assert len(whole["logprobs"]) == 2000
+        again = ask(server, "GET", f"/generate/{whole['id']}", SSE)
+        assert again.text.count('"logprobs"') == 2000
+        shown = ask(server, "GET", "/logs/records/1").json()
+        assert len(shown["record"]["logprobs"]) == 2000
