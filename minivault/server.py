@@ -174,7 +174,7 @@ class Server(uvicorn.Server):
     def _is_crowded(self) -> bool:
         """Whether nobody else can connect: every connection that can be is being answered on."""
         found = [each for each in self.server_state.connections if not _is_idle(each)]
-        return len(found) >= (self.config.limit_concurrency or sys.maxsize)
+        return 0 < (self.config.limit_concurrency or 0) <= len(found)
 
     def _failed(self, error: Exception) -> None:
         """Without a model there is nothing to serve; the application has said why."""
