@@ -58,6 +58,7 @@ class Registry:
         self.places = Places(max_running, max_waiting, callers)
         self.speech = Speech(vault, self.metrics, self.places.halt)
         self._grace = grace
+        self.lookups = asyncio.Semaphore(2)  # who comes back leaves threads to those who begin
         self._timers: dict[Generation, asyncio.TimerHandle] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
         self._idle = asyncio.Event()

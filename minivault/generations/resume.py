@@ -103,7 +103,8 @@ async def _from_log(registry: Registry, parts: IdParts, back: Return) -> Answer:
     backend = registry.open_backend()
     if parts.engine != engine_hash(backend.info) or not backend.info.reproducible:
         return Gone()
-    records = await in_thread(registry.vault.find, back.id)
+    async with registry.lookups:
+        records = await in_thread(registry.vault.find, back.id)
     known = registry.find(back.id)
     if known is not None:  # somebody else came back meanwhile
         return await _from_memory(registry, known, back)
