@@ -97,6 +97,13 @@ def test_a_wide_body(server: LiveServer, body: Any) -> None:
     assert answer.status_code in (413, 422)
 
 
+@pytest.mark.parametrize("name", ["twenty thousand fields", "fields in a message"])
+def test_no_work_is_done_for_each_of_twenty_thousand_fields(server: LiveServer, name: str) -> None:
+    answer = checked(server, "POST", "/generate", content=json.dumps(BODIES[name]), accept=JSON)
+    message = "has 18000 fields in one object; at most 64 are read"
+    assert answer.json()["errors"] == [{"field": "request", "message": message}]
+
+
 @pytest.mark.parametrize("body", ["a&" * 100_000, "key=a&" * 40_000, "key=" + "x" * 200_000])
 def test_a_wide_form(server: LiveServer, body: str) -> None:
     assert checked(server, "POST", "/login", content=body).status_code == 401
