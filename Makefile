@@ -140,7 +140,7 @@ bench: $(VENV)/developer ## measure speed on this machine
 bench-peers: $(VENV)/developer ## measure speed side by side with other servers
 	@$(PY) -m benchmarks.peers $(ARGS)
 
-faults: $(VENV)/developer tools ## the long forms: kills, full disks, cut connections, every row
+faults: $(VENV)/developer tools ## the long forms: kills, full disks, cut connections, a hostile client, every row
 	@MINIVAULT_FULL=1 $(PY) -m pytest tests/faults tests/vault tests/engine/test_families.py $(ARGS)
 
 soak: $(VENV)/developer tools ## half an hour of load with cuts

@@ -62,10 +62,15 @@ class LoopWatch:
             self._collecting.seconds = self._collected() + time.thread_time() - began
 
 
-def limit() -> float:
-    """Two threads on one core get half of its caches each, and of its time: be generous then."""
+def generosity() -> float:
+    """From 1 to 4: threads that share a core get a part of its caches and of its time each."""
     load = os.getloadavg()[0] / (os.cpu_count() or 1)
-    return LIMIT * min(4.0, max(1.0, load))
+    return min(4.0, max(1.0, load))
+
+
+def limit() -> float:
+    """Seconds for which one step may hold a loop."""
+    return LIMIT * generosity()
 
 
 def _told(handle: asyncio.Handle) -> str:

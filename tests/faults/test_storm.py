@@ -21,7 +21,7 @@ from tests.event_stream import text_of
 from tests.faults.crowd import Answer, request, talk
 from tests.faults.footprint import footprint
 from tests.live import LiveServer, live_server, wait_for
-from tests.loop_watch import limit
+from tests.loop_watch import generosity
 from tests.processes import Served, read_until, serving
 
 pytestmark = pytest.mark.slow
@@ -129,7 +129,7 @@ def test_where_memory_is_short_a_reader_beside_thirty_vanished_is_served_within_
     with serving(tmp_path, *options) as server:
         answer, seconds = asyncio.run(storm(server.port))
         assert answer.events[1].name in ("message", "queued")
-        assert seconds < limit() / 0.05
+        assert seconds < generosity()
         assert server.complaints == []
 
 
