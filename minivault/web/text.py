@@ -55,7 +55,7 @@ class JsonAnswer(Response):
         try:
             await while_connected(receive, self._wait())
             # With probabilities it may have megabytes, which are not written in the loop.
-            long = bool(self._follower.generation.logprobs)
+            long = bool(self._follower.generation.text.logprobs)
             answer = await in_thread(self._answer) if long else self._answer()
             await answer(scope, receive, send)
         finally:
