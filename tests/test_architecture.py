@@ -20,7 +20,7 @@ PACKAGE = ROOT / "minivault"
 LAYERS = [
     {"errors", "size", "stage", "stop_strings", "console_log", "trace", "standard_streams"},
     {"libraries", "background"},
-    {"schemas", "settings", "resources"},
+    {"schemas", "settings", "resources", "gguf"},
     {"parsing", "backends.base", "variables"},
     {"vault", "model_store", "engine", "metrics"},
     {"backends"},

@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import gguf  # type: ignore[import-not-found]  # in the peers' environment
+import gguf
 import numpy as np
 from safetensors.numpy import load_file
 
