@@ -43,6 +43,22 @@ class ModelInfo:
     notice: str | None = None
 
 
+class Rendered(str):
+    """A prompt that a chat template made, and where people's words stand in it.
+
+    `messages` are those it was made of, each with `role` and `content`, and with `at`: the places
+    (beginning and end, in characters) of that content in the prompt. What stands there is text,
+    whatever it looks like; a special token's name elsewhere is that token.
+    """
+
+    messages: list[dict[str, Any]]
+
+    def __new__(cls, prompt: str, messages: list[dict[str, Any]]) -> Rendered:
+        made = super().__new__(cls, prompt)
+        made.messages = messages
+        return made
+
+
 @dataclass(frozen=True, slots=True)
 class Request:
     """One request as a backend sees it: everything is decided, the seed too.
@@ -110,7 +126,8 @@ class Backend(Protocol):
     * `count_tokens(prompt) -> int`: any thread; enough where `tokenize` would be of no use. Without
       either the prompt's length is not limited.
     * `render(messages) -> str`: any thread; the prompt that a chat template makes. If the last
-      message is the assistant's, it stays open: the prompt ends with its content.
+      message is the assistant's, it stays open: the prompt ends with its content. A `Rendered`
+      comes back as it is, in this request and when its record is replayed.
     * `share(request, prompt_tokens) -> float`: any thread; the part of its memory that a request
       may come to take. It waits, and is told so, while the parts of those that run leave no room.
     * `problem() -> str | None`: any thread; why it cannot work now. Turns `/health` to 503.

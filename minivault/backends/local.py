@@ -52,6 +52,8 @@ class LocalBackend:
         """Stops the engine; requests that are still open fail with Unavailable."""
         if self._engine is not None:
             await in_thread(self._engine.close)
+        if self._tokenizer is not None:
+            self._tokenizer.close()
         for outputs in self._open:
             outputs.put(Unavailable("the model is being unloaded"))
 
@@ -132,7 +134,10 @@ class LocalBackend:
             prefix_memory=settings.prefix_memory,
         )
         self._embedded = runner.embedded
-        unknown = None
+        unknown = no_chat = None
+        if tokenizer.no_chat:
+            no_chat = f"it takes no `messages`: {tokenizer.no_chat}"
+            _log.warning("%s: %s", model.name, no_chat)
         if tokenizer.size > runner.embedded:
             unknown = (
                 f"the tokenizer has {tokenizer.size} tokens, the model knows {runner.embedded}: "
@@ -152,7 +157,7 @@ class LocalBackend:
                 "mode": runner.mode,
                 "tokenizers": version("tokenizers"),
             },
-            notice="; ".join(filter(None, (runner.notice, unknown))) or None,
+            notice="; ".join(filter(None, (runner.notice, unknown, no_chat))) or None,
         )
         return Engine(
             runner,

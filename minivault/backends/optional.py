@@ -37,7 +37,8 @@ def tokenize(backend: Backend, prompt: str) -> tuple[tuple[int, ...] | None, int
 def render(backend: Backend, messages: Sequence[Mapping[str, str]]) -> str | None:
     """The prompt that its chat template makes; None if it has no template. Any thread."""
     method = _method(backend, "render") if backend.info.chat else None
-    return str(method(messages)) if method else None
+    prompt: str | None = method(messages) if method else None
+    return prompt
 
 
 def share(backend: Backend, request: Request, prompt_tokens: int) -> float:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
-from functools import cache, cached_property
+from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 from tokenizers import Tokenizer as Backend
 from tokenizers import decoders
 
+from minivault.backends.base import Rendered
+from minivault.engine.chat.contents import new_marks, spans
+from minivault.engine.chat.template import ChatTemplate, TemplateFails
+from minivault.engine.control import ControlTokens
 from minivault.engine.detokenizer import (
     ByteDetokenizer,
     Detokenizer,
@@ -18,60 +20,43 @@ from minivault.engine.detokenizer import (
     TokenBytes,
     WindowDetokenizer,
 )
-from minivault.errors import FieldError, InvalidRequest, ModelUnusable
-
-RENDERED = "\ufdd0"
-"""Begins every prompt that `Tokenizer.render` made: in these alone special tokens are read as such.
-
-A Unicode noncharacter, which no text of the world contains. A prompt in the log that begins with it
-gives the same tokens again.
-"""
-
-# tokenizer.json says all that transformers would make of a GPT-2 folder that names one of these.
-_PLAIN_CLASSES = (
-    None,
-    "GPT2Tokenizer",
-    "GPT2TokenizerFast",
-    "PreTrainedTokenizerFast",
-    "TokenizersBackend",
-)
-_ZERO_WIDTH_SPACE = "\u200b"
-_OPEN = "\ufdd1"  # stands for a message that stays open while its turn is rendered
+from minivault.engine.tokenizer_files import TokenizerFiles, end_tokens, read_files
+from minivault.errors import FieldError, InvalidRequest, ModelUnusable, contained
 
 
 class Tokenizer:
     """The tokenizer of one model. Any thread may use it.
 
     `size` is one more than the largest token id, `end_ids` are the tokens that end a text. `chat`
-    says that `render` works.
+    says that `render` works; `no_chat` why not, where there is a chat template.
     """
 
-    def __init__(self, folder: Path, backend: Backend) -> None:
+    def __init__(self, files: TokenizerFiles, end_ids: frozenset[int] = frozenset()) -> None:
+        self._backend = backend = files.backend
         backend.no_truncation()
         backend.no_padding()
-        self._folder = folder
-        self._backend = backend
-        self._plain = _without_special_tokens(backend)
+        self._control = ControlTokens(backend, files.template or "")
         added = backend.get_added_tokens_decoder()
-        self._names = {token.content for token in added.values() if not token.content.isspace()}
         self._special = frozenset(each for each, token in added.items() if token.special)
         self.size = 1 + max(backend.get_vocab(with_added_tokens=True).values(), default=-1)
         self._bytes = frozenset(_byte_tokens(backend))
         self._token_bytes = TokenBytes(backend.id_to_token, self._special)
-        self.end_ids = _end_ids(folder)
-        self.chat = _has_template(folder)
+        self.end_ids = end_ids
+        self._template = ChatTemplate(files.template, files.names) if files.template else None
+        self.no_chat = files.no_template or self._why_no_chat()
+        self.chat = self._template is not None and self.no_chat is None
 
     def encode(self, text: str) -> list[int]:
         """The tokens of a prompt, with those the model wants around it (as a begin of text).
 
-        What looks like a special token is read as text, except in what `render` made. Raises
-        InvalidRequest for lone surrogates, which no tokenizer can read.
+        What looks like a control token is text, but for those of the template in what `render`
+        made. Raises InvalidRequest for lone surrogates, which no tokenizer can read.
         """
         _refuse_surrogates(text)
-        if self.chat and text.startswith(RENDERED):
-            rendered = text.removeprefix(RENDERED)
-            return list(self._backend.encode(rendered, add_special_tokens=False).ids)
-        return list(self._plain.encode(text).ids)
+        if isinstance(text, Rendered):
+            places = sorted((begin, end) for each in text.messages for begin, end in each["at"])
+            return self._control.encode_prompt(str(text), places)
+        return self._control.encode_text(text)
 
     def decode(self, token_ids: Sequence[int]) -> str:
         """The text of all these tokens at once; special tokens make none."""
@@ -88,36 +73,66 @@ class Tokenizer:
         detokenizer = self._detokenizer(self._some_word)
         return detokenizer.push(token_id) + detokenizer.flush()
 
-    def render(self, messages: Sequence[Mapping[str, str]]) -> str:
+    def render(self, messages: Sequence[Mapping[str, str]]) -> Rendered:
         """The prompt that the model's chat template makes of a conversation, for `encode`.
 
         `messages`: each with `role` and `content`. If the last one is the assistant's, it stays
         open: the prompt ends with its content, and the model writes on from there.
-        A special token's name in a message gets a zero-width space inside, so that it stays text.
-        Raises InvalidRequest for what the template refuses. The first call may take seconds.
+        Raises InvalidRequest for what the template refuses, or takes too long over.
         """
-        from jinja2 import TemplateError
-
-        turns = [{**each, "content": self._harmless(each["content"])} for each in messages]
-        is_open = bool(turns) and turns[-1]["role"] == "assistant"
-        begun = turns[-1].pop("content") if is_open else ""
+        assert self._template is not None
+        marks = new_marks(len(messages))
+        contents = [each["content"] for each in messages]
+        is_open = messages[-1]["role"] == "assistant"
+        given = [dict(each) for each in messages]
         if is_open:
-            turns[-1]["content"] = _OPEN  # whatever the template would trim stays as it is
+            given[-1]["content"] = marks[-1]  # whatever the template would trim stays as it is
+        marked = [
+            {**each, "content": mark} if each["content"] else each
+            for each, mark in zip(given, marks, strict=True)
+        ]
         try:
-            rendered = transformers_tokenizer(self._folder).apply_chat_template(
-                turns, tokenize=False, add_generation_prompt=not is_open
-            )
-        except TemplateError as error:
-            message = f"the model's chat template refuses this conversation: {error}"
-            raise InvalidRequest([FieldError("messages", message)]) from error
+            prompt, frame = self._template.render([given, marked], answer=not is_open)
+        except TemplateFails as error:
+            raise _refused(
+                f"the model's chat template fails on this conversation: {error}"
+            ) from error
         if is_open:
-            rendered, found, _ = str(rendered).rpartition(_OPEN)
-            if not found:
-                message = (
+            if marks[-1] not in prompt or marks[-1] not in frame:
+                raise _refused(
                     "the model's chat template leaves out the last message, so nothing goes on"
                 )
-                raise InvalidRequest([FieldError("messages", message)])
-        return RENDERED + str(rendered) + begun
+            prompt = prompt.rpartition(marks[-1])[0] + contents[-1]
+            frame = frame.rpartition(marks[-1])[0] + (marks[-1] if contents[-1] else "")
+        places = spans(prompt, frame, marks, contents)
+        if places is None:
+            self._refuse_disguise(prompt, frame)
+            places = [[] for _ in messages]
+        told = [dict(each) | {"at": at} for each, at in zip(messages, places, strict=True)]
+        return Rendered(prompt, told)
+
+    def close(self) -> None:
+        """Ends the process that renders; it would start again."""
+        if self._template is not None:
+            self._template.close()
+
+    def _why_no_chat(self) -> str | None:
+        """Tries the template out."""
+        if self._template is None:
+            return None
+        try:
+            self._template.render([[{"role": "user", "content": "Hello"}]], answer=True)
+        except TemplateFails as error:
+            return f"its chat template fails: {error}"
+        return None
+
+    def _refuse_disguise(self, prompt: str, frame: str) -> None:
+        """A template that changes its messages must write the same control tokens without them."""
+        if self._control.ids_in(prompt) != self._control.ids_in(frame):
+            raise _refused(
+                "a message holds the name of a control token, and the model's chat template "
+                "changes it, so that the two cannot be told apart"
+            )
 
     def _detokenizer(self, prompt: Sequence[int]) -> Detokenizer:
         if isinstance(self._backend.decoder, decoders.ByteLevel):
@@ -135,11 +150,6 @@ class Tokenizer:
         """Special tokens make no text, nor do ids beyond the vocabulary (models are padded)."""
         return token_id in self._special or self._backend.id_to_token(token_id) is None
 
-    def _harmless(self, content: str) -> str:
-        for name in self._names:
-            content = content.replace(name, name[0] + _ZERO_WIDTH_SPACE + name[1:])
-        return content
-
 
 def load_tokenizer(folder: Path) -> Tokenizer:
     """Reads the tokenizer of a model folder; a GPT-2's without importing transformers.
@@ -147,69 +157,10 @@ def load_tokenizer(folder: Path) -> Tokenizer:
     Raises ModelUnusable.
     """
     try:
-        return Tokenizer(folder, _backend(folder))
-    except Exception as error:  # both libraries raise bare exceptions of any kind
-        raise ModelUnusable(f"cannot read the tokenizer in {folder}: {error}") from error
-
-
-def _backend(folder: Path) -> Backend:
-    if _is_plain(folder):
-        return Backend.from_file(str(folder / "tokenizer.json"))
-    backend: Backend | None = getattr(transformers_tokenizer(folder), "backend_tokenizer", None)
-    if backend is None:
-        raise ValueError("it has only a slow form, which is not supported")
-    return backend
-
-
-@cache
-def transformers_tokenizer(folder: Path) -> Any:
-    """The tokenizer of a folder as transformers reads it, once; imports transformers."""
-    from transformers import AutoTokenizer
-
-    return AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-
-
-def _is_plain(folder: Path) -> bool:
-    """Whether tokenizer.json alone is enough: transformers may add to it what the config says."""
-    config = _read(folder / "tokenizer_config.json")
-    return (
-        (folder / "tokenizer.json").is_file()
-        and _read(folder / "config.json").get("model_type") == "gpt2"
-        and config.get("tokenizer_class") in _PLAIN_CLASSES
-        and not any(
-            config.get(f"add_{kind}") for kind in ("bos_token", "eos_token", "prefix_space")
-        )
-    )
-
-
-def _end_ids(folder: Path) -> frozenset[int]:
-    """As transformers: the generation config's end tokens, else the model's."""
-    for name in ("generation_config.json", "config.json"):
-        config = _read(folder / name)
-        end = config.get("eos_token_id", config.get("text_config", {}).get("eos_token_id"))
-        if end is not None:
-            return frozenset(end if isinstance(end, list) else [end])
-    return frozenset()
-
-
-def _has_template(folder: Path) -> bool:
-    written = (folder / "chat_template.jinja").is_file()
-    return written or bool(_read(folder / "tokenizer_config.json").get("chat_template"))
-
-
-def _read(file: Path) -> dict[str, Any]:
-    """A JSON object of the model's folder; empty where the file does not exist."""
-    if not file.is_file():
-        return {}
-    data: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-    return data
-
-
-def _without_special_tokens(backend: Backend) -> Backend:
-    """A copy that reads the names of special tokens as plain text."""
-    plain = Backend.from_str(backend.to_str())
-    plain.encode_special_tokens = True
-    return plain
+        return Tokenizer(read_files(folder), end_tokens(folder))
+    except BaseException as error:  # both libraries raise anything
+        reason = " ".join(str(contained(error)).split())
+        raise ModelUnusable(f"cannot read the tokenizer in {folder}: {reason[:200]}") from error
 
 
 def _byte_tokens(backend: Backend) -> Iterable[int]:
@@ -224,3 +175,7 @@ def _refuse_surrogates(text: str) -> None:
     except UnicodeEncodeError:
         message = "contains half of a surrogate pair, which is no character"
         raise InvalidRequest([FieldError("prompt", message)]) from None
+
+
+def _refused(message: str) -> InvalidRequest:
+    return InvalidRequest([FieldError("messages", message)])

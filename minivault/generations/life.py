@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 from collections.abc import Callable
@@ -9,7 +10,7 @@ from contextlib import aclosing
 from functools import partial
 
 from minivault.backends.base import Backend, Finish
-from minivault.background import in_thread, kind
+from minivault.background import in_thread, kind, start_thread
 from minivault.errors import BackendFailed, LogUnavailable, MiniVaultError
 from minivault.generations.generation import Generation, State
 from minivault.generations.places import Places
@@ -39,7 +40,11 @@ async def live(
     """
     # Accepted means: the begin is on disk, so there will be a record, whatever happens.
     audit = generation.visitor.audit
-    prepared = await in_thread(prepare)
+    if generation.asked and generation.asked.messages:
+        # A chat template takes its time, and the pool's threads are everybody's.
+        prepared = await asyncio.wrap_future(start_thread(prepare, name="conversation"))
+    else:
+        prepared = await in_thread(prepare)
     generation.request, generation.share = prepared.request, prepared.share
     generation.prompt_tokens = prepared.prompt_tokens
     generation.entry = await audit.begin(begin_of(generation))

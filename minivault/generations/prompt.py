@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import secrets
 from dataclasses import dataclass
+from typing import Any
 
 from minivault.backends import optional
-from minivault.backends.base import Backend, Request
+from minivault.backends.base import Backend, Rendered, Request
 from minivault.errors import FieldError, InvalidRequest
 from minivault.schemas import MAX_SEED, EffectiveParameters, GenerateRequest
+from minivault.vault import Record
+
+# Began the prompts of conversations in the records of version 0.1, whose special tokens were read.
+_OLD_MARK = "\ufdd0"
 
 
 def draw_seed() -> int:
@@ -67,6 +72,23 @@ def _prompt(asked: GenerateRequest, backend: Backend) -> str:
         message = f"{backend.info.name} has no chat template; send the text as prompt"
         raise InvalidRequest([FieldError("messages", message)])
     return prompt
+
+
+def recorded_prompt(record: Record) -> str:
+    """The prompt of a record, to be given to a backend again; of a conversation as `Rendered`."""
+    prompt, messages = record.prompt or "", record.messages
+    if prompt.startswith(_OLD_MARK) and (messages or "replays" in record.fields):
+        return Rendered(prompt.removeprefix(_OLD_MARK), [{**each, "at": []} for each in messages])
+    whole = bool(messages) and all(_has_places(each, len(prompt)) for each in messages)
+    return Rendered(prompt, messages) if whole else prompt
+
+
+def _has_places(message: dict[str, Any], length: int) -> bool:
+    """Whether a message says where in a prompt it stands. What lies in a log may be anything."""
+    try:
+        return all(0 <= begin < end <= length for begin, end in message["at"])
+    except (KeyError, TypeError, ValueError):
+        return False
 
 
 def _effective(asked: GenerateRequest, left: int) -> EffectiveParameters:

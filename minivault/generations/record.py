@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from minivault.backends.base import ModelInfo
+from minivault.backends.base import ModelInfo, Rendered
 from minivault.errors import LogUnavailable, MiniVaultError
 from minivault.generations.generation import Event, Generation
 from minivault.generations.text import Irreproducible
@@ -27,16 +27,19 @@ def begin_of(generation: Generation) -> Begin:
     """All that is known when a request is accepted; enough to make its text again."""
     request, asked, info = generation.request, generation.asked, generation.info
     assert request is not None
-    messages = asked.messages if asked else None
+    if isinstance(request.prompt, Rendered):
+        messages = request.prompt.messages
+    else:
+        messages = [each.model_dump() for each in (asked.messages if asked else None) or []]
     return Begin(
         id=generation.id,
-        prompt=request.prompt,
+        prompt=str(request.prompt),
         params=request.params.model_dump(mode="json"),
         seed=request.seed,
         client=generation.visitor.client.value,
         model={"name": info.name, "sha256": info.sha256},
         engine=engine_data(info),
-        messages=[each.model_dump() for each in messages] if messages else None,
+        messages=messages or None,
         continues=generation.id if generation.continuations else None,
         replays=generation.replays,
     )

@@ -9,7 +9,7 @@ from functools import partial
 from minivault.backends.base import Backend, Finish, Request
 from minivault.generations.generation import Generation
 from minivault.generations.generation_id import engine_hash
-from minivault.generations.prompt import prepare_again
+from minivault.generations.prompt import prepare_again, recorded_prompt
 from minivault.generations.record import engine_data
 from minivault.generations.registry import Registry
 from minivault.generations.run import run
@@ -66,4 +66,4 @@ async def tell_in_turn(
 def _request_of(record: Record, max_tokens: int) -> Request:
     """The request of a record, to be made again up to `max_tokens`."""
     params = EffectiveParameters.model_validate({**record.params, "max_tokens": max_tokens})
-    return Request(record.prompt or "", params, record.seed or 0)
+    return Request(recorded_prompt(record), params, record.seed or 0)

@@ -14,7 +14,7 @@ from minivault.background import in_thread
 from minivault.errors import FieldError, KeyConflict
 from minivault.generations.generation import Follower, Generation
 from minivault.generations.generation_id import IdParts, engine_hash
-from minivault.generations.prompt import prepare, prepare_again
+from minivault.generations.prompt import prepare, prepare_again, recorded_prompt
 from minivault.generations.registry import Registry
 from minivault.generations.text import Text
 from minivault.generations.visitor import Visitor
@@ -146,7 +146,7 @@ class _Said:
             return cls(seed, times=times)
         params = EffectiveParameters.model_validate(last.params)
         text = max((record.response or "" for record in records), key=len)
-        request = Request(last.prompt, params, seed)
+        request = Request(recorded_prompt(last), params, seed)
         return cls(seed, text, request, last.usage.get("prompt_tokens"), times)
 
 

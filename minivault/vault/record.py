@@ -145,6 +145,12 @@ class Record:
         return self.fields.get("response")
 
     @property
+    def messages(self) -> list[dict[str, Any]]:
+        """The conversation that the prompt was made of; empty where it was none."""
+        found = self.fields.get("messages")
+        return [each for each in found if isinstance(each, dict)] if isinstance(found, list) else []
+
+    @property
     def finish_reason(self) -> str | None:
         return self.fields.get("finish_reason")
 

@@ -377,6 +377,22 @@ def test_closing_the_backend_fails_what_is_open() -> None:
     asyncio.run(run())
 
 
+@pytest.mark.slow
+def test_a_template_that_fails_is_told_at_the_start(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = shutil.copytree(STORYTELLER, tmp_path / "failing")
+    (folder / "chat_template.jinja").write_text("{{ 1 // 0 }}", encoding="utf-8")
+
+    async def run() -> None:
+        async with local(folder) as backend:
+            assert not backend.info.chat
+            assert "`messages`: its chat template fails: Zero" in str(backend.info.notice)
+
+    asyncio.run(run())
+    assert "ZeroDivisionError" in caplog.text
+
+
 def test_it_says_what_its_text_depends_on() -> None:
     async def run() -> None:
         async with local(STORYTELLER, threads=2) as backend:

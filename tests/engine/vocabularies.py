@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from tokenizers import AddedToken, decoders, models, normalizers, pre_tokenizers
 from tokenizers import Tokenizer as Backend
 
 from minivault.engine.tokenizer import Tokenizer
+from minivault.engine.tokenizer_files import TokenizerFiles
 
 
 class SmallTokenizer(Tokenizer):
     """A tokenizer without a model, and the ids of its vocabulary."""
 
     def __init__(self, backend: Backend) -> None:
-        super().__init__(Path("no-such-folder"), backend)
+        super().__init__(TokenizerFiles(backend))
         self.ids: dict[str, int] = backend.get_vocab()
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from minivault.engine.processor import multiplies_bfloat16
-from minivault.engine.tokenizer import transformers_tokenizer
+from minivault.engine.tokenizer_files import transformers_tokenizer
 from minivault.errors import ModelUnusable
 
 

@@ -1,0 +1,82 @@
+"""Chat models of several families, without weights: their tokenizers and templates in small."""
+
+from __future__ import annotations
+
+import importlib
+import json
+from pathlib import Path
+from typing import Any
+
+from tokenizers import AddedToken
+
+from tests.engine import vocabularies
+from tests.engine.small_models import CHAT_TEMPLATE
+
+CHATML = (
+    "{%- if messages[0].role != 'system' %}<|im_start|>system\nBe kind.<|im_end|>\n{% endif %}"
+    "{%- for message in messages %}<|im_start|>{{ message.role }}\n{{ message.content }}"
+    "<|im_end|>\n{%- endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+LLAMA_3 = (
+    "{{- bos_token }}{%- for message in messages %}"
+    "{{- '<|start_header_id|>' + message['role'] + '<|end_header_id|>\n\n'"
+    " + message['content'] | trim + '<|eot_id|>' }}{%- endfor %}"
+    "{%- if add_generation_prompt %}{{- '<|start_header_id|>assistant<|end_header_id|>\n\n' }}"
+    "{%- endif %}"
+)
+GEMMA = (
+    "{{ bos_token }}{% if messages[0]['role'] == 'system' %}"
+    "{% set first = messages[0]['content'] + '\n\n' %}{% set rest = messages[1:] %}{% else %}"
+    "{% set first = '' %}{% set rest = messages %}{% endif %}"
+    "{% for message in rest %}"
+    "{% set role = 'model' if message['role'] == 'assistant' else message['role'] %}"
+    "{{ '<start_of_turn>' + role + '\n' + (first if loop.first else '')"
+    " + message['content'] | trim + '<end_of_turn>\n' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<start_of_turn>model\n' }}{% endif %}"
+)
+THINKING = (
+    "{%- for message in messages %}{%- set said = message.content %}"
+    "{%- if message.role == 'assistant' and '</think>' in said %}"
+    "{%- set said = said.split('</think>')[-1].lstrip('\n') %}{%- endif %}"
+    "{{- '<|im_start|>' + message.role + '\n' + said + '<|im_end|>\n' }}{%- endfor %}"
+    "{%- if add_generation_prompt %}{{- '<|im_start|>assistant\n<think>\n' }}{%- endif %}"
+)
+PHI = (
+    "{% for message in messages %}{{ '<|' + message['role'] + '|>\n' + message['content']"
+    " + '<|end|>\n' }}{% endfor %}{% if add_generation_prompt %}{{ '<|assistant|>\n' }}{% endif %}"
+)
+
+FAMILIES: dict[str, tuple[str, str, list[str], list[str]]] = {
+    "plain": ("pieces", CHAT_TEMPLATE, [], []),
+    "chatml": ("bytes", CHATML, ["<|im_start|>", "<|im_end|>"], []),
+    "chatml of added words": ("bytes", CHATML, [], ["<|im_start|>", "<|im_end|>"]),
+    "llama 3": (
+        "bytes",
+        LLAMA_3,
+        ["<s>", "<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>"],
+        [],
+    ),
+    "gemma": ("pieces", GEMMA, ["<start_of_turn>", "<end_of_turn>"], ["<table>", "\n\n"]),
+    "thinking": ("bytes", THINKING, ["<|im_start|>", "<|im_end|>"], ["<think>", "</think>"]),
+    "phi": ("stripping", PHI, ["<|user|>", "<|assistant|>", "<|system|>", "<|end|>"], []),
+}
+"""Kind of vocabulary, template, special tokens, added tokens that are none."""
+
+
+def save_chat_model(family: str, folder: Path) -> Path:
+    """The tokenizer of a family, as transformers saves it."""
+    kind, template, special, added = FAMILIES[family]
+    folder.mkdir(parents=True, exist_ok=True)
+    backend = vocabularies.sentence_piece() if kind == "pieces" else vocabularies.byte_level()
+    strips = kind == "stripping"
+    backend.add_special_tokens(
+        [AddedToken(each, normalized=False, rstrip=strips) for each in special]
+    )
+    backend.add_tokens([AddedToken(each, normalized=False) for each in added])
+    transformers: Any = importlib.import_module("transformers")
+    begin = "<s>" if "<s>" in backend.get_vocab() else None
+    tokenizer = transformers.PreTrainedTokenizerFast(tokenizer_object=backend, bos_token=begin)
+    tokenizer.chat_template = template
+    tokenizer.save_pretrained(folder)
+    (folder / "config.json").write_text(json.dumps({"model_type": "llama"}), encoding="utf-8")
+    return folder
