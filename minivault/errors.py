@@ -169,6 +169,13 @@ def contained(error: BaseException) -> Exception:
     return failure
 
 
+def in_short(error: BaseException, length: int = 160) -> str:
+    """What a library says, which may be pages: the kind, and the first line, cut."""
+    words = next(iter(str(contained(error)).strip().splitlines()), "")
+    cut = words if len(words) <= length else f"{words[:length]}…"
+    return f"{type(error).__name__}: {cut}" if words else type(error).__name__
+
+
 class CannotStart(MiniVaultError):
     """Something that is needed to start is missing or wrong (exit code 3)."""
 

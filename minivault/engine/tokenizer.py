@@ -21,7 +21,7 @@ from minivault.engine.detokenizer import (
     WindowDetokenizer,
 )
 from minivault.engine.tokenizer_files import TokenizerFiles, end_tokens, read_files
-from minivault.errors import FieldError, InvalidRequest, ModelUnusable, contained
+from minivault.errors import FieldError, InvalidRequest, ModelUnusable, in_short
 
 
 class Tokenizer:
@@ -159,8 +159,7 @@ def load_tokenizer(folder: Path) -> Tokenizer:
     try:
         return Tokenizer(read_files(folder), end_tokens(folder))
     except BaseException as error:  # both libraries raise anything
-        reason = " ".join(str(contained(error)).split())
-        raise ModelUnusable(f"cannot read the tokenizer in {folder}: {reason[:200]}") from error
+        raise ModelUnusable(f"cannot read the tokenizer in {folder}: {in_short(error)}") from error
 
 
 def _byte_tokens(backend: Backend) -> Iterable[int]:

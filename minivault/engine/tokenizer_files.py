@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +57,11 @@ def read_files(folder: Path) -> TokenizerFiles:
     """Raises whatever the libraries raise."""
     if _is_plain(folder):
         return TokenizerFiles(Backend.from_file(str(folder / "tokenizer.json")))
+    if _lacks_sentencepiece(folder):
+        raise ValueError(
+            "it has only a SentencePiece file, which the package sentencepiece reads "
+            "(pip install 'minivault[sentencepiece]'); a tokenizer.json needs none"
+        )
     tokenizer = transformers_tokenizer(folder)
     backend: Backend | None = getattr(tokenizer, "backend_tokenizer", None)
     if backend is None:
@@ -114,6 +120,11 @@ def _is_plain(folder: Path) -> bool:
         and all(ids.get(name) == each for name, each in _read(folder / "added_tokens.json").items())
         and all(_same(value, added.get(int(token_id))) for token_id, value in decoder.items())
     )
+
+
+def _lacks_sentencepiece(folder: Path) -> bool:
+    alone = not (folder / "tokenizer.json").exists() and any(folder.glob("*.model"))
+    return alone and not all(map(find_spec, ("sentencepiece", "google.protobuf")))
 
 
 def _has_template(folder: Path) -> bool:

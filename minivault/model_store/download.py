@@ -13,6 +13,7 @@ import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO
@@ -21,6 +22,7 @@ import httpx2
 
 from minivault.background import describe
 from minivault.errors import DownloadFailed, MiniVaultError
+from minivault.model_store.files import INDEX, indexed_files
 from minivault.model_store.hub import Listing, RemoteFile, ask, refusal
 from minivault.model_store.manifest import FileRecord, Manifest, read_manifest
 from minivault.model_store.model import problems_of
@@ -64,6 +66,7 @@ class Download:
         self._refuse_to_replace()
         self._report(Progress(self.name, "asking"))
         listing = ask(self.name, revision, seconds=self.deadlines.first_answer)
+        listing = self._with_shards(listing)
         self._forget_other_versions(listing)
         self._require_space(listing)
         records = {file.name: self._fetch(file, listing) for file in listing.files}
@@ -127,6 +130,24 @@ class Download:
         sha256 = self._checked(file, part)
         part.rename(done)
         return FileRecord(size=file.size, sha256=sha256)
+
+    def _with_shards(self, listing: Listing) -> Listing:
+        """The listing with the shards that the index names, if there is one; it is fetched here."""
+        index = next((file for file in listing.files if file.name == INDEX), None)
+        if index is None:
+            return listing
+        self._fetch(index, listing)
+        try:
+            names = indexed_files(self.folder / INDEX)
+        except ValueError as error:
+            raise DownloadFailed(f"{self.name} cannot be used: {error}") from error
+        there = {file.name: file for file in listing.shards}
+        if missing := [name for name in names if name not in there]:
+            raise DownloadFailed(
+                f"{self.name} cannot be used: {INDEX} names {missing[0]}, which is not there"
+            )
+        files = (*listing.files, *(there[name] for name in names))
+        return replace(listing, files=files)
 
     def _part(self, file: RemoteFile) -> Path:
         tag = (file.sha256 or file.blob or "")[:12]

@@ -6,9 +6,14 @@ Safetensors only: nothing here ever opens a pickle, and no code that lies beside
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+from minivault.model_store.config import config_problem
 
 CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
@@ -28,19 +33,25 @@ TOKENIZER_FILES = (
     "chat_template.jinja",
 )
 _VOCABULARIES = ("tokenizer.json", "vocab.json", "vocab.txt", "tokenizer.model", "spiece.model")
-_SHARD = re.compile(r"model-\d{5}-of-\d{5}\.safetensors")
+_SHARD = re.compile(r"(?!\.)[^/\\\0]{1,200}\.safetensors")
 _LARGEST_HEADER = 100_000_000  # the limit of the safetensors format itself
+_LARGEST_JSON = 100_000_000
 
 
 def wanted_files(names: Iterable[str]) -> list[str]:
     """Of a repository's files those that are downloaded: configuration, tokenizer, safetensors.
 
-    Sharded weights only where there is no single file. What lies in folders is of other formats.
+    Of sharded weights the index, which says what else; only where there is no single file. What
+    lies in folders is of other formats.
     """
     present = set(names)
-    shards = {INDEX, *filter(_SHARD.fullmatch, present)}
-    weights = {WEIGHTS} if WEIGHTS in present else shards
-    return sorted(present & {*CONFIG_FILES, *TOKENIZER_FILES, *weights})
+    weights = WEIGHTS if WEIGHTS in present else INDEX
+    return sorted(present & {*CONFIG_FILES, *TOKENIZER_FILES, weights})
+
+
+def possible_shards(names: Iterable[str]) -> list[str]:
+    """Those of a repository's files that an index may name."""
+    return sorted(filter(_SHARD.fullmatch, names))
 
 
 def missing_parts(names: Iterable[str]) -> list[str]:
@@ -57,19 +68,40 @@ def missing_parts(names: Iterable[str]) -> list[str]:
 
 
 def weight_files(folder: Path) -> list[Path]:
-    """The files that hold the weights: one, or the shards that the index names.
+    """The files that hold the weights: one, or those that the index names.
 
     Raises ValueError if the index cannot be read.
     """
     if (folder / WEIGHTS).is_file() or not (folder / INDEX).is_file():
         return [folder / WEIGHTS]
+    return [folder / name for name in indexed_files(folder / INDEX)]
+
+
+def indexed_files(index: Path) -> list[str]:
+    """The names that an index gives to the shards, whatever they are; all beside the index.
+
+    Raises ValueError if it cannot be read, or names what is no safetensors file of its folder.
+    """
     try:
-        names = set(json.loads((folder / INDEX).read_bytes())["weight_map"].values())
+        names = set(read_json(index)["weight_map"].values())
     except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
         raise ValueError(f"{INDEX} cannot be read") from error
-    if not names or not all(isinstance(name, str) and _SHARD.fullmatch(name) for name in names):
-        raise ValueError(f"{INDEX} names files that are no shards")
-    return [folder / name for name in sorted(names)]
+    for name in names:
+        if not isinstance(name, str) or not _SHARD.fullmatch(name):
+            raise ValueError(f"{INDEX} names {str(name)[:80]!r}, which is no shard beside it")
+    if not names:
+        raise ValueError(f"{INDEX} names no shards")
+    return sorted(names)
+
+
+def read_json(path: Path) -> Any:
+    """Raises OSError, or ValueError for what is no JSON or too large, or nested too deeply."""
+    if path.stat().st_size > _LARGEST_JSON:
+        raise ValueError(f"{path.name} is larger than {_LARGEST_JSON} bytes")
+    try:
+        return json.loads(path.read_bytes())
+    except RecursionError:
+        raise ValueError(f"{path.name} is nested too deeply") from None
 
 
 def tokenizer_files(folder: Path) -> list[Path]:
@@ -88,25 +120,42 @@ def folder_problems(folder: Path) -> list[str]:
     if problems:
         return problems
     try:
-        return [problem for path in weight_files(folder) if (problem := _weights_problem(path))]
-    except ValueError as error:
+        headers = [_header(path) for path in weight_files(folder)]
+        config = read_json(folder / CONFIG)
+    except (OSError, ValueError) as error:
         return [str(error)]
+    tensors = sum(len(each.sizes) for each in headers)
+    elements = sum(sum(each.sizes) for each in headers)
+    wrong = config_problem(config, tensors=tensors, elements=elements)
+    return [each.problem for each in headers if each.problem] or ([wrong] if wrong else [])
 
 
-def _weights_problem(path: Path) -> str | None:
-    """What is wrong with a safetensors file: eight bytes of length, a JSON header, the data."""
+@dataclass(frozen=True, slots=True)
+class _Header:
+    """What a safetensors file says of itself: how many numbers each of its tensors has."""
+
+    sizes: tuple[int, ...] = ()
+    problem: str | None = None
+
+
+def _header(path: Path) -> _Header:
+    """A safetensors file: eight bytes of length, a JSON header, the data."""
     try:
         with path.open("rb") as file:
             length = int.from_bytes(file.read(8), "little")
             if length > _LARGEST_HEADER:
-                return f"{path.name} is no safetensors file"
+                return _Header(problem=f"{path.name} is no safetensors file")
             header = json.loads(file.read(length))
-        end = max(
-            entry["data_offsets"][1] for key, entry in header.items() if key != "__metadata__"
-        )
+        tensors = [entry for key, entry in header.items() if key != "__metadata__"]
+        end = max(int(entry["data_offsets"][1]) for entry in tensors)
+        sizes = tuple(math.prod(map(int, entry["shape"])) for entry in tensors)
     except FileNotFoundError:
-        return f"{path.name} is missing"
-    except (OSError, ValueError, KeyError, IndexError, AttributeError, TypeError):
-        return f"{path.name} is no safetensors file"
+        return _Header(problem=f"{path.name} is missing")
+    except (OSError, ValueError, KeyError, IndexError, AttributeError, TypeError, RecursionError):
+        return _Header(problem=f"{path.name} is no safetensors file")
     expected, size = 8 + length + end, path.stat().st_size
-    return None if size == expected else f"{path.name} has {size} bytes, not {expected}"
+    if size != expected:
+        return _Header(problem=f"{path.name} has {size} bytes, not {expected}")
+    if not all(0 <= each <= size for each in sizes):
+        return _Header(problem=f"{path.name} names tensors that it cannot hold")
+    return _Header(sizes)

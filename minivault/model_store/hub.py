@@ -24,7 +24,7 @@ from huggingface_hub.hf_api import ModelInfo, RepoSibling
 from minivault.background import describe, start_thread
 from minivault.errors import DownloadFailed, MiniVaultError
 from minivault.model_store.client import client, surroundings
-from minivault.model_store.files import missing_parts, wanted_files
+from minivault.model_store.files import missing_parts, possible_shards, wanted_files
 from minivault.model_store.names import hub_id
 
 
@@ -44,12 +44,16 @@ class RemoteFile:
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """The files of a repository that are wanted, at the commit that its revision means now."""
+    """The files of a repository that are wanted, at the commit that its revision means now.
+
+    `shards` are those that an index among them may name.
+    """
 
     repository: str
     commit: str
     files: tuple[RemoteFile, ...]
     headers: Mapping[str, str]
+    shards: tuple[RemoteFile, ...] = ()
 
     @property
     def size(self) -> int:
@@ -94,13 +98,14 @@ def _ask(endpoint: str, repository: str, revision: str | None, seconds: float) -
     if missing := missing_parts(siblings):
         raise DownloadFailed(f"{repository} cannot be used, it has {', '.join(missing)}")
     commit = _commit(info)
-    files = [
-        _remote_file(
-            siblings[name], hf_hub_url(repository, name, revision=commit, endpoint=endpoint)
-        )
-        for name in wanted_files(siblings)
-    ]
-    return Listing(repository, commit, tuple(files), _token_header())
+
+    def remote(name: str) -> RemoteFile:
+        url = hf_hub_url(repository, name, revision=commit, endpoint=endpoint)
+        return _remote_file(siblings[name], url)
+
+    files = tuple(map(remote, wanted_files(siblings)))
+    shards = tuple(map(remote, possible_shards(siblings)))
+    return Listing(repository, commit, files, _token_header(), shards)
 
 
 def _token_header() -> dict[str, str]:

@@ -78,6 +78,40 @@ def test_half_a_surrogate_pair_is_refused(folder: Path) -> None:
         load_tokenizer(folder).encode("half \ud800 a pair")
 
 
+def test_a_tokenizer_that_needs_sentencepiece_says_so(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text('{"model_type": "llama"}', encoding="utf-8")
+    (tmp_path / "tokenizer.model").write_bytes(b"\n\x0e\n\x05<unk>\x15\0\0\0\0\x18\2")
+    with pytest.raises(ModelUnusable) as caught:
+        load_tokenizer(tmp_path)
+    assert "which the package sentencepiece reads" in str(caught.value)
+    assert "tiktoken" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "name, text",
+    [
+        ("added_tokens.json", '{"<extra>": 8192}'),
+        ("special_tokens_map.json", '{"additional_special_tokens": ["<extra>"]}'),
+        ("tokenizer_config.json", '{"pad_token": "<extra>"}'),
+        ("tokenizer_config.json", '{"extra_special_tokens": {"image": "<extra>"}}'),
+        (
+            "tokenizer_config.json",
+            '{"added_tokens_decoder": {"8192": {"content": "<extra>", "lstrip": false, '
+            '"rstrip": false, "normalized": false, "single_word": false, "special": true}}}',
+        ),
+    ],
+)
+def test_what_files_beside_it_add_is_added(tmp_path: Path, name: str, text: str) -> None:
+    from transformers import AutoTokenizer
+
+    folder = shutil.copytree(STORYTELLER, tmp_path / "more")
+    (folder / name).write_text(text, encoding="utf-8")
+    theirs = AutoTokenizer.from_pretrained(folder)
+    ours = load_tokenizer(folder)
+    assert ours.size == len(theirs)
+    assert ours.encode("the cat") == theirs("the cat")["input_ids"]
+
+
 def test_gpt2_needs_no_transformers() -> None:
     program = (
         "import sys; from pathlib import Path\n"

@@ -259,6 +259,38 @@ def test_code_that_comes_with_a_model_is_never_run(tmp_path: Path) -> None:
         TransformersRunner(folder)
 
 
+@pytest.mark.parametrize("family", ["bert", "t5", "llama"])
+def test_what_does_not_continue_texts_is_refused_in_one_line(tmp_path: Path, family: str) -> None:
+    transformers: Any = importlib.import_module("transformers")
+    sizes = {"hidden_size": 64, "num_hidden_layers": 1, "num_attention_heads": 2, "d_model": 64}
+    config = transformers.AutoConfig.for_model(family, **sizes, vocab_size=90, num_layers=1)
+    kind = {"bert": "BertForMaskedLM", "t5": "T5ForConditionalGeneration"}
+    name = kind.get(family, "LlamaForSequenceClassification")
+    getattr(transformers, name)(config).save_pretrained(tmp_path)
+    with pytest.raises(ModelUnusable) as caught:
+        AnyRunner(tmp_path)
+    told = str(caught.value).replace(str(tmp_path), "")
+    assert "lm_head" in told or (name in told and "wanted is a model that continues text" in told)
+    assert len(told) < 300
+    assert "\n" not in told
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+@pytest.mark.parametrize("family", ["gpt2", "llama"])
+def test_weights_that_are_no_numbers_are_said_at_the_start(
+    tmp_path: Path, family: str, value: float
+) -> None:
+    from safetensors.torch import load_file, save_file
+
+    folder = save_model(family, tmp_path)
+    tensors = load_file(folder / "model.safetensors")
+    name = next(iter(tensors))
+    tensors[name].view(-1)[7] = value
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(ModelUnusable, match="1 of the weights hold NaN or infinite numbers"):
+        load_runner(folder)
+
+
 def test_missing_weights_are_named(tmp_path: Path) -> None:
     from safetensors.torch import load_file, save_file
 

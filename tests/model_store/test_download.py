@@ -89,6 +89,43 @@ def test_sharded_weights_come_with_their_index(hub: Hub, store: ModelStore) -> N
     assert store.check("some/model") == []
 
 
+def indexed(names: dict[str, str]) -> dict[str, bytes]:
+    """A repository of three shards, which its index calls by these names."""
+    files = {names.get(name, name): data for name, data in sharded().items()}
+    index = files["model.safetensors.index.json"].decode()
+    for old, new in names.items():
+        index = index.replace(f'"{old}"', f'"{new}"')
+    return {**files, "model.safetensors.index.json": index.encode()}
+
+
+def test_shards_are_those_that_the_index_names(hub: Hub, store: ModelStore) -> None:
+    names = {"model-00001-of-00003.safetensors": "weights A.safetensors"}
+    files = indexed(names) | {"model-00009-of-00009.safetensors": b"left over"}
+    hub.add("some/model", files)
+    model = store.pull("some/model")
+    assert {path.name for path in model.folder.glob("*.safetensors")} == {
+        "weights A.safetensors",
+        "model-00002-of-00003.safetensors",
+        "model-00003-of-00003.safetensors",
+    }
+    assert store.check("some/model") == []
+
+
+@pytest.mark.parametrize(
+    "name, problem",
+    [("../x.safetensors", "is no shard beside it"), ("other.safetensors", "which is not there")],
+)
+def test_an_index_that_names_something_else_is_refused(
+    name: str, problem: str, hub: Hub, store: ModelStore
+) -> None:
+    files = indexed({"model-00001-of-00003.safetensors": name})
+    files.pop(name)
+    hub.add("some/model", files)
+    with pytest.raises(DownloadFailed, match=problem):
+        store.pull("some/model")
+    assert store.find("some/model") is None
+
+
 def test_a_renamed_repository_is_followed(hub: Hub, store: ModelStore) -> None:
     hub.add("openai-community/gpt2", distilgpt2())
     hub.renamed["gpt2"] = "openai-community/gpt2"

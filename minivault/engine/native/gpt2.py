@@ -12,6 +12,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from minivault.engine.native.description import Activation, Description, Layer, Weights
+from minivault.engine.numbers import refuse_no_numbers
 from minivault.engine.runner import Unsupported
 from minivault.errors import ModelUnusable
 
@@ -116,11 +117,14 @@ def read_weights(folder: Path, shape: Gpt2Shape) -> dict[str, Tensor]:
     weights = dict(_tensors(folder))
     if shape.tied:
         weights.pop("lm_head.weight", None)
+    if shape.layers > len(weights):
+        raise ModelUnusable(f"config.json says {shape.layers} layers, of {len(weights)} tensors")
     expected = _expected(shape)
     _refuse("missing", expected.keys() - weights.keys())
     _refuse("unknown", weights.keys() - expected.keys())
     wrong = {name for name, size in expected.items() if tuple(weights[name].shape) != size}
     _refuse("of another shape than the configuration says", wrong)
+    refuse_no_numbers(weights.items())
     return weights
 
 
@@ -178,17 +182,19 @@ def _tensors(folder: Path) -> Iterator[tuple[str, Tensor]]:
 
 
 def _files(folder: Path) -> list[Path]:
-    index = folder / "model.safetensors.index.json"
-    if not index.exists():
-        return [folder / "model.safetensors"]
-    names = _read_json(index).get("weight_map", {}).values()
-    return [folder / name for name in sorted(set(names)) if Path(name).name == name]
+    whole, index = folder / "model.safetensors", folder / "model.safetensors.index.json"
+    if whole.exists() or not index.exists():
+        return [whole]
+    names = {str(name) for name in dict(_read_json(index).get("weight_map", {})).values()}
+    if any(Path(name).name != name for name in names):
+        raise ModelUnusable(f"{index.name} names files outside of its folder")
+    return [folder / name for name in sorted(names)]
 
 
 def _read_json(path: Path) -> dict[str, Any]:
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ModelUnusable(f"{path.name} cannot be read: {error}") from error
     if not isinstance(data, dict):
         raise ModelUnusable(f"{path.name} holds no JSON object")

@@ -10,8 +10,11 @@ from typing import Any
 import torch
 
 from minivault.engine.processor import multiplies_bfloat16
+from minivault.engine.numbers import refuse_no_numbers
 from minivault.engine.tokenizer_files import transformers_tokenizer
-from minivault.errors import ModelUnusable
+from minivault.errors import ModelUnusable, in_short
+
+_CONTINUATIONS = ((8, 1), (2, 6))
 
 
 def chosen_device(device: str) -> torch.device:
@@ -50,22 +53,54 @@ def text_generation(folder: Path, dtype: torch.dtype, device: torch.device) -> A
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
     try:
+        config = transformers.AutoConfig.from_pretrained(
+            folder, local_files_only=True, trust_remote_code=False
+        )
+        if config.is_encoder_decoder:
+            what = "turns one text into another"
+            raise ModelUnusable(_of_another_kind(folder, config, what))
         model, report = transformers.AutoModelForCausalLM.from_pretrained(
             folder,
+            config=config,
             dtype=dtype,
             local_files_only=True,
             use_safetensors=True,
             trust_remote_code=False,
             output_loading_info=True,
         )
-    except Exception as error:  # the library raises bare exceptions of any kind
-        raise ModelUnusable(f"transformers cannot load {folder}: {error}") from error
+    except ModelUnusable:
+        raise
+    except BaseException as error:  # the library raises anything
+        raise ModelUnusable(f"transformers cannot load {folder}: {in_short(error)}") from error
     _refuse_gaps(folder, report)
+    _refuse_readers(folder, model)
+    refuse_no_numbers(model.named_parameters())
     return transformers.pipeline(
         "text-generation",
         model=model.to(device),
         tokenizer=transformers_tokenizer(folder),
         device=device,
+    )
+
+
+def _refuse_readers(folder: Path, model: Any) -> None:
+    """A model that fills gaps in a text, reading it both ways, would write nonsense."""
+    # Only families that exist in both kinds say whether they are decoders; some of these always are.
+    if getattr(model.config, "is_decoder", None) is not False:
+        return
+    with torch.inference_mode():
+        one, other = (
+            model(input_ids=torch.tensor([[5, 3, *rest]])).logits[0, 1] for rest in _CONTINUATIONS
+        )
+    if not torch.allclose(one, other, rtol=1e-3, atol=1e-3):
+        raise ModelUnusable(_of_another_kind(folder, model.config, "reads texts and fills gaps"))
+
+
+def _of_another_kind(folder: Path, config: Any, what: str) -> str:
+    name = ", ".join(config.architectures or [config.model_type])[:80]
+    return (
+        f"{folder} holds a {name}, which {what}; "
+        "wanted is a model that continues text (a causal language model)"
     )
 
 

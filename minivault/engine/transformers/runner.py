@@ -18,7 +18,7 @@ from minivault.engine import sequence as seq
 from minivault.engine.likeliest import Row
 from minivault.engine.transformers.driven import DrivenModel, Text
 from minivault.engine.transformers.pipeline import chosen_device, chosen_dtype, text_generation
-from minivault.errors import ModelUnusable
+from minivault.errors import ModelUnusable, in_short
 
 PART = 512
 """Prompts are computed in parts of so many tokens, so that others get their turn between them."""
@@ -58,10 +58,10 @@ class TransformersRunner:
         self._driven = DrivenModel(model)
         try:
             self._try_out()
-        except Exception as error:  # a model raises anything
+        except BaseException as error:  # a model raises anything
             raise ModelUnusable(
                 f"transformers {version('transformers')} cannot write text with this "
-                f"{self._architecture}: {type(error).__name__}: {error}"
+                f"{self._architecture}: {in_short(error)}"
             ) from error
 
     def reserved_tokens(self, tokens: int) -> int:
