@@ -85,7 +85,7 @@ def text_generation(folder: Path, dtype: torch.dtype, device: torch.device) -> A
 
 def _refuse_readers(folder: Path, model: Any) -> None:
     """A model that fills gaps in a text, reading it both ways, would write nonsense."""
-    # Only families that exist in both kinds say whether they are decoders; some of these always are.
+    # Only some families say whether they are decoders, and some of these always are.
     if getattr(model.config, "is_decoder", None) is not False:
         return
     with torch.inference_mode():
