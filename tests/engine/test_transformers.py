@@ -268,7 +268,7 @@ def test_what_does_not_continue_texts_is_refused_in_one_line(tmp_path: Path, fam
     name = kind.get(family, "LlamaForSequenceClassification")
     getattr(transformers, name)(config).save_pretrained(tmp_path)
     with pytest.raises(ModelUnusable) as caught:
-        AnyRunner(tmp_path)
+        TransformersRunner(tmp_path)
     told = str(caught.value).replace(str(tmp_path), "")
     assert "lm_head" in told or (name in told and "wanted is a model that continues text" in told)
     assert len(told) < 300

@@ -9,8 +9,8 @@ from typing import Any
 
 import torch
 
-from minivault.engine.processor import multiplies_bfloat16
 from minivault.engine.numbers import refuse_no_numbers
+from minivault.engine.processor import multiplies_bfloat16
 from minivault.engine.tokenizer_files import transformers_tokenizer
 from minivault.errors import ModelUnusable, in_short
 
