@@ -58,7 +58,8 @@ class Generations:
         hashes = registry.ids.request_hash(asked), engine_hash(backend.info)
         id = registry.ids.make(seed, *hashes, caller)
         generation = Generation(id, asked, visitor, backend.info)
-        return await registry.launch(generation, partial(prepare, asked, seed, backend, caller))
+        prepared = partial(prepare, asked, seed, backend, caller)
+        return await registry.launch(generation, prepared, backend)
 
     async def come_back(
         self, id: str, after: int, asked: GenerateRequest | None, visitor: Visitor

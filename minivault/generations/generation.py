@@ -105,11 +105,6 @@ class Generation:
         return self.finish_reason in UNFINISHED
 
     @property
-    def visible(self) -> int:
-        """How many events may be shown."""
-        return len(self.events) if self.text.proven else 0
-
-    @property
     def leaving(self) -> bool:
         """On its way to an end after which it can go on."""
         return not self.ended and self.ending in UNFINISHED
@@ -147,7 +142,7 @@ class Generation:
 
     def wake(self) -> None:
         for follower in self.followers:
-            follower.wake()
+            follower.changed.set()
 
     @contextmanager
     def followed(self) -> Iterator[Follower]:
@@ -170,21 +165,18 @@ class Follower:
 
     def __init__(self, generation: Generation, after: int) -> None:
         self.generation = generation
+        self.changed = asyncio.Event()  # there may be something to take
+        self.changed.set()
         self.on_close: Callable[[Generation], None] | None = None
         self._next = after + 1
-        self._changed = asyncio.Event()
-        self._changed.set()
         self._position: int | None = None
         self._told: int | None = None
-
-    def wake(self) -> None:
-        self._changed.set()
 
     async def batches(self) -> AsyncIterator[list[tuple[int, Event]]]:
         """All events that are there, then all that have come since, until the last one."""
         while True:
-            await self._changed.wait()
-            self._changed.clear()
+            await self.changed.wait()
+            self.changed.clear()
             batch = self.take()
             if batch:
                 yield batch
@@ -195,7 +187,7 @@ class Follower:
         """Tells the place in the queue with the next batch; 1 is the next to run."""
         if position != self._position:
             self._position = position
-            self._changed.set()
+            self.changed.set()
 
     def close(self) -> None:
         if self in self.generation.followers:
@@ -209,7 +201,9 @@ class Follower:
         if generation.ended and not generation.text.proven:
             self._next = len(generation.events)
             return list(enumerate(generation.events))[-1:]
-        end = max(self._next, generation.visible)
+        # Nothing is shown before all that the log holds of the text has been made again. And a
+        # reader may know of more events than a generation has that is made again: it waits.
+        end = max(self._next, len(generation.events) if generation.text.proven else 0)
         batch = list(enumerate(generation.events[self._next : end], start=self._next))
         self._next = end
         if generation.state is State.WAITING and self._position != self._told:
@@ -221,8 +215,8 @@ class Follower:
 def deep_size(value: Any) -> int:
     """The bytes that a value of JSON takes, with all that is in it."""
     size = getsizeof(value)
-    if isinstance(value, dict):
-        return size + sum(map(deep_size, value.values()))
-    if isinstance(value, list | tuple):
-        return size + sum(map(deep_size, value))
+    within = value.values() if isinstance(value, dict) else value
+    if isinstance(value, dict | list | tuple):
+        for each in within:
+            size += deep_size(each) if isinstance(each, dict | list | tuple) else getsizeof(each)
     return size

@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine
+from functools import partial
 from typing import Any
 
 from minivault.backends.base import Backend
-from minivault.background import guarded, start_task
-from minivault.errors import Draining, FieldError, KeyConflict, Loading
+from minivault.background import start_task
+from minivault.errors import Draining, FieldError, KeyConflict, Loading, MiniVaultError
 from minivault.generations.audit import Audit
 from minivault.generations.generation import Follower, Generation, State
 from minivault.generations.generation_id import GenerationIds
@@ -21,6 +22,7 @@ from minivault.generations.shelf import Shelf
 from minivault.generations.speech import Speech
 from minivault.metrics import Metrics
 from minivault.schemas import FinishReason, GenerateRequest
+from minivault.trace import trace
 from minivault.vault import Vault
 
 logger = logging.getLogger(__name__)
@@ -79,7 +81,11 @@ class Registry:
     # ---- following ------------------------------------------------------------------------------
 
     async def launch(
-        self, generation: Generation, prepare: Callable[[], Prepared], after: int = -1
+        self,
+        generation: Generation,
+        prepare: Callable[[], Prepared],
+        backend: Backend,
+        after: int = -1,
     ) -> Follower:
         """Begins a life, followed from the event after number `after`.
 
@@ -89,7 +95,8 @@ class Registry:
         self.shelf.put(generation)
         self.places.expect(generation)
         self._idle.clear()
-        self._spawn(self._live(generation, prepare, self.open_backend()))
+        refused = partial(self._refused, generation)
+        self._spawn(self._live(generation, prepare, backend), failed=refused)
         return await self.attach(generation, after, lives_on=generation.visitor.lives_on)
 
     async def attach(self, generation: Generation, after: int = -1, *, lives_on: bool) -> Follower:
@@ -126,7 +133,7 @@ class Registry:
     async def _live(
         self, generation: Generation, prepare: Callable[[], Prepared], backend: Backend
     ) -> None:
-        whole = live(
+        await live(
             generation,
             prepare,
             backend,
@@ -134,19 +141,16 @@ class Registry:
             speech=self.speech,
             metrics=self.metrics,
         )
-        try:
-            await guarded(whole)
-        except BaseException as error:
-            self._refused(generation, error)
-            raise
         self._cancel_timer(generation)
         measure(generation, self.metrics)
         self.shelf.keep(generation)
         self._check_idle()
         self.places.schedule()
 
-    def _refused(self, generation: Generation, error: BaseException) -> None:
+    def _refused(self, generation: Generation, error: Exception) -> None:
         """A request could not be accepted: nothing of it stays."""
+        if not isinstance(error, MiniVaultError):
+            logger.error("a request could not be accepted:\n%s", trace(error))
         generation.state = State.ENDED
         if not generation.accepted.done():
             generation.accepted.set_exception(error)
@@ -224,8 +228,10 @@ class Registry:
         if not self.shelf.open():
             self._idle.set()
 
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+    def _spawn(
+        self, work: Coroutine[Any, Any, None], failed: Callable[[Exception], None] | None = None
+    ) -> None:
         """Runs work of ours that no client's leaving may cancel."""
-        task = start_task(work)
+        task = start_task(work, failed=failed)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)

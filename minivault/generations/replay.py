@@ -54,7 +54,8 @@ async def tell_in_turn(
     id = registry.ids.make(request.seed, secrets.token_bytes(8), engine_hash(backend.info))
     generation = Generation(id, None, visitor, backend.info, replays=record.seq)
     tokens = record.usage.get("prompt_tokens")
-    follower = await registry.launch(generation, partial(prepare_again, request, tokens, backend))
+    prepared = partial(prepare_again, request, tokens, backend)
+    follower = await registry.launch(generation, prepared, backend)
     try:
         async for batch in follower.batches():
             progress(generation.text.tokens)

@@ -171,6 +171,6 @@ async def _continue(registry: Registry, back: Return, said: _Said) -> Answer:
         continuations=said.times + 1,
         text=Text(said.text),
     )
-    follower = await registry.launch(generation, prepared, back.after)
+    follower = await registry.launch(generation, prepared, backend, back.after)
     registry.metrics.continued()
     return Resumed(follower)

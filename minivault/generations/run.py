@@ -9,6 +9,7 @@ from dataclasses import replace
 from minivault.backends.base import Backend, Finish, Piece, Request
 from minivault.schemas import FinishReason
 from minivault.stop_strings import StopStrings
+from minivault.vault.record import clean
 
 
 def run(backend: Backend, request: Request) -> AsyncGenerator[Piece | Finish, None]:
@@ -27,7 +28,7 @@ async def _normalized(backend: Backend, request: Request) -> AsyncGenerator[Piec
                 yield item
                 return
             if not item.text.isascii():
-                item = replace(item, text=_without_surrogates(item.text))
+                item = replace(item, text=clean(item.text))
             yield item
     yield Finish(FinishReason.STOP)
 
@@ -53,7 +54,3 @@ async def _limited(
                 finish = Finish(FinishReason.LENGTH)
                 break
     yield finish
-
-
-def _without_surrogates(text: str) -> str:
-    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")

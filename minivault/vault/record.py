@@ -212,7 +212,12 @@ class Record:
 
 def now() -> str:
     """The time as records have it: UTC, milliseconds."""
-    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return utc(datetime.now(UTC), "milliseconds")
+
+
+def utc(moment: datetime, timespec: str = "auto") -> str:
+    """A moment of UTC in ISO 8601, its zone written as Z; `timespec` as `datetime.isoformat`'s."""
+    return moment.isoformat(timespec=timespec).replace("+00:00", "Z")
 
 
 def new_salt() -> str:

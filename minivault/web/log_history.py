@@ -11,6 +11,7 @@ from itertools import islice
 from typing import Any
 
 from minivault.vault.reader import Reader
+from minivault.vault.record import utc
 
 MOST_LINES = 50_000  # of the newest; more take longer than anybody waits for a picture
 MOST_BUCKETS = 60
@@ -59,7 +60,7 @@ def _points(lines: Iterable[bytes], turn: Callable[[int], None]) -> Iterable[_Po
 
 
 def _described(start: float, bucket: _Bucket) -> dict[str, Any]:
-    when = datetime.fromtimestamp(start, UTC).isoformat().replace("+00:00", "Z")
+    when = utc(datetime.fromtimestamp(start, UTC))
     reasons = dict(bucket.reasons)
     return {
         "start": when,

@@ -19,7 +19,7 @@ from minivault.generations import Visitor
 from minivault.schemas import Client, FinishReason
 from minivault.service import Service
 from minivault.vault.reader import Reader
-from minivault.vault.record import Record
+from minivault.vault.record import Record, utc
 from minivault.vault.replay import Replay
 from minivault.vault.search import Query, search
 from minivault.vault.signing import BadCheckpoint
@@ -111,7 +111,7 @@ async def _kept(request: Request, reading: Reading[dict[str, Any]]) -> dict[str,
 
 def _verified(reader: Reader, turn: Turn) -> dict[str, Any]:
     """Blocks. The answer holds for the moment at which it begins to read."""
-    at = datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+    at = utc(datetime.now(UTC), "seconds")
     turn.total = sum(each.path.stat().st_size for each in reader.segments())
     result: dict[str, Any]
     try:
