@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import entry_points
 from typing import Any
 
 from minivault.background import describe
@@ -23,15 +23,11 @@ def backend_class(name: str) -> Any:
         return _imported(name)
     places = {point.name: point for point in entry_points(group=GROUP)}
     if name in places:
-        return _loaded(places[name])
+        return _imported(places[name].value)
     if name in BUILT_IN:
         return _imported(BUILT_IN[name])
     known = ", ".join(sorted({*places, *BUILT_IN}))
     raise CannotStart(f"no backend {name!r}; there are: {known}; or give package.module:Class")
-
-
-def _loaded(point: EntryPoint) -> Any:
-    return _imported(point.value)
 
 
 def _imported(place: str) -> Any:

@@ -56,15 +56,16 @@ async def live(
     try:
         reason = await places.run(generation, partial(_speak, generation, backend, speech))
     except Exception as failure:  # noqa: BLE001 - whatever it is, it ends this one alone
-        generation.failure = generation.failure or _as_error(failure)
-    if generation.failure:
         reason = FinishReason.ERROR
+        generation.failure = generation.failure or _as_error(failure)
 
     # What the backend held back belongs to the text, unless the text can still go on.
     generation.state = State.ENDING
     if reason not in UNFINISHED and (tail := generation.text.take_tail()):
         speech.say(generation, tail)
     speech.flush()
+    if generation.failure:  # of the backend, or of the journal, that of the tail included
+        reason = FinishReason.ERROR
     generation.times.ended = time.monotonic()
 
     # The record is on disk before the last event is sent, which tells its place there.

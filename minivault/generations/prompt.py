@@ -36,14 +36,20 @@ def prepare(asked: GenerateRequest, seed: int, backend: Backend, caller: str = "
     Raises InvalidRequest.
     """
     context = backend.info.context_length
-    if "max_tokens" in asked.model_fields_set:  # the default fits every context
-        _check_max_tokens(asked.max_tokens, context)
+    # The default fits every context; who names a number is told if it cannot be.
+    if "max_tokens" in asked.model_fields_set and asked.max_tokens > context:
+        message = f"must be from 1 to {context}, the context of this model"
+        raise InvalidRequest([FieldError("max_tokens", message)])
     prompt = _prompt(asked, backend)
     tokens, count = optional.tokenize(backend, prompt)
     if count == 0:
         raise InvalidRequest([FieldError("prompt", "has no token that this model knows")])
     if count is not None and count >= context:
-        raise InvalidRequest([FieldError("prompt", _too_long(count, context))])
+        message = (
+            f"has {count} tokens; this model's context is {context}, so {context - 1} fit "
+            "and leave room for one more"
+        )
+        raise InvalidRequest([FieldError("prompt", message)])
     params = _effective(asked, context - (count or 0))
     return prepare_again(Request(prompt, params, seed, caller, tokens), count, backend)
 
@@ -95,17 +101,4 @@ def _effective(asked: GenerateRequest, left: int) -> EffectiveParameters:
     values = asked.model_dump(exclude={"prompt", "messages", "key", "seed", "max_tokens"})
     return EffectiveParameters(
         max_tokens=min(asked.max_tokens, left), max_tokens_requested=asked.max_tokens, **values
-    )
-
-
-def _check_max_tokens(requested: int, context: int) -> None:
-    if requested > context:
-        message = f"must be from 1 to {context}, the context of this model"
-        raise InvalidRequest([FieldError("max_tokens", message)])
-
-
-def _too_long(tokens: int, context: int) -> str:
-    return (
-        f"has {tokens} tokens; this model's context is {context}, so {context - 1} fit "
-        "and leave room for one more"
     )

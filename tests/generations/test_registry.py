@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncGenerator
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from minivault.backends.base import Finish, Piece, Request
 from minivault.errors import (
     Draining,
     InvalidRequest,
@@ -443,6 +445,34 @@ def test_a_log_that_fails_while_it_runs_ends_the_text_as_failed(
                 assert names_of(events) == ["failed"]
                 assert here.records()[0]["response"] == text_of(seen)
             here.vault = vault.vault
+
+    asyncio.run(scenario())
+
+
+class HoldingBack(Reins):
+    """Says half a stop string, which is said at last if the text ends there."""
+
+    async def generate(self, request: Request) -> AsyncGenerator[Piece | Finish, None]:
+        yield Piece("The ")
+        yield Piece("en")
+        async for _ in super().generate(request):
+            break
+
+
+def test_what_was_held_back_and_cannot_be_journaled_is_not_said(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        backend = HoldingBack()
+        async with house(tmp_path, backend) as here:
+            vault = FailingVault(here.vault)
+            here.registry.speech.vault = vault  # type: ignore[assignment]
+            follower = await here.start(stop=["end"])
+            await until(follower, 1)
+            vault.broken.add("pieces")
+            backend.go()
+            [(_, last)] = await rest_of(follower)
+            assert (last.name, last.data["error"]["type"]) == ("failed", "log")
+            [record] = here.records()
+            assert (record["finish_reason"], record["response"]) == ("error", "The ")
 
     asyncio.run(scenario())
 

@@ -133,6 +133,16 @@ def test_log_probabilities_are_not_said_twice_when_a_text_is_made_again() -> Non
     assert [each["token"] for each in new["logprobs"]] == ["c"]
 
 
+def test_log_probabilities_of_a_run_that_said_nothing_are_forgotten_with_it() -> None:
+    text = Text()
+    text.take(_piece("", "a"))
+    text.start_over()
+    text.take(_piece("", "a"))
+    said = text.take(_piece("é", "b"))
+    assert said
+    assert [each["token"] for each in said["logprobs"]] == ["a", "b"]
+
+
 @given(st.lists(st.text("ab", max_size=2), max_size=8), st.lists(st.integers(0, 8), max_size=4))
 def test_however_often_it_starts_over_the_whole_is_said_once(
     pieces: list[str], restarts: list[int]
