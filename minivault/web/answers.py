@@ -190,13 +190,16 @@ class RecordSummary(BaseModel):
 
     seq: int
     timestamp: str
-    prompt: str | None
+    prompt: str | None = Field(description="Of a conversation its last question.")
     response: str | None
+    turn: int | None = Field(description="Which turn of a conversation it is; null for a text.")
     finish_reason: FinishReason | None
     model: str | None
     client: Client | None
     completion_tokens: int | None
     kind: str | None = Field(description="redacted, redaction or withheld; null for a plain one.")
+    redacts: int | None = Field(description="The record whose text was removed.")
+    replays: int | None = Field(description="The record that was made again.")
 
 
 class RecordPage(BaseModel):

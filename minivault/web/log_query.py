@@ -59,18 +59,31 @@ def read_query(request: Request) -> RecordQuery:
 
 
 def summary(record: Record) -> dict[str, Any]:
-    """A record as a row of a list: the beginnings of its texts, and a few figures."""
+    """A record as a row of a list: the beginnings of its texts, and a few figures.
+
+    Of a conversation it is the last question, and which turn that is: the prompts of a chat model
+    all begin alike.
+    """
+    questions = _questions(record)
     return {
         "seq": record.seq,
         "timestamp": record.timestamp,
-        "prompt": _excerpt(record.prompt),
+        "prompt": _excerpt(questions[-1] if questions else record.prompt),
+        "turn": len(questions) or None,
         "response": _excerpt(record.response),
         "finish_reason": record.finish_reason,
         "model": record.model.get("name"),
         "client": record.fields.get("client"),
         "completion_tokens": record.usage.get("completion_tokens"),
         "kind": _kind(record),
+        "redacts": record.fields.get("redacts"),
+        "replays": record.fields.get("replays"),
     }
+
+
+def _questions(record: Record) -> list[str]:
+    messages = record.fields.get("messages") or []
+    return [str(each.get("content", "")) for each in messages if each.get("role") == "user"]
 
 
 def _kind(record: Record) -> str | None:

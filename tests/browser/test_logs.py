@@ -12,7 +12,8 @@ from urllib.request import urlopen
 import pytest
 from playwright.sync_api import BrowserContext, Page, Route, expect
 
-from tests.browser.backends import Forgetful
+from minivault.vault.redact import redact
+from tests.browser.backends import Chatty, Forgetful
 from tests.browser.chat_page import ChatPage
 from tests.live import LiveServer, live_server
 
@@ -180,6 +181,40 @@ def mutations(page: Page, frames: int) -> int:
         frames,
     )
     return count
+
+
+def test_a_conversation_is_read_as_one(page: Page, tmp_path: Path) -> None:
+    with live_server(tmp_path, Chatty()) as server:
+        chat = ChatPage(page, server.url).open()
+        chat.parameter("max_tokens").fill("4")
+        first = chat.ask("What is the sea?")
+        second = chat.ask("And the sky?")
+        page.goto(f"{server.url}/logs")
+        rows = page.locator(".record")
+        expect(rows.nth(0).locator(".prompt")).to_have_text("turn 2And the sky?")
+        expect(rows.nth(1).locator(".prompt")).to_have_text("What is the sea?")
+        rows.nth(0).click()
+        said = page.locator("#detail .said")
+        expect(said).to_have_count(4)
+        for place, (who, text) in enumerate(
+            [("User", "What is the sea?"), ("Assistant", first), ("User", "And the sky?")]
+        ):
+            assert said.nth(place).text_content() == who + text
+        assert said.nth(3).text_content() == f"Response{second}"
+        rendered = page.locator("#detail details")
+        expect(rendered.locator(".body")).to_be_hidden()
+        rendered.locator("summary").click()
+        expect(rendered.locator(".body")).to_contain_text("<user> What is the sea? </user>")
+        page.get_by_role("button", name="Replay").click()
+        expect(page.locator(".replay")).to_contain_text("The same, byte for byte")
+        expect(rows.first.locator(".reason")).to_have_text("replay of 2")
+        redact(tmp_path / "logs", 1)
+        page.reload()
+        expect(rows.first.locator(".texts")).to_have_text("The text of line 1 was removed.")
+        rows.first.click()
+        page.locator("#detail").get_by_role("link", name="line 1").click()
+        expect(page.get_by_role("heading", name="Line 1", exact=True)).to_be_visible()
+        expect(page.locator("#detail")).to_contain_text("Removed; a later line tells of it.")
 
 
 def test_an_absent_record_is_told_in_one_sentence(logs: Page, server: LiveServer) -> None:

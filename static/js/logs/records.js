@@ -8,17 +8,28 @@ import { visibleParts } from "./visible.js";
 /** Larger texts are cut on display; the download has all of them. */
 const MOST_CHARACTERS = 200_000;
 const LONG = 600;
+/** @type {Record<string, string>} */
+const ROLES = { system: "System", user: "User", assistant: "Assistant" };
 
 /** @returns {Node[]} the cells of a row, from a summary */
 export function rowCells(/** @type {any} */ row) {
   const tokens = row.completion_tokens;
+  const kind = row.replays ? `replay of ${count(row.replays)}` : row.kind ?? row.finish_reason ?? "";
   return [
     element("span", { class: "seq" }, count(row.seq)),
-    element("span", { class: "texts" }, text("bdi", "prompt", row.prompt), text("bdi", "response", row.response)),
-    element("span", { class: `reason ${row.finish_reason ?? ""}` }, row.kind ?? row.finish_reason ?? ""),
+    element("span", { class: "texts" }, ...rowTexts(row)),
+    element("span", { class: `reason ${row.finish_reason ?? ""}` }, kind),
     element("span", { class: "tokens" }, tokens === null ? "" : counted(tokens, "token")),
     element("time", { datetime: row.timestamp }, moment(row.timestamp)),
   ];
+}
+
+/** @returns {Node[]} what was asked and what was said */
+function rowTexts(/** @type {any} */ { prompt, response, turn, redacts }) {
+  if (redacts) return [element("bdi", {}, `The text of line ${count(redacts)} was removed.`)];
+  const asked = text("bdi", "prompt", prompt);
+  if (turn > 1) asked.prepend(element("span", { class: "turn" }, `turn ${count(turn)}`));
+  return [asked, text("bdi", "response", response)];
 }
 
 /**
@@ -39,21 +50,33 @@ export function detail({ seq, hash, line, record }, does) {
       button("Copy line", () => copy(line).then(() => announce("Copied"))),
       button("Download line", () => download(`${line}\n`, `line-${seq}.json`))),
     place,
-    section("Prompt", prompt),
-    section("Response", response),
+    ...texts(record),
     figures(record),
     element("h3", {}, "Every field"),
     fields({ ...rest, ...(messages && { messages }), hash }),
   ];
 }
 
-function section(/** @type {string} */ title, /** @type {string | undefined} */ content) {
+/** A conversation is read as one; the prompt that a template made of it is behind a word. */
+function texts(/** @type {any} */ { prompt, response, messages, redacts, redacted }) {
+  if (redacts) {
+    const link = element("a", { href: `#${redacts}` }, `line ${count(redacts)}`);
+    return [element("p", { class: "hint" }, "This line tells that the text of ", link, " was removed.")];
+  }
+  const absent = redacted ? "Removed; a later line tells of it." : "Not stored.";
+  if (!messages) return [section("Prompt", prompt, absent), section("Response", response, absent)];
+  const turns = messages.map((/** @type {any} */ { role, content }) => section(ROLES[role] ?? role, content, absent, `said ${role}`));
+  const made = element("details", {}, element("summary", {}, "The prompt as the model got it"), section("Prompt", prompt, absent));
+  return [...turns, section("Response", response, absent, "said assistant"), made];
+}
+
+function section(/** @type {string} */ title, /** @type {string | undefined} */ content, absent = "", kind = "") {
   const body = content === undefined
-    ? element("p", { class: "hint" }, "Not stored, or redacted.")
+    ? element("p", { class: "hint" }, absent)
     : text("p", "body", content.slice(0, MOST_CHARACTERS), LONG);
   const cut = (content?.length ?? 0) > MOST_CHARACTERS;
   const note = cut && element("p", { class: "hint" }, `The first ${count(MOST_CHARACTERS)} characters; the download has all.`);
-  return element("section", {}, element("h3", {}, title), body, note);
+  return element("section", { class: kind || false }, element("h3", {}, title), body, note);
 }
 
 function figures(/** @type {any} */ { usage = {}, timings = {}, finish_reason: reason }) {
