@@ -53,6 +53,8 @@ def test_the_latest_one_opens_where_no_address_names_one(chat: ChatPage) -> None
 def test_conversations_are_switched_renamed_and_deleted(chat: ChatPage) -> None:
     begin(chat, "about foxes", "about crows")
     expect_titles(chat, "about crows", "about foxes")
+    expect(chat.page.locator("#conversation-list .period")).to_have_text(["Today"])
+    expect(chat.page.locator("#conversation-list small")).to_have_count(0)
     chat.page.get_by_role("link", name="about foxes").click()
     expect(chat.page.locator("#conversation-list [aria-current]")).to_contain_text("about foxes")
     chat.page.get_by_role("button", name="Rename").click()

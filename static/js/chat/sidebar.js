@@ -1,7 +1,7 @@
 /** The list of conversations: open, search, rename, delete, export and import. */
 
 import { announce, button, composing, download, element, find } from "../shared/dom.js";
-import { ago } from "../shared/format.js";
+import { period } from "../shared/format.js";
 import { keepsNothing } from "../shared/storage.js";
 import { confirmed } from "./dialogs.js";
 import { keepingFocus } from "./focus.js";
@@ -48,7 +48,7 @@ export class Sidebar {
     const [heads, found] = await Promise.all([this.store.list(), words ? this.store.search(words) : null]);
     if (this.list.querySelector("input")) return; // a title is being written
     const wanted = found ? heads.filter((head) => found.has(head.id)) : heads;
-    keepingFocus(this.list, () => this.list.replaceChildren(...wanted.map((head) => this.#item(head))));
+    keepingFocus(this.list, () => this.list.replaceChildren(...this.#groups(wanted)));
     find("#no-conversations").hidden = wanted.length > 0;
     find("#no-conversations").textContent = words ? "Nothing found." : "No conversations yet.";
   }
@@ -71,14 +71,28 @@ export class Sidebar {
     (links[at + step] ?? (step < 0 ? this.search : links[at])).focus();
   }
 
+  /** The conversations below the day or month that they are from. */
+  #groups(/** @type {Head[]} */ heads) {
+    const items = [];
+    let before = "";
+    for (const head of heads) {
+      const name = period(head.updated);
+      if (name !== before) items.push(element("li", { class: "period" }, name));
+      before = name;
+      items.push(this.#item(head));
+    }
+    return items;
+  }
+
   #item(/** @type {Head} */ head) {
     const current = head.id === this.chat.conversation.head.id;
-    const running = [...this.chat.runs.values()].some((run) => run.exchange.conversation === head.id);
+    const run = [...this.chat.runs.values()].find(({ exchange }) => exchange.conversation === head.id);
+    const doing = run && (run.connection === "open" ? "writing…" : "waiting…");
     const link = element(
       "a",
-      { href: `#${head.id}`, "aria-current": current && "true", onclick: () => this.panel.done() },
+      { href: `#${head.id}`, title: head.title, "aria-current": current && "true", onclick: () => this.panel.done() },
       element("bdi", {}, head.title),
-      element("small", {}, running ? "writing…" : ago(head.updated)),
+      doing && element("small", {}, doing),
     );
     return element("li", {}, link, current && this.#tools(head, link));
   }

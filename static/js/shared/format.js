@@ -57,6 +57,16 @@ export function lines(first, last) {
   return first === last ? `line ${count(first)}` : `lines ${count(first)} to ${count(last)}`;
 }
 
+/** The day of a time if that is near, else its month. @param {number} time @param {number} [now] */
+export function period(time, now = Date.now()) {
+  const date = new Date(time);
+  const days = Math.round((new Date(now).setHours(12, 0, 0, 0) - new Date(time).setHours(12, 0, 0, 0)) / 86_400_000);
+  if (days < 2) return days < 1 ? "Today" : "Yesterday";
+  if (days < 7) return "Last seven days";
+  const sameYear = date.getFullYear() === new Date(now).getFullYear();
+  return date.toLocaleDateString("en-GB", { month: "long", ...(!sameYear && { year: "numeric" }) });
+}
+
 /** @param {number} time milliseconds @param {number} [now] */
 export function ago(time, now = Date.now()) {
   const seconds = Math.round((time - now) / 1000);

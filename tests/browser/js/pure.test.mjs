@@ -5,7 +5,7 @@ import { presetOf, presetValues } from "../../../static/js/chat/presets.js";
 import { diff } from "../../../static/js/logs/diff.js";
 import { visibleParts } from "../../../static/js/logs/visible.js";
 import { explain, held } from "../../../static/js/shared/explain.js";
-import { ago, duration, probability, size } from "../../../static/js/shared/format.js";
+import { ago, duration, period, probability, size } from "../../../static/js/shared/format.js";
 
 const side = (parts, left) => parts.filter((p) => p.kind !== left).map((p) => p.text).join("");
 
@@ -88,4 +88,8 @@ test("figures read well", () => {
   assert.equal(probability(Math.log(0.5)), "50 %");
   assert.equal(probability(-20), "< 0.1 %");
   assert.equal(ago(0, 3_600_000), "1 hour ago");
+  const now = new Date(2026, 10, 26, 1).getTime();
+  const days = [[2026, 10, 26], [2026, 10, 25, 23], [2026, 10, 21], [2026, 9, 3], [2025, 4, 1]];
+  const names = ["Today", "Yesterday", "Last seven days", "October", "May 2025"];
+  assert.deepEqual(days.map((day) => period(new Date(...day).getTime(), now)), names);
 });
