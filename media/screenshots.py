@@ -99,8 +99,7 @@ def _converse(page: Page) -> None:
 
 
 def _show_probabilities(page: Page, *, narrow: bool) -> None:
-    if narrow:
-        page.get_by_role("button", name="Controls").click()
+    page.get_by_role("button", name="Controls").click()
     page.get_by_label("Show probabilities").check()
     if narrow:
         page.keyboard.press("Escape")
