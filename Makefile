@@ -18,7 +18,7 @@ TOOLS    := cc chromium curl nginx strace jq node
 PACKAGES := gcc libc6-dev chromium fonts-dejavu-core fonts-noto-color-emoji curl nginx-light strace jq nodejs
 
 .DEFAULT_GOAL := help
-.PHONY: help install lock run test test-fast test-lowest test-newest lint fmt wheel bench bench-peers faults soak screenshots demo clean tools
+.PHONY: help install lock run test test-fast test-lowest test-newest lint docs fmt wheel bench bench-peers faults soak screenshots demo clean tools
 
 help: ## list the commands
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|' 2>/dev/null \
@@ -118,13 +118,17 @@ resolved: venv torch
 	@$(PIP) install --quiet --no-deps --requirement $(REQUIREMENTS)
 	@$(PIP) install --quiet --no-deps --no-build-isolation --editable .
 
-lint: $(VENV)/developer ## check style, types, and that the changelog's head is the version
+lint: $(VENV)/developer ## check style, types, the docs' tables, and that the changelog's head is the version
 	@$(PY) -m ruff check .
 	@$(PY) -m ruff format --check .
 	@$(PY) -m mypy
+	@$(PY) -m cogapp --check docs/operating.md >/dev/null || { echo "error: a table of docs/ is not as the code; make docs" >&2; exit 1; }
 	@version=$$($(PY) -c 'import minivault; print(minivault.__version__)'); \
 	head=$$(sed -n 's/^## \[*\([0-9][0-9.]*\).*/\1/p' CHANGELOG.md | head -n 1); \
 	[ "$$version" = "$$head" ] || { echo "error: version $$version, but CHANGELOG.md begins with $$head" >&2; exit 1; }
+
+docs: $(VENV)/developer ## write the tables of docs/ that are made from code
+	@$(PY) -m cogapp -r docs/operating.md
 
 fmt: $(VENV)/developer ## format, and repair what can be repaired
 	@$(PY) -m ruff check --fix .

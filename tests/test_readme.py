@@ -1,4 +1,4 @@
-"""The README tells everything there is, and what it shows works.
+"""README.md, docs/ and CONTRIBUTING.md tell everything there is, and what they show works.
 
 * A fenced block after `<!-- run -->` is run, in the folder of a real server with the storyteller:
   `sh` and `bash` by bash, `python` by Python, `js` by Node. Port 8000 stands for the server's port.
@@ -47,9 +47,14 @@ INTERPRETERS = {
 
 
 @cache
-def readme() -> str:
-    path = ROOT / "README.md"
-    return path.read_text(encoding="utf-8") if path.exists() else ""
+def pages() -> dict[Path, str]:
+    """What a reader has, by its file: README.md first."""
+    paths = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), ROOT / "CONTRIBUTING.md"]
+    return {path: path.read_text(encoding="utf-8") for path in paths}
+
+
+def told() -> str:
+    return "\n".join(pages().values())
 
 
 def assert_none(found: list[str], what: str) -> None:
@@ -58,20 +63,20 @@ def assert_none(found: list[str], what: str) -> None:
 
 
 def assert_told(words: list[str]) -> None:
-    assert_none(missing(words), "not in README.md")
+    assert_none(missing(words), "not in README.md, docs/ or CONTRIBUTING.md")
 
 
 def missing(words: list[str]) -> list[str]:
-    """Those that do not stand in the README as words of their own."""
+    """Those that do not stand there as words of their own."""
     return [
-        word for word in words if not re.search(rf"(?<![\w-]){re.escape(word)}(?![\w-])", readme())
+        word for word in words if not re.search(rf"(?<![\w-]){re.escape(word)}(?![\w-])", told())
     ]
 
 
 def blocks(mark: str) -> list[tuple[str, str]]:
     """Language and text of the fenced blocks that come after a mark."""
     shape = rf"<!-- {mark} -->\s*```(\w*)\n(.*?)```"
-    return [(match[1], match[2]) for match in re.finditer(shape, readme(), re.DOTALL)]
+    return [(match[1], match[2]) for match in re.finditer(shape, told(), re.DOTALL)]
 
 
 # ---- everything is told -------------------------------------------------------------------------
@@ -91,10 +96,10 @@ def test_every_default_is_told_beside_its_option() -> None:
     for name, field in Settings.model_fields.items():
         if isinstance(field.default, bool) or field.default is None or field.default_factory:
             continue
-        rows = [line for line in readme().splitlines() if f"MINIVAULT_{name.upper()}`" in line]
+        rows = [line for line in told().splitlines() if f"MINIVAULT_{name.upper()}`" in line]
         if not any(str(field.default).removesuffix(".0") in row for row in rows):
             wrong.append(f"{name}: {field.default}")
-    assert_none(wrong, "defaults that README.md does not have")
+    assert_none(wrong, "defaults that no page has")
 
 
 def test_every_command_is_told() -> None:
@@ -110,9 +115,9 @@ def test_every_route_is_told(tmp_path: Path) -> None:
     service.vault.close()
     paths = {re.sub(r":\w+}", "}", route.path) for route in routes if isinstance(route, Route)}
     files = re.compile(r"\.(ico|webmanifest|png|svg)$")
-    told = set(re.findall(r"[` ](/[^` ?]*)", readme()))
-    untold = [path for path in sorted(paths - told) if not files.search(path)]
-    assert_none(untold, "routes that README.md does not have")
+    known = set(re.findall(r"[` ](/[^` ?]*)", told()))
+    untold = [path for path in sorted(paths - known) if not files.search(path)]
+    assert_none(untold, "routes that no page has")
 
 
 def test_every_metric_event_reason_parameter_and_status_is_told() -> None:
@@ -131,17 +136,41 @@ def test_every_field_of_a_record_is_told(tmp_path: Path) -> None:
     ended = minivault("generate", "--backend", "echo", "--max-tokens", "2", "Hi", cwd=tmp_path)
     assert ended.returncode == 0
     record = json.loads((tmp_path / "logs" / "log.jsonl").read_text(encoding="ascii"))
-    told = set(re.findall(r'["`](\w+)["`]', readme()))
-    assert_none(sorted(record.keys() - told), "fields of a record that README.md does not have")
+    known = set(re.findall(r'["`](\w+)["`]', told()))
+    assert_none(sorted(record.keys() - known), "fields of a record that no page has")
 
 
 # ---- what it shows works ------------------------------------------------------------------------
 
 
 def test_links_lead_somewhere() -> None:
-    links = re.findall(r"\]\(([^)#\s]+)[^)]*\)|src=\"([^\"]+)\"", readme())
-    local = [one or other for one, other in links if not (one or other).startswith("http")]
-    assert_none([link for link in local if not (ROOT / link).exists()], "links to nothing")
+    gone = []
+    for page, text in pages().items():
+        links = re.findall(r"\]\(([^)#\s]+)[^)]*\)|src=\"([^\"]+)\"", text)
+        local = [one or other for one, other in links if not (one or other).startswith("http")]
+        gone += [f"{page.name}: {link}" for link in local if not (page.parent / link).exists()]
+    assert_none(gone, "links to nothing")
+
+
+def test_links_to_a_heading_lead_to_one() -> None:
+    anchors = {page: headings(text) for page, text in pages().items()}
+    gone = []
+    for page, text in pages().items():
+        for file, anchor in re.findall(r"\]\(([\w./-]*\.md)?#([\w-]+)\)", text):
+            target = (page.parent / file).resolve() if file else page
+            if anchor not in anchors.get(target, set()):
+                gone.append(f"{page.name}: {file}#{anchor}")
+    assert_none(gone, "links to no heading")
+
+
+def headings(text: str) -> set[str]:
+    """The anchors of a page's headings."""
+    titles = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+def test_the_readme_is_read_in_a_few_minutes() -> None:
+    assert len(pages()[ROOT / "README.md"].splitlines()) <= 200
 
 
 def test_some_examples_are_marked() -> None:
@@ -217,20 +246,20 @@ def structure() -> list[str]:
 
 def test_the_structure_names_nothing_that_is_not_there() -> None:
     gone = [path for path in structure() if not (ROOT / path).exists()]
-    assert_none(gone, "in the structure of README.md, but not on the disk")
+    assert_none(gone, "in the structure of CONTRIBUTING.md, but not on the disk")
 
 
 def test_a_folder_that_shows_its_files_shows_all_of_them() -> None:
-    told = set(structure())
-    folders = {str(Path(path).parent) for path in told}
+    shown = set(structure())
+    folders = {str(Path(path).parent) for path in shown}
     untold = {
         path
         for path in tracked()
         if str(Path(path).parent) in folders
-        and path not in told
+        and path not in shown
         and not Path(path).name.startswith((".", "__"))
     }
-    assert_none(sorted(untold), "on the disk, but not in the structure of README.md")
+    assert_none(sorted(untold), "on the disk, but not in the structure of CONTRIBUTING.md")
 
 
 def tracked() -> set[str]:
