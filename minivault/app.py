@@ -43,8 +43,7 @@ logger = logging.getLogger("minivault")
 
 def create_app(settings: Settings, service: Service | None = None) -> Starlette:
     """The whole application. Raises CannotStart where the settings cannot be served."""
-    service = service or Service(settings)
-    service.prepare()
+    service = service or Service.opened(settings)
     keyring = Keyring(
         api=settings.api_key,
         logs=settings.log_key,

@@ -66,8 +66,7 @@ def read_prompt(argument: str | None) -> str:
 async def _answer(
     settings: Settings, request: GenerateRequest, turns: Turns, *, as_json: bool
 ) -> int:
-    service = Service(settings)
-    service.prepare()
+    service = Service.opened(settings)
     try:
         await service.start()
         await service.ready()

@@ -63,8 +63,7 @@ def _serve(settings: Settings) -> bool:
     """Whether it ended by itself, because there was nothing to serve."""
     require_files(settings)
     listener = listen(settings)
-    service = Service(settings)
-    service.prepare()
+    service = Service.opened(settings)
     _announce(listener, service, settings)
     server = Server(create_app(settings, service), service)
     if settings.verbose:

@@ -26,42 +26,26 @@ logger = logging.getLogger("minivault")
 
 
 class Service:
-    """`prepare`, then `start` in the event loop, and at the end `close`.
+    """`Service.opened`, then `start` in the event loop, and at the end `close`.
 
     `drain` may be called from a signal handler at any time; all else belongs to the event loop.
     """
 
-    def __init__(self, settings: Settings, backend: Backend | None = None) -> None:
-        """`backend`: use this one instead of the one that the settings name."""
-        self.settings = settings
-        self.stage = Stage()
-        self.metrics = Metrics()
-        self.vault: Vault
-        self.registry: Registry
-        self.generations: Generations
-        self.secret: bytes
-        self.crowded: Callable[[], bool] = lambda: False  # the server's to say
-        self._backend = backend
-        self._loading = ModelLoading(settings, self.stage)
-        self._prepared = False
-        self._draining = False
-        self._task: asyncio.Task[None] | None = None
-        self._ready: asyncio.Future[None] | None = None
-
-    def prepare(self) -> None:
+    @classmethod
+    def opened(cls, settings: Settings, backend: Backend | None = None) -> Service:
         """What can be said before the port is bound: is the log usable, can the model be?
 
+        `backend`: use this one instead of the one that the settings name.
         Recovers what an earlier process left open. Raises CannotStart or ChainBroken.
         """
-        if self._prepared:
-            return
-        settings = self.settings
+        stage = Stage()
         for library in untested():
-            self.stage.warn(f"MiniVault was not tested with {library}; see minivault doctor")
-        if self._backend is None:
-            self._loading.choose()
-        self.secret = secret = load_secret(settings.secret_file or settings.logs_dir / "secret")
-        self.vault = Vault(
+            stage.warn(f"MiniVault was not tested with {library}; see minivault doctor")
+        loading = ModelLoading(settings, stage)
+        if backend is None:
+            loading.choose()
+        secret = load_secret(settings.secret_file or settings.logs_dir / "secret")
+        vault = Vault(
             settings.logs_dir,
             store_text=settings.store_text,
             max_bytes=settings.log_max_bytes,
@@ -70,9 +54,25 @@ class Service:
             signing_key=settings.signing_key,
             secret=secret,
         )
-        self.vault.open()
+        vault.open()
+        return cls(settings, stage, loading, vault, secret, backend)
+
+    def __init__(
+        self,
+        settings: Settings,
+        stage: Stage,
+        loading: ModelLoading,
+        vault: Vault,
+        secret: bytes,
+        backend: Backend | None,
+    ) -> None:
+        self.settings = settings
+        self.stage = stage
+        self.vault = vault
+        self.secret = secret
+        self.metrics = Metrics()
         self.registry = Registry(
-            self.vault,
+            vault,
             GenerationIds(secret),
             max_running=settings.max_running,
             max_waiting=settings.max_waiting,
@@ -80,14 +80,15 @@ class Service:
             metrics=self.metrics,
         )
         self.generations = Generations(self.registry)
-        self._prepared = True
+        self.crowded: Callable[[], bool] = lambda: False  # the server's to say
+        self._backend = backend
+        self._loading = loading
+        self._task: asyncio.Task[None] | None = None
+        self._ready: asyncio.Future[None] | None = None
 
     async def start(self) -> None:
         """Begins to load the model; returns at once."""
-        self.prepare()
         self.metrics.bind(self.statistics)
-        if self._draining:
-            self.registry.drain()
         loop = asyncio.get_running_loop()
         forget = self.registry.shelf.forget
         self.vault.on_redaction(lambda seq: loop.call_soon_threadsafe(forget, seq))
@@ -150,9 +151,7 @@ class Service:
 
     def drain(self) -> None:
         """No new work from now on. Any thread, also in a signal handler."""
-        self._draining = True
-        if self._prepared:
-            self.registry.drain()
+        self.registry.drain()
 
     async def drained(self) -> None:
         """Lets what runs go on for the drain time, then ends it as interrupted; all is recorded."""
@@ -165,8 +164,6 @@ class Service:
         """Ends what is still open, writes the last records, frees the model."""
         self.drain()
         self._loading.close()
-        if not self._prepared:
-            return
         await self.registry.interrupt()
         if self._task:
             self._task.cancel()

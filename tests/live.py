@@ -59,7 +59,7 @@ def live_server(
     """
     values: dict[str, Any] = {"logs_dir": folder / "logs", "models_dir": folder / "models"}
     settings = Settings(**(values | {"drain": 0.0} | options))
-    service = Service(settings, backend or EchoBackend())
+    service = Service.opened(settings, backend or EchoBackend())
     listener = socket.create_server(("127.0.0.1", port))
     config = uvicorn.Config(create_app(settings, service), log_level="warning", lifespan="on")
     config.timeout_graceful_shutdown = 5

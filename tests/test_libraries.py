@@ -118,8 +118,7 @@ def test_version_names_a_library_outside_the_tested_range(
 def test_a_start_tells_of_a_library_outside_the_tested_range(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    service = Service(Settings(logs_dir=tmp_path / "logs"), EchoBackend())
-    service.prepare()
+    service = Service.opened(Settings(logs_dir=tmp_path / "logs"), EchoBackend())
     service.vault.close()
     [warning] = service.stage.warnings
     assert warning.startswith("MiniVault was not tested with transformers 99.0 (tested: ")

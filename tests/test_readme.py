@@ -110,7 +110,7 @@ def test_every_command_is_told() -> None:
 
 
 def test_every_route_is_told(tmp_path: Path) -> None:
-    service = Service(Settings(logs_dir=tmp_path / "logs"), EchoBackend())
+    service = Service.opened(Settings(logs_dir=tmp_path / "logs"), EchoBackend())
     routes = create_app(service.settings, service).routes
     service.vault.close()
     paths = {re.sub(r":\w+}", "}", route.path) for route in routes if isinstance(route, Route)}

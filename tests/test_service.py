@@ -54,7 +54,7 @@ Scenario = Callable[[Service], Awaitable[None]]
 def run(folder: Path, backend: Any, scenario: Scenario, **options: Any) -> Service:
     """Runs a scenario with a service; what is open at its end is the scenario's."""
     values: dict[str, Any] = {"logs_dir": folder / "logs", "models_dir": folder / "models"}
-    service = Service(Settings(**(values | {"drain": 0.0} | options)), backend)
+    service = Service.opened(Settings(**(values | {"drain": 0.0} | options)), backend)
 
     async def limited() -> None:
         async with asyncio.timeout(20):
@@ -79,7 +79,6 @@ def test_the_whole_life(tmp_path: Path) -> None:
 
     async def scenario(service: Service) -> None:
         assert service.model == "echo"
-        service.prepare()
         assert service.problem()
         await service.start()
         assert service.stage.status == "loading"
@@ -97,29 +96,12 @@ def test_the_whole_life(tmp_path: Path) -> None:
     assert [record["finish_reason"] for record in records(tmp_path)] == ["length"]
 
 
-def test_start_prepares_and_preparing_twice_is_once(tmp_path: Path) -> None:
-    async def scenario(service: Service) -> None:
-        service.prepare()
-        vault = service.vault
-        service.prepare()
-        await service.start()
-        await service.ready()
-        assert service.vault is vault
-        await service.close()
-
-    run(tmp_path, Watched(), scenario)
-
-
-@pytest.mark.parametrize(
-    "steps", ["close", "drain close", "drained", "prepare close", "prepare drain close"]
-)
+@pytest.mark.parametrize("steps", ["close", "drain close", "drained"])
 def test_a_service_that_never_served_can_be_ended(tmp_path: Path, steps: str) -> None:
     backend = Watched()
 
     async def scenario(service: Service) -> None:
         for step in steps.split():
-            if step == "drained":
-                service.prepare()
             ended = getattr(service, step)()
             if ended is not None:
                 await ended
@@ -300,12 +282,10 @@ def test_closing_alone_interrupts_and_records_all_the_same(tmp_path: Path) -> No
 
 def test_what_an_earlier_process_left_open_is_recovered_once(tmp_path: Path) -> None:
     async def die(service: Service) -> None:
-        service.prepare()
         await service.audit().begin(begin("a" * 64))
         service.vault.close()
 
     async def live(service: Service) -> None:
-        service.prepare()
         await service.close()
 
     for scenario in (die, live, live):
@@ -315,7 +295,6 @@ def test_what_an_earlier_process_left_open_is_recovered_once(tmp_path: Path) -> 
 
 def test_the_secret_is_made_once_and_private(tmp_path: Path) -> None:
     async def scenario(service: Service) -> None:
-        service.prepare()
         await service.close()
 
     first = run(tmp_path, EchoBackend(), scenario)
@@ -328,12 +307,8 @@ def test_the_secret_is_made_once_and_private(tmp_path: Path) -> None:
 def test_a_log_folder_that_cannot_be_is_said_before_anything(tmp_path: Path) -> None:
     (tmp_path / "logs").write_text("a file")
 
-    async def scenario(service: Service) -> None:
-        with pytest.raises(CannotStart, match=str(tmp_path / "logs")):
-            service.prepare()
-        await service.close()
-
-    run(tmp_path, EchoBackend(), scenario)
+    with pytest.raises(CannotStart, match=str(tmp_path / "logs")):
+        Service.opened(Settings(logs_dir=tmp_path / "logs"), EchoBackend())
 
 
 class Counting(EchoBackend):

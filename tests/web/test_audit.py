@@ -181,7 +181,7 @@ def test_what_an_application_leaves_open_is_committed_as_an_error(
         raise error
 
     async def scenario() -> Any:
-        service = Service(Settings(logs_dir=tmp_path), EchoBackend())
+        service = Service.opened(Settings(logs_dir=tmp_path), EchoBackend())
         await service.start()
         await service.ready()
         nothing: Any = None
@@ -202,7 +202,7 @@ def test_what_is_no_http_passes_by(tmp_path: Path) -> None:
         seen.append(scope)
 
     async def scenario() -> None:
-        service = Service(Settings(logs_dir=tmp_path), EchoBackend())
+        service = Service.opened(Settings(logs_dir=tmp_path), EchoBackend())
         nothing: Any = None
         await AuditMiddleware(app, service)({"type": "lifespan"}, nothing, nothing)
 
