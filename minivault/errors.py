@@ -1,4 +1,4 @@
-"""The errors of MiniVault, one tree. `web/problems.py` makes HTTP of them, `cli.py` exit codes.
+"""The errors of MiniVault, one tree. `web/problems.py` makes HTTP of them, `cli/` exit codes.
 
 MiniVaultError                    500
 ├── InvalidRequest                422  .errors: which field, what is wrong, what would be right

@@ -125,10 +125,7 @@ def ours(module: str) -> list[tuple[str, Import]]:
 
 def room(module: str) -> str:
     """The room that a module belongs to: `vault`, `backends.base`, `cli`."""
-    if module == "backends.base":
-        return module
-    first = module.split(".")[0]
-    return "cli" if first.startswith("cli_") else first
+    return module if module == "backends.base" else module.split(".")[0]
 
 
 def level(module: str) -> int:
@@ -261,7 +258,7 @@ STARTERS = {
     "web.progress",  # awaits the task where it began
     "web.connection",  # awaits the task where it began
     "web.reading",  # what it reads is carried as `background` carries it
-    "cli_generate",  # awaits the task where it began
+    "cli.generate",  # awaits the task where it began
 }
 
 

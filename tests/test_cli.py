@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from minivault import cli
-from minivault.cli_options import read_settings
+from minivault.cli.options import read_settings
 from minivault.errors import InvalidRequest
 from minivault.schemas import Parameters
 from minivault.settings import Settings

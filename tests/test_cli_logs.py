@@ -18,7 +18,7 @@ import typer
 
 from minivault.backends.base import Finish, Request
 from minivault.backends.echo import EchoBackend
-from minivault.cli_logs import app
+from minivault.cli.logs import app
 from minivault.errors import CannotStart, ChainBroken, InvalidRequest, MiniVaultError, NotFound
 from minivault.generations.record import engine_data
 from minivault.schemas import EffectiveParameters
@@ -86,7 +86,7 @@ def log(tmp_path: Path) -> Path:
 
 def test_importing_the_command_loads_nothing_big() -> None:
     code = (
-        "import sys, minivault.cli_logs\n"
+        "import sys, minivault.cli.logs\n"
         "big = {'torch', 'starlette', 'transformers', 'rich.table', 'cryptography', 'numpy'}\n"
         "sys.exit(', '.join(big & set(sys.modules)) or None)"
     )
@@ -101,7 +101,7 @@ def test_tail_shows_the_newest(log: Path, capsys: pytest.CaptureFixture[str]) ->
 
 
 def test_tail_follows_what_is_written_and_rotated(log: Path) -> None:
-    command = [sys.executable, "-c", "from minivault.cli_logs import app; app()"]
+    command = [sys.executable, "-c", "from minivault.cli.logs import app; app()"]
     arguments = ["tail", "-n", "1", "-f", "--json", "--logs-dir", str(log)]
     with subprocess.Popen([*command, *arguments], stdout=subprocess.PIPE, text=True) as process:
         watchdog = threading.Timer(30, process.kill)

@@ -98,7 +98,7 @@ def test_everything_a_server_needs_is_in_the_wheel(wheel: Path) -> None:
             path.relative_to(ROOT).as_posix() for path in files if path.name not in NOT_PACKED
         }
         assert {f"minivault/{name}" for name in needed} <= packed
-    assert {"minivault/py.typed", "minivault/cli.py"} <= packed
+    assert {"minivault/py.typed", "minivault/cli/commands.py"} <= packed
 
 
 @pytest.mark.slow

@@ -13,7 +13,7 @@ from typing import Any
 import httpx
 import pytest
 
-from minivault import cli_replay
+from minivault.cli import replay as cli_replay
 from minivault.errors import CannotStart
 from minivault.settings import Settings
 from minivault.vault.record import Record

@@ -13,7 +13,7 @@ from random import Random
 
 import pytest
 
-from minivault.cli_logs_view import print_record, print_records, write_csv
+from minivault.cli.logs_view import print_record, print_records, write_csv
 from minivault.errors import MiniVaultError
 from minivault.vault import Vault, load_secret
 from minivault.vault.reader import Reader

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from minivault.cli_logs_change import adopt, keygen, redact, repair
-from minivault.cli_logs_folder import LOGS, AsJson, LogsDir, Seq, log_in
-from minivault.cli_options import options, read_settings, takes
+from minivault.cli.logs_change import adopt, keygen, redact, repair
+from minivault.cli.logs_folder import LOGS, AsJson, LogsDir, Seq, log_in
+from minivault.cli.options import options, read_settings, takes
 from minivault.errors import ChainBroken, FieldError, InvalidRequest, NotFound
 from minivault.schemas import FinishReason
 from minivault.settings import Settings
@@ -72,7 +72,7 @@ def show(seq: Seq, *, logs_dir: LogsDir = LOGS, as_json: AsJson = False) -> None
     if as_json:
         print(json.dumps({**record.fields, "hash": record.hash}))
         return
-    from minivault.cli_logs_view import print_record
+    from minivault.cli.logs_view import print_record
 
     print_record(record)
 
@@ -92,7 +92,7 @@ def search(
     as_json: AsJson = False,
 ) -> None:
     """Find records, newest first."""
-    from minivault.cli_logs_view import read_time
+    from minivault.cli.logs_view import read_time
     from minivault.vault import search as searching
 
     reader = log_in(logs_dir)
@@ -114,7 +114,7 @@ def stats(*, logs_dir: LogsDir = LOGS, as_json: AsJson = False) -> None:
     if as_json:
         print(json.dumps(summary.as_dict()))
         return
-    from minivault.cli_logs_view import print_summary
+    from minivault.cli.logs_view import print_summary
 
     print_summary(summary)
 
@@ -142,7 +142,7 @@ def verify(
         where = {"file": error.file, "line": error.line} if isinstance(error, ChainBroken) else {}
         print(json.dumps({"ok": False, **where, "reason": getattr(error, "reason", str(error))}))
         raise typer.Exit(1) from None
-    from minivault.cli_logs_view import print_verification
+    from minivault.cli.logs_view import print_verification
 
     print_verification(found, as_json=as_json)
 
@@ -162,7 +162,7 @@ def replay(
         raise InvalidRequest([FieldError("seq", "give a record's number, or --all")])
     reader = log_in(logs_dir)
     seqs = [seq] if seq else [place(line)[0] for line in reader.forwards()]
-    from minivault.cli_replay import replay_all
+    from minivault.cli.replay import replay_all
 
     settings = read_settings(given)
     with _progress("replaying", len(seqs), quiet=as_json or not all_records) as progress:
@@ -180,7 +180,7 @@ def export(
     ] = None,
 ) -> None:
     """Write all records out, oldest first."""
-    from minivault.cli_logs_view import private_file, write_csv, write_jsonl
+    from minivault.cli.logs_view import private_file, write_csv, write_jsonl
 
     reader = log_in(logs_dir)
     write = {"jsonl": write_jsonl, "csv": write_csv}[form]
@@ -210,7 +210,7 @@ def check_receipt(
     as_json: AsJson = False,
 ) -> None:
     """Say whether the log still holds the record that a receipt was given for."""
-    from minivault.cli_logs_view import read_receipt
+    from minivault.cli.logs_view import read_receipt
     from minivault.vault.verify import check_receipt as check
 
     wanted = read_receipt(receipt)
@@ -242,7 +242,7 @@ def _print(lines: Iterable[bytes], *, as_json: bool) -> None:
         for line in lines:
             print(_shown(line), flush=True)
     elif found := [Record.parse(line) for line in lines]:
-        from minivault.cli_logs_view import print_records
+        from minivault.cli.logs_view import print_records
 
         print_records(found)
 
@@ -257,6 +257,6 @@ def _progress(title: str, total: int, *, quiet: bool) -> AbstractContextManager[
     """A bar on stderr where somebody looks at it."""
     if quiet or not sys.stderr.isatty():
         return nullcontext()
-    from minivault.cli_logs_view import bar
+    from minivault.cli.logs_view import bar
 
     return bar(title, total)

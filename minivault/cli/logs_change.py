@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from minivault.cli_logs_folder import LOGS, AsJson, LogsDir, Seq, SigningKey, Yes, log_in
+from minivault.cli.logs_folder import LOGS, AsJson, LogsDir, Seq, SigningKey, Yes, log_in
 from minivault.errors import CannotStart
 
 
@@ -25,7 +25,7 @@ def redact(
 
     The log says that it was removed. Names what still holds the text.
     """
-    from minivault.cli_logs_view import numbers, printable
+    from minivault.cli.logs_view import numbers, printable
     from minivault.vault.redact import copies_of
     from minivault.vault.redact import redact as remove
 
@@ -87,7 +87,7 @@ def repair(
     The broken files are set aside as they are; their records are written again behind the last
     good one, and a record tells of it. Stop the servers first.
     """
-    from minivault.cli_logs_view import printable
+    from minivault.cli.logs_view import printable
     from minivault.vault.repair import repair as mend
 
     folder = log_in(logs_dir).folder

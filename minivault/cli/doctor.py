@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from minivault.cli_options import options, read_settings, takes
+from minivault.cli.options import options, read_settings, takes
 from minivault.settings import Settings
 
 #: What of a server's settings decides on which ground it stands.

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from minivault.cli_options import options, read_settings, takes
+from minivault.cli.options import options, read_settings, takes
 from minivault.model_store import DEFAULT, Deadlines, ModelStore, Progress, Report, StoredModel
 from minivault.settings import Settings
 

@@ -14,7 +14,7 @@ from typing import Any
 from minivault.backends import optional
 from minivault.backends.base import Backend
 from minivault.backends.named import BUILT_IN, backend_class
-from minivault.cli_logs_view import printable
+from minivault.cli.logs_view import printable
 from minivault.errors import CannotStart, ModelNotFound
 from minivault.generations.replay import origin_of, tell
 from minivault.loading import started

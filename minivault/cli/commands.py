@@ -18,11 +18,11 @@ from typing import Annotated, Any
 import typer
 
 from minivault import __version__
-from minivault.cli_bench import bench
-from minivault.cli_doctor import doctor
-from minivault.cli_logs import app as logs
-from minivault.cli_models import models, pull
-from minivault.cli_options import options, read_settings, takes
+from minivault.cli.bench import bench
+from minivault.cli.doctor import doctor
+from minivault.cli.logs import app as logs
+from minivault.cli.models import models, pull
+from minivault.cli.options import options, read_settings, takes
 from minivault.errors import CannotStart, ChainBroken, InvalidRequest, MiniVaultError
 from minivault.parsing import parse_parameters
 from minivault.schemas import Parameters
@@ -102,7 +102,7 @@ def generate(
     """
     asked = {name: given.pop(name) for name in Parameters.model_fields if name in given}
     settings = read_settings(given)
-    from minivault.cli_generate import Turns, answer, read_prompt
+    from minivault.cli.generate import Turns, answer, read_prompt
 
     turns = Turns(raw=raw, system=system)
     request = parse_parameters({"prompt": read_prompt(prompt), **asked})

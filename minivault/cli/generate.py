@@ -106,7 +106,7 @@ def _shown(text: str) -> str:
     """What a model says may not steer a terminal; a program gets it as it is."""
     if not sys.stdout.isatty():
         return text
-    from minivault.cli_logs_view import printable
+    from minivault.cli.logs_view import printable
 
     return printable(text)
 
