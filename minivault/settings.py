@@ -51,7 +51,7 @@ class Settings(BaseSettings):
     model: str | None = Field(
         None,
         min_length=1,
-        description="Model to serve: a name, a hub id or a folder. Default: distilgpt2.",
+        description="Model to serve: a name, hub id, folder or GGUF file. Default: distilgpt2.",
     )
     models_dir: Path = Field(Path("models"), description="Folder of the models.")
     logs_dir: Path = Field(Path("logs"), description="Folder of the log.")

@@ -56,6 +56,7 @@ LAZY = {
     "cli",
     "doctor",
     "vault.signing",
+    "model_store.files",
     "model_store.store",
     "backends.local",
 }

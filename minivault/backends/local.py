@@ -123,9 +123,9 @@ class LocalBackend:
         from minivault.engine.tokenizer import load_tokenizer
 
         settings, model = self._settings, self._model
-        self._tokenizer = tokenizer = load_tokenizer(model.folder)
+        self._tokenizer = tokenizer = load_tokenizer(model.path)
         runner = load_runner(
-            model.folder,
+            model.path,
             dtype=settings.dtype,
             device=settings.device,
             threads=settings.threads or available_cores(),

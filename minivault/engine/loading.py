@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 from minivault.engine.runner import Dtype, NoKernels, Runner, Unsupported
 from minivault.errors import ModelUnusable
+from minivault.gguf import is_gguf
 
 if TYPE_CHECKING:
     from minivault.engine.native.runner import NativeRunner
@@ -55,6 +56,9 @@ def load_runner(
     if isinstance(why, NoKernels):
         slower = f"the model runs several times slower than it could, by transformers: {why}"
         served.notice = "; ".join(filter(None, (slower, served.notice)))
+    if is_gguf(folder):
+        slower = f"{folder.name} is dequantized and computed by transformers, one text at a time"
+        served.notice = "; ".join(filter(None, (f"{slower}, which is slow", served.notice)))
     if served.notice:
         _log.warning("%s", served.notice)
     return served
@@ -80,6 +84,8 @@ def _native(
     if on.type != "cpu":
         raise Unsupported(f"it computes on the CPU, not on {on.type} (--device cpu)")
     narrow = dtype != "int8" and chosen_dtype(dtype, on) == torch.bfloat16
+    if is_gguf(folder):
+        raise Unsupported("the C kernels do not read GGUF files")
     native = NativeRunner(
         folder,
         dtype="int8" if dtype == "int8" else "bfloat16" if narrow else "float32",

@@ -152,12 +152,14 @@ class Tokenizer:
 
 
 def load_tokenizer(folder: Path) -> Tokenizer:
-    """Reads the tokenizer of a model folder; a GPT-2's without importing transformers.
+    """Reads the tokenizer of a model folder, or of a GGUF file.
 
-    Raises ModelUnusable.
+    A GPT-2's and a GGUF's without importing transformers. Raises ModelUnusable.
     """
     try:
         return Tokenizer(read_files(folder), end_tokens(folder))
+    except ModelUnusable:
+        raise
     except BaseException as error:  # both libraries raise anything
         raise ModelUnusable(f"cannot read the tokenizer in {folder}: {in_short(error)}") from error
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -12,6 +13,10 @@ from typing import Any
 
 from tokenizers import AddedToken
 from tokenizers import Tokenizer as Backend
+
+from minivault.gguf import is_gguf
+from minivault.gguf.reader import GgufFile
+from minivault.gguf.tokenizer import GgufTokenizer, tokenizer_of
 
 # tokenizer.json says all that transformers would make of a GPT-2 folder that names one of these.
 _PLAIN_CLASSES = (
@@ -54,7 +59,10 @@ class TokenizerFiles:
 
 
 def read_files(folder: Path) -> TokenizerFiles:
-    """Raises whatever the libraries raise."""
+    """Of a folder, or of a GGUF file. Raises whatever the libraries raise."""
+    if is_gguf(folder):
+        made = _gguf_tokenizer(folder)
+        return TokenizerFiles(made.backend, made.template, made.names)
     if _is_plain(folder):
         return TokenizerFiles(Backend.from_file(str(folder / "tokenizer.json")))
     if _lacks_sentencepiece(folder):
@@ -81,20 +89,34 @@ def read_files(folder: Path) -> TokenizerFiles:
 
 @cache
 def transformers_tokenizer(folder: Path) -> Any:
-    """The tokenizer of a folder as transformers reads it, once; imports transformers."""
-    from transformers import AutoTokenizer
+    """The tokenizer of a folder as transformers reads it, once; imports transformers.
 
-    return AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    That of a GGUF file as MiniVault reads it.
+    """
+    transformers: Any = importlib.import_module("transformers")  # untyped in good part
+    if is_gguf(folder):
+        made = _gguf_tokenizer(folder)
+        return transformers.PreTrainedTokenizerFast(tokenizer_object=made.backend, **made.names)
+    return transformers.AutoTokenizer.from_pretrained(
+        folder, local_files_only=True, trust_remote_code=False
+    )
 
 
 def end_tokens(folder: Path) -> frozenset[int]:
     """As transformers: the generation config's end tokens, else the model's."""
+    if is_gguf(folder):
+        return _gguf_tokenizer(folder).end_ids
     for name in ("generation_config.json", "config.json"):
         config = _read(folder / name)
         end = config.get("eos_token_id", config.get("text_config", {}).get("eos_token_id"))
         if end is not None:
             return frozenset(end if isinstance(end, list) else [end])
     return frozenset()
+
+
+@cache
+def _gguf_tokenizer(path: Path) -> GgufTokenizer:
+    return tokenizer_of(GgufFile.open(path))
 
 
 def _is_plain(folder: Path) -> bool:

@@ -1,19 +1,10 @@
 """GGUF, the file format of llama.cpp: one file holds a model's weights, settings and tokenizer."""
 
-from minivault.gguf.blocks import BLOCK_TYPES, BlockType
-from minivault.gguf.config import Family, config_of, family_of
-from minivault.gguf.reader import GgufFile, GgufTensor, Value
-from minivault.gguf.weights import halves_from_neighbours, weights_of
+from __future__ import annotations
 
-__all__ = [
-    "BLOCK_TYPES",
-    "BlockType",
-    "Family",
-    "GgufFile",
-    "GgufTensor",
-    "Value",
-    "config_of",
-    "family_of",
-    "halves_from_neighbours",
-    "weights_of",
-]
+from pathlib import Path
+
+
+def is_gguf(path: Path) -> bool:
+    """Whether a path is meant as a GGUF file: by its name alone."""
+    return path.suffix.lower() == ".gguf"

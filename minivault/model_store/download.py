@@ -70,7 +70,7 @@ class Download:
         self._forget_other_versions(listing)
         self._require_space(listing)
         records = {file.name: self._fetch(file, listing) for file in listing.files}
-        self._write_manifest(listing, records)
+        self._write_manifest(records, repository=listing.repository, commit=listing.commit)
         self._move_into_place()
         self._report(Progress(self.name, "whole", listing.size, listing.size))
 
@@ -171,14 +171,12 @@ class Download:
             )
         return sha256
 
-    def _write_manifest(self, listing: Listing, records: dict[str, FileRecord]) -> None:
+    def _write_manifest(self, records: dict[str, FileRecord], **source: str | None) -> None:
+        """`source`: the manifest's fields that say where the files came from."""
         for name in records:
             _make_durable(self.folder / name)
         now = datetime.now(UTC).isoformat(timespec="seconds")
-        manifest = Manifest(
-            repository=listing.repository, commit=listing.commit, downloaded=now, files=records
-        )
-        manifest.write(self.folder)
+        Manifest.model_validate({"downloaded": now, "files": records, **source}).write(self.folder)
 
     def _move_into_place(self) -> None:
         self.place.parent.mkdir(parents=True, exist_ok=True)

@@ -1,6 +1,7 @@
 """Which files make a model, and whether those of a folder can be the whole of one.
 
-Safetensors only: nothing here ever opens a pickle, and no code that lies beside a model is run.
+Safetensors or one GGUF file: nothing here ever opens a pickle, and no code that lies beside a model
+is run.
 """
 
 from __future__ import annotations
@@ -10,9 +11,12 @@ import math
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from minivault.errors import ModelUnusable
+from minivault.gguf import is_gguf
 from minivault.model_store.config import config_problem
 
 CONFIG = "config.json"
@@ -61,7 +65,7 @@ def missing_parts(names: Iterable[str]) -> list[str]:
     if CONFIG not in present:
         problems.append(f"no {CONFIG}")
     if not present & {WEIGHTS, INDEX}:
-        problems.append(f"no {WEIGHTS} (other formats are not read)")
+        problems.append(f"no {WEIGHTS} and no GGUF file (other formats are not read)")
     if not present.intersection(_VOCABULARIES):
         problems.append("no tokenizer")
     return problems
@@ -104,6 +108,24 @@ def read_json(path: Path) -> Any:
         raise ValueError(f"{path.name} is nested too deeply") from None
 
 
+def gguf_file(place: Path) -> Path | None:
+    """The GGUF file that a model is: the place itself, or the only one of a folder.
+
+    None where there are safetensors too, which are taken then, or several.
+    """
+    if is_gguf(place):
+        return place
+    files = _gguf_files(place)
+    return files[0] if len(files) == 1 else None
+
+
+def _gguf_files(folder: Path) -> list[Path]:
+    """Those of a folder that holds no other weights."""
+    if not folder.is_dir() or (folder / WEIGHTS).exists() or (folder / INDEX).exists():
+        return []
+    return sorted(path for path in folder.iterdir() if is_gguf(path) and path.is_file())
+
+
 def tokenizer_files(folder: Path) -> list[Path]:
     return [folder / name for name in TOKENIZER_FILES if (folder / name).is_file()]
 
@@ -113,7 +135,16 @@ def config_files(folder: Path) -> list[Path]:
 
 
 def folder_problems(folder: Path) -> list[str]:
-    """Why the files of a folder cannot be a whole model; empty if they can. Reads only headers."""
+    """Why the files of a folder cannot be a whole model; empty if they can. Reads only headers.
+
+    The folder may be a GGUF file.
+    """
+    if file := gguf_file(folder):
+        problem = gguf_facts(file).problem
+        return [problem] if problem else []
+    if files := _gguf_files(folder):
+        names = ", ".join(path.name for path in files)
+        return [f"it holds {len(files)} GGUF files ({names}): name one of them, {files[0]}"]
     if not folder.is_dir():
         return ["no such folder"]
     problems = missing_parts(path.name for path in folder.iterdir() if path.is_file())
@@ -128,6 +159,35 @@ def folder_problems(folder: Path) -> list[str]:
     elements = sum(sum(each.sizes) for each in headers)
     wrong = config_problem(config, tensors=tensors, elements=elements)
     return [each.problem for each in headers if each.problem] or ([wrong] if wrong else [])
+
+
+@dataclass(frozen=True, slots=True)
+class GgufFacts:
+    """What is to be known of a GGUF file without loading it."""
+
+    problem: str | None = None
+    license: str | None = None
+
+
+def gguf_facts(file: Path) -> GgufFacts:
+    """Reads its header, once as long as its size and its time of change stay the same."""
+    try:
+        status = file.stat()
+    except OSError:
+        return GgufFacts(problem=f"no file {file}")
+    return _gguf_facts(file, status.st_size, status.st_mtime_ns)
+
+
+@lru_cache(maxsize=256)
+def _gguf_facts(file: Path, size: int, changed_ns: int) -> GgufFacts:
+    from minivault.gguf.reader import GgufFile  # brings numpy, which a plain command has no use for
+
+    try:
+        metadata = GgufFile.open(file).metadata
+    except ModelUnusable as error:
+        return GgufFacts(problem=str(error))
+    license_ = metadata.get("general.license")
+    return GgufFacts(license=license_[:200] if isinstance(license_, str) else None)
 
 
 @dataclass(frozen=True, slots=True)

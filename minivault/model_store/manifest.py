@@ -27,14 +27,16 @@ class FileRecord(BaseModel):
 class Manifest(BaseModel):
     """Written last, so that a folder with a manifest once was whole.
 
-    `repository` and `commit` name the place on the hub; None for a model that ships with MiniVault.
+    `repository` and `commit` name the place on the hub, `package` the package (name and version) of
+    a model that came as one; none of them for a model that ships with MiniVault.
     `downloaded` is a time in UTC, ISO 8601.
     """
 
     model_config = ConfigDict(frozen=True)
 
-    repository: str | None
-    commit: str | None
+    repository: str | None = None
+    commit: str | None = None
+    package: str | None = None
     downloaded: str | None
     files: dict[str, FileRecord]
 
@@ -47,7 +49,7 @@ def read_manifest(folder: Path) -> Manifest | None:
     """The manifest of a folder, or None if it has none. Raises ValueError for an unreadable one."""
     try:
         return Manifest.model_validate_json((folder / MANIFEST).read_bytes())
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):  # a GGUF file has no folder of its own
         return None
     except (OSError, ValidationError) as error:
         raise ValueError(f"{MANIFEST} cannot be read") from error

@@ -10,6 +10,8 @@ from typing import Literal
 from minivault.model_store.files import (
     config_files,
     folder_problems,
+    gguf_facts,
+    gguf_file,
     tokenizer_files,
     weight_files,
 )
@@ -22,7 +24,7 @@ from minivault.model_store.manifest import (
     wrong_sizes,
 )
 
-Source = Literal["storyteller", "hub", "folder"]
+Source = Literal["storyteller", "hub", "package", "folder"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +33,9 @@ class StoredModel:
 
     `sha256` is the hash of the weights: of one safetensors file its own, as `sha256sum` and the hub
     give it; of several the hash of their `sha256sum` lines, sorted by name. `tokenizer_sha256` and
-    `config_sha256` are made in the same way. `revision` is the commit on the hub, `size` in bytes.
+    `config_sha256` are made in the same way; a GGUF file is all three. `revision` is the commit on
+    the hub, `size` in bytes, `license` what a GGUF file says of its own. `folder` may be such a
+    file, where a file was asked for.
     """
 
     name: str
@@ -42,6 +46,12 @@ class StoredModel:
     revision: str | None
     size: int
     source: Source
+    license: str | None = None
+
+    @property
+    def path(self) -> Path:
+        """What is loaded: the folder, or the GGUF file in it."""
+        return gguf_file(self.folder) or self.folder
 
 
 def read_model(
@@ -56,7 +66,11 @@ def read_model(
     `interrupt` is told of what is hashed; what it raises ends it.
     """
     manifest = read_manifest(folder)
-    parts = (weight_files(folder), tokenizer_files(folder), config_files(folder))
+    file = gguf_file(folder)
+    if file:
+        parts = ([file], [file], [file])
+    else:
+        parts = (weight_files(folder), tokenizer_files(folder), config_files(folder))
     weights, tokenizer, config = (_sha256(files, manifest, interrupt) for files in parts)
     return StoredModel(
         name=name,
@@ -65,8 +79,9 @@ def read_model(
         tokenizer_sha256=tokenizer,
         config_sha256=config,
         revision=manifest.commit if manifest else None,
-        size=sum(path.stat().st_size for files in parts for path in files),
+        size=sum(path.stat().st_size for path in {path for files in parts for path in files}),
         source=_source(manifest, shipped=shipped),
+        license=gguf_facts(file).license if file else None,
     )
 
 
@@ -103,4 +118,6 @@ def _sha256(
 def _source(manifest: Manifest | None, *, shipped: bool) -> Source:
     if shipped:
         return "storyteller"
+    if manifest and manifest.package:
+        return "package"
     return "hub" if manifest and manifest.repository else "folder"

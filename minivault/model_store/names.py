@@ -7,6 +7,8 @@ import re
 from pathlib import Path
 
 from minivault.errors import ModelNotFound
+from minivault.gguf import is_gguf
+from minivault.model_store.packages import PACKAGES
 
 DEFAULT = "distilgpt2"
 STORYTELLER = "storyteller"
@@ -17,8 +19,8 @@ _NAME = re.compile(rf"{_PART}(?:/{_PART})?")
 
 
 def is_path(asked: str) -> bool:
-    """Whether a folder is meant: `/…`, `./…`, `~/…`, or something with a slash that exists."""
-    if asked.startswith(("/", "./", "../", "~")) or asked in (".", ".."):
+    """Whether a path is meant: `/…`, `./…`, `~/…`, a folder with a slash in it, any `….gguf`."""
+    if is_gguf(Path(asked)) or asked.startswith(("/", "./", "../", "~")) or asked in (".", ".."):
         return True
     return os.sep in asked and Path(asked).is_dir()
 
@@ -41,11 +43,16 @@ def hub_id(name: str) -> str:
     return _HUB_IDS.get(name, name)
 
 
-def is_on_hub(name: str) -> bool:
-    """Whether a name itself says that the hub has it: distilgpt2, or one with an organisation."""
-    return name in _HUB_IDS or "/" in name
+def can_be_pulled(name: str) -> bool:
+    """Whether a name itself says where it comes from: ours, or one with an organisation."""
+    return name in _HUB_IDS or name in PACKAGES or "/" in name
 
 
 def name_of_folder(folder: Path) -> str:
-    """What a model given as a path is called: its folder's name, in letters for any header."""
-    return re.sub(r"[^A-Za-z0-9._-]", "-", folder.resolve().name)[:64].lstrip(".") or "model"
+    """What a model given as a path is called: its folder's name, in letters for any header.
+
+    Of a GGUF file the name without its ending.
+    """
+    name = folder.resolve().name
+    name = name[:-5] if is_gguf(folder) else name
+    return re.sub(r"[^A-Za-z0-9._-]", "-", name)[:64].lstrip(".") or "model"

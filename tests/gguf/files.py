@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from minivault.gguf import BLOCK_TYPES
+from minivault.gguf.blocks import BLOCK_TYPES
 from tests.tools import leave_out
 
 #: The types of metadata, by how `struct` spells them.

@@ -170,11 +170,11 @@ MODELS: dict[str, tuple[str, str, dict[str, Any], dict[str, Any]]] = {
 }
 
 
-def make(name: str) -> Any:
+def make(name: str, **more: Any) -> Any:
     """A model of transformers."""
     transformers = importlib.import_module("transformers")
     _, family, own, _ = MODELS[name]
-    config = transformers.AutoConfig.for_model(family, **{**COMMON, **own})
+    config = transformers.AutoConfig.for_model(family, **{**COMMON, **own, **more})
     torch.manual_seed(0)
     model = transformers.AutoModelForCausalLM.from_config(config).eval()
     for parameter in (each for each in model.parameters() if each.dim() == 1):

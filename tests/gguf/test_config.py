@@ -13,7 +13,8 @@ import torch
 
 from minivault.engine.transformers.gguf import gguf_model
 from minivault.errors import ModelUnusable
-from minivault.gguf import GgufFile, config_of
+from minivault.gguf.config import config_of
+from minivault.gguf.reader import GgufFile
 from tests.gguf import models
 from tests.gguf.files import Tensor, floats, gguf_bytes, reference, save
 

@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 
 from minivault.errors import ModelUnusable
-from minivault.gguf import BLOCK_TYPES, GgufFile
+from minivault.gguf.blocks import BLOCK_TYPES
+from minivault.gguf.reader import GgufFile
 from tests.gguf.files import (
     Typed,
     gguf_bytes,

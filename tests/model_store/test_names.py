@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from minivault.errors import ModelNotFound
-from minivault.model_store.names import canonical, hub_id, is_on_hub, is_path, name_of_folder
+from minivault.model_store.names import can_be_pulled, canonical, hub_id, is_path, name_of_folder
 
 
 @pytest.mark.parametrize("name", ["gpt2", "a", "A.b-c_d", "org/name", "x" * 64, "0/1", "-a"])
@@ -29,9 +29,9 @@ def test_distilgpt2_has_one_name_and_one_repository() -> None:
     assert hub_id("org/name") == "org/name"
 
 
-def test_the_hub_has_distilgpt2_and_what_has_an_organisation() -> None:
-    asked = ("distilgpt2", "org/name", "name", "storyteller")
-    assert [is_on_hub(name) for name in asked] == [True, True, False, False]
+def test_the_hub_has_distilgpt2_and_what_has_an_organisation_an_index_smollm2() -> None:
+    asked = ("distilgpt2", "org/name", "smollm2", "name", "storyteller")
+    assert [can_be_pulled(name) for name in asked] == [True, True, True, False, False]
 
 
 def test_a_path_is_absolute_or_begins_with_a_dot_or_tilde_or_exists(

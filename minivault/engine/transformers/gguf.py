@@ -10,7 +10,9 @@ import torch
 from torch import Tensor
 
 from minivault.errors import ModelUnusable
-from minivault.gguf import GgufFile, config_of, family_of, weights_of
+from minivault.gguf.config import config_of, family_of
+from minivault.gguf.reader import GgufFile
+from minivault.gguf.weights import weights_of
 
 
 def gguf_model(path: Path, dtype: torch.dtype) -> Any:

@@ -12,7 +12,9 @@ import torch
 from minivault.engine.numbers import refuse_no_numbers
 from minivault.engine.processor import multiplies_bfloat16
 from minivault.engine.tokenizer_files import transformers_tokenizer
+from minivault.engine.transformers.gguf import gguf_model
 from minivault.errors import ModelUnusable, in_short
+from minivault.gguf import is_gguf
 
 _CONTINUATIONS = ((8, 1), (2, 6))
 
@@ -44,7 +46,7 @@ def chosen_dtype(dtype: str, device: torch.device) -> torch.dtype:
 
 @cache
 def text_generation(folder: Path, dtype: torch.dtype, device: torch.device) -> Any:
-    """The pipeline of a model folder; the first call loads it, later ones get the same.
+    """The pipeline of a model's folder or GGUF file; the first call loads it, later ones get it.
 
     Never reads pickle, never runs code that comes with a model, never asks the network. Raises
     ModelUnusable.
@@ -53,27 +55,14 @@ def text_generation(folder: Path, dtype: torch.dtype, device: torch.device) -> A
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
     try:
-        config = transformers.AutoConfig.from_pretrained(
-            folder, local_files_only=True, trust_remote_code=False
-        )
-        if config.is_encoder_decoder:
-            what = "turns one text into another"
-            raise ModelUnusable(_of_another_kind(folder, config, what))
-        model, report = transformers.AutoModelForCausalLM.from_pretrained(
-            folder,
-            config=config,
-            dtype=dtype,
-            local_files_only=True,
-            use_safetensors=True,
-            trust_remote_code=False,
-            output_loading_info=True,
-        )
+        if is_gguf(folder):
+            model = gguf_model(folder, dtype)
+        else:
+            model = _from_safetensors(transformers, folder, dtype)
     except ModelUnusable:
         raise
     except BaseException as error:  # the library raises anything
         raise ModelUnusable(f"transformers cannot load {folder}: {in_short(error)}") from error
-    _refuse_gaps(folder, report)
-    _refuse_readers(folder, model)
     refuse_no_numbers(model.named_parameters())
     return transformers.pipeline(
         "text-generation",
@@ -81,6 +70,26 @@ def text_generation(folder: Path, dtype: torch.dtype, device: torch.device) -> A
         tokenizer=transformers_tokenizer(folder),
         device=device,
     )
+
+
+def _from_safetensors(transformers: Any, folder: Path, dtype: torch.dtype) -> Any:
+    config = transformers.AutoConfig.from_pretrained(
+        folder, local_files_only=True, trust_remote_code=False
+    )
+    if config.is_encoder_decoder:
+        raise ModelUnusable(_of_another_kind(folder, config, "turns one text into another"))
+    model, report = transformers.AutoModelForCausalLM.from_pretrained(
+        folder,
+        config=config,
+        dtype=dtype,
+        local_files_only=True,
+        use_safetensors=True,
+        trust_remote_code=False,
+        output_loading_info=True,
+    )
+    _refuse_gaps(folder, report)
+    _refuse_readers(folder, model)
+    return model
 
 
 def _refuse_readers(folder: Path, model: Any) -> None:

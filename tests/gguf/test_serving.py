@@ -1,0 +1,154 @@
+"""A GGUF file is found, checked, named, served and logged like any other model."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+from pathlib import Path
+
+import httpx
+import pytest
+
+from minivault.backends.local import LocalBackend
+from minivault.cli import main
+from minivault.errors import ModelNotFound, ModelUnusable
+from minivault.model_store import ModelStore
+from minivault.settings import Settings
+from tests.backends.local_models import GREEDY, local, request, say
+from tests.gguf import models
+from tests.gguf.files import gguf_bytes, random_tensor, reference
+from tests.gguf.smollm2 import smollm2
+from tests.gguf.vocabularies import TEMPLATE, byte_level
+from tests.live import live_server, wait_for
+
+SMALL = gguf_bytes({"general.license": "mit"}, {"it": random_tensor("Q8_0", (2, 64))})
+SHA256 = hashlib.sha256(SMALL).hexdigest()
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> ModelStore:
+    return ModelStore(tmp_path / "models", offline=True)
+
+
+def put(path: Path, data: bytes = SMALL) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(data)
+    return path
+
+
+def test_a_file_is_a_model_by_its_path(store: ModelStore, tmp_path: Path) -> None:
+    file = put(tmp_path / "Some Model.Q8_0.gguf")
+    model = store.get(str(file))
+    assert (model.name, model.path, model.source) == ("Some-Model.Q8_0", file, "folder")
+    assert {model.sha256, model.tokenizer_sha256, model.config_sha256} == {SHA256}
+    assert (model.size, model.license) == (len(SMALL), "mit")
+    assert store.check(str(file)) == []
+    assert store.choose(str(file)).model == model
+
+
+@pytest.mark.parametrize("name", ["tiny", "org/tiny"])
+def test_a_folder_with_one_is_a_model_by_its_name(store: ModelStore, name: str) -> None:
+    file = put(store.folder / name / "weights.Q4.GGUF")
+    model = store.get(name)
+    assert (model.name, model.folder, model.path) == (name, file.parent, file)
+    assert store.names() == sorted([name, "storyteller"])
+    assert [each.name for each in store.models()] == store.names()
+    assert store.get(str(file)).name == store.get(str(file.parent)).name == name
+
+
+def test_of_several_one_must_be_named(store: ModelStore) -> None:
+    one, other = (put(store.folder / "tiny" / f"{n}.gguf") for n in "ab")
+    with pytest.raises(ModelUnusable, match=r"2 GGUF files \(a\.gguf, b\.gguf\): name one of them"):
+        store.get("tiny")
+    assert [store.get(str(each)).name for each in (one, other)] == ["a", "b"]
+
+
+def test_safetensors_beside_it_are_taken(store: ModelStore) -> None:
+    put(store.folder / "tiny" / "a.gguf")
+    put(store.folder / "tiny" / "model.safetensors", b"not whole")
+    with pytest.raises(ModelUnusable, match=r"no config\.json"):
+        store.get("tiny")
+
+
+def test_a_damaged_file_is_not_whole_and_says_why(store: ModelStore) -> None:
+    file = put(store.folder / "tiny" / "a.gguf", SMALL[:-40])
+    assert store.find("tiny") is None
+    for name in ("tiny", str(file)):
+        assert "a.gguf is cut short" in store.check(name)[0]
+        with pytest.raises(ModelUnusable, match=r"no whole model: a\.gguf is cut short"):
+            store.get(name)
+    put(file)
+    assert store.check("tiny") == []
+
+
+def test_a_file_that_is_not_there_is_no_name_of_the_hub(tmp_path: Path) -> None:
+    store = ModelStore(tmp_path / "models")
+    with pytest.raises(ModelNotFound, match=r"no model 'org/missing\.gguf'"):
+        store.choose("org/missing.gguf")
+
+
+def test_it_stands_in_the_list(
+    store: ModelStore, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    put(store.folder / "tiny" / "a.gguf")
+    assert main(["models", "--models-dir", str(store.folder), "--json", "--verify"]) == 0
+    row = next(
+        each for each in json.loads(capsys.readouterr().out)["models"] if each["name"] == "tiny"
+    )
+    assert row["whole"] is True
+    assert (row["sha256"], row["license"]) == (SHA256, "mit")
+
+
+@pytest.mark.slow
+def test_it_is_served_with_a_cache_and_says_that_it_is_slow(tmp_path: Path) -> None:
+    keys = byte_level() | {"tokenizer.chat_template": TEMPLATE}
+    vocabulary = len(keys["tokenizer.ggml.tokens"])
+    source = models.make("tied, biased", vocab_size=vocabulary)
+    path = models.save_gguf("tied, biased", tmp_path / "tiny.gguf", source, reference(), keys)
+
+    async def run() -> None:
+        async with local(path) as backend:
+            info = backend.info
+            assert (info.name, info.context_length, info.chat) == ("tiny.gguf", 128, True)
+            assert info.reproducible
+            assert info.engine["cache"] == "kept"
+            assert info.notice is not None
+            assert info.notice.startswith("tiny.gguf is dequantized and computed by transformers")
+            said = await say(backend, request("he cat", **GREEDY))
+            assert said.text == expected(source, backend)
+
+    asyncio.run(run())
+
+
+def expected(source: object, backend: LocalBackend) -> str:
+    """What transformers' own `generate` goes on with."""
+    import torch
+
+    tokenizer = backend._running_tokenizer()
+    prompt = tokenizer.encode("he cat")
+    made = source.generate(  # type: ignore[attr-defined]
+        torch.tensor([prompt]), max_new_tokens=24, do_sample=False, pad_token_id=0,
+        eos_token_id=sorted(tokenizer.end_ids),
+    )  # fmt: skip
+    return tokenizer.decode(made[0, len(prompt) :].tolist())
+
+
+@pytest.mark.slow
+def test_a_real_chat_model_knows_the_capital_of_france(tmp_path: Path) -> None:
+    settings = Settings(model=str(smollm2()), threads=2)
+    model = ModelStore(tmp_path).get(str(smollm2()))
+    asked = {
+        "messages": [{"role": "user", "content": "What is the capital of France?"}],
+        "temperature": 0,
+    }
+    with live_server(tmp_path, LocalBackend(settings, model), ready=False) as live:
+        wait_for(lambda: live.service.stage.status != "loading", seconds=180)
+        answer = httpx.post(
+            f"{live.url}/generate", json=asked, headers={"Accept": "application/json"}, timeout=60
+        ).json()
+    assert answer["text"] == "The capital of France is Paris."
+    assert answer["finish_reason"] == "stop"
+    (record,) = live.records()
+    assert record["model"]["sha256"] == model.sha256
+    assert record["engine"]["tokenizer_sha256"] == model.sha256
