@@ -43,9 +43,7 @@ class Places:
     """One task per running generation does its work. Event loop only."""
 
     def __init__(self, most_running: int, most_waiting: int, callers: int = 1) -> None:
-        """With several `callers` one of them has half of the queue, so that it fills it for nobody
-        else.
-        """
+        """One of several `callers` may fill half of the queue: the rest is kept for the others."""
         self._most_running = most_running
         self._most_waiting = most_waiting
         self._callers = callers
@@ -70,9 +68,10 @@ class Places:
     def check_room(self, caller: str, *, replay: bool = False) -> None:
         """Raises QueueFull if as many wait as may wait, all together or of this caller.
 
-        So many may wait besides those who are about to have a free place: at once they all wait.
         Who has no listener does not count; replays are counted among themselves.
         """
+        # Whoever comes waits for a moment, even where a place is free. So the free places are added
+        # to what may wait; those that an unheard generation would give up are free as well.
         coming = [*self._line.heard, *self._accepting]
         waiting = [each for each in coming if (each.replays is not None) == replay]
         free = self._free

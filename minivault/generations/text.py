@@ -57,7 +57,8 @@ class Text:
         self._made += piece.tokens
         if self._made >= self.tokens:
             self.tokens, self.tail = self._made, piece.tail
-        self._unsaid += [_logprobs_data(each) for each in piece.logprobs]
+        if piece.logprobs:
+            self._unsaid += map(_logprobs_data, piece.logprobs)
         if not piece.text:
             return None
         if self._at < len(self.said):
