@@ -1,4 +1,4 @@
-"""The checks that every request passes, as pure ASGI classes; `protection` puts them in order."""
+"""What every request passes on its way to a route; `protection` puts it in order."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ from starlette.middleware.cors import CORSMiddleware
 
 from minivault.settings import Settings
 from minivault.web.keys import Keyring
-from minivault.web.middleware.body import BodyRules
+from minivault.web.middleware.body import BodyLimit, check_body
 from minivault.web.middleware.cross_site import CrossSiteGuard
 from minivault.web.middleware.failures import Failures
+from minivault.web.middleware.guards import Guards
 from minivault.web.middleware.headers import SecurityHeaders
 from minivault.web.middleware.host import AllowedHosts
 from minivault.web.middleware.keys import KeyCheck, is_loopback
-from minivault.web.middleware.query import QueryRules
+from minivault.web.middleware.query import check_query
 from minivault.web.middleware.request_id import RequestId
 
 
@@ -30,24 +31,24 @@ def protection(
     `refused` is called with the reason of every refusal: host, cross_site, query, body or key.
     """
     origins = [origin.rstrip("/") for origin in settings.trusted_origin]
+    exposed = not is_loopback(settings.host)
+    who_asks = {
+        "host": AllowedHosts(allowed=settings.allowed_host, bound=settings.host).check,
+        "cross_site": CrossSiteGuard(origins).check,
+    }
+    what_is_asked = {
+        "query": check_query,
+        "body": check_body,
+        "key": KeyCheck(keyring, exposed=exposed, insecure=settings.insecure).check,
+    }
     return [
         Middleware(SecurityHeaders),
-        Middleware(
-            AllowedHosts, allowed=settings.allowed_host, bound=settings.host, refused=refused
-        ),
-        Middleware(CrossSiteGuard, trusted=origins, refused=refused),
+        Middleware(Guards, checks=who_asks, refused=refused),
         Middleware(RequestId),
         Middleware(Failures),
         *_cross_origin(origins),
-        Middleware(QueryRules, refused=refused),
-        Middleware(BodyRules, refused=refused),
-        Middleware(
-            KeyCheck,
-            keyring=keyring,
-            exposed=not is_loopback(settings.host),
-            insecure=settings.insecure,
-            refused=refused,
-        ),
+        Middleware(Guards, checks=what_is_asked, refused=refused),
+        Middleware(BodyLimit, refused=refused),
     ]
 
 

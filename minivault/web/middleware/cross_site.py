@@ -7,13 +7,12 @@ only stricter: `same-site` is not enough, since every port of localhost is the s
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 from starlette.datastructures import Headers
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import Scope
 
 from minivault.errors import Forbidden
-from minivault.web import problems
 from minivault.web.middleware.paths import below, route_path
 
 OTHER_SITE = (
@@ -41,42 +40,26 @@ HARMLESS = frozenset(
 
 
 class CrossSiteGuard:
-    """Lets through what the server's own pages, programs and trusted origins ask for; else 403.
+    """Lets through what the server's own pages, programs and trusted origins ask for.
 
     Whatever is not known to be harmless is guarded, so that a new route is guarded by default.
     """
 
-    def __init__(
-        self,
-        app: ASGIApp,
-        *,
-        trusted: Iterable[str] = (),
-        refused: Callable[[str], None] = lambda reason: None,
-    ) -> None:
-        self.app = app
+    def __init__(self, trusted: Iterable[str] = ()) -> None:
         self.trusted = frozenset(origin.lower().rstrip("/") for origin in trusted if origin.strip())
-        self.refused = refused
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        reason = self._reason(scope) if scope["type"] == "http" else None
-        if reason is None:
-            return await self.app(scope, receive, send)
-        self.refused("cross_site")
-        await problems.answer(Forbidden(reason))(scope, receive, send)
-
-    def _reason(self, scope: Scope) -> str | None:
-        """Why the request is refused, or None."""
+    def check(self, scope: Scope) -> None:
+        """Raises Forbidden."""
         path = route_path(scope)
         if _harmless(path, scope["method"]):
-            return None
+            return
         headers = Headers(scope=scope)
         if _ahead_of_time(headers):
-            return AHEAD
+            raise Forbidden(AHEAD)
         if not self._own_or_trusted(headers):
-            return OTHER_SITE
+            raise Forbidden(OTHER_SITE)
         if below(path, "/generate") and _typed_in(headers):
-            return TYPED_IN
-        return None
+            raise Forbidden(TYPED_IN)
 
     def _own_or_trusted(self, headers: Headers) -> bool:
         origin = ", ".join(headers.getlist("origin")).lower()

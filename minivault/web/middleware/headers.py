@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from starlette.datastructures import MutableHeaders
+from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from minivault.web.policies import PAGE_POLICY
@@ -18,7 +18,11 @@ HEADERS = {
 
 
 class SecurityHeaders:
-    """Adds what is missing of `HEADERS`, and how long an answer may be kept."""
+    """Adds what is missing of `HEADERS`, and how long an answer may be kept.
+
+    Where two servers may disagree where the request ends (RFC 9112, 6.1), the connection ends with
+    the answer, so that what comes behind is never read as another request.
+    """
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -33,9 +37,15 @@ class SecurityHeaders:
                 for name, value in HEADERS.items():
                     headers.setdefault(name, value)
                 headers.setdefault("Cache-Control", _cache(scope["path"]))
+                if _ambiguous(Headers(scope=scope)):
+                    headers["Connection"] = "close"
             await send(message)
 
         await self.app(scope, receive, send_with_headers)
+
+
+def _ambiguous(headers: Headers) -> bool:
+    return "content-length" in headers and "transfer-encoding" in headers
 
 
 def _cache(path: str) -> str:

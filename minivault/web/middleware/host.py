@@ -6,51 +6,39 @@ as Host; that is what is refused here.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from ipaddress import ip_address
 
 from starlette.datastructures import Headers
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import Scope
 
 from minivault.errors import MalformedRequest
-from minivault.web import problems
 
 OWN_NAMES = ("localhost", "127.0.0.1", "[::1]")
 ANY_ADDRESS = ("0.0.0.0", "::", "[::]", "")
 
 
 class AllowedHosts:
-    """Refuses every Host but the server's own, with 400.
+    """Refuses every Host but the server's own.
 
     The own names are localhost, the loopback addresses, the address the server was bound to and the
     address the connection came in on; they must have the server's port, if any. An `allowed` name
     is taken with every port, or with its own where it has one, as in `example.org:8443`.
     """
 
-    def __init__(
-        self,
-        app: ASGIApp,
-        *,
-        allowed: Iterable[str] = (),
-        bound: str = "127.0.0.1",
-        refused: Callable[[str], None] = lambda reason: None,
-    ) -> None:
-        self.app = app
+    def __init__(self, *, allowed: Iterable[str] = (), bound: str = "127.0.0.1") -> None:
         self.allowed = frozenset(name.lower() for name in allowed)
         self.own = frozenset(OWN_NAMES)
         if bound not in ANY_ADDRESS:
             self.own |= {as_host(bound)}
-        self.refused = refused
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or self._accepts(scope):
-            return await self.app(scope, receive, send)
-        self.refused("host")
-        error = MalformedRequest(
-            "this server does not answer to the name in Host; "
-            "if it should, start it with --allowed-host NAME"
-        )
-        await problems.answer(error)(scope, receive, send)
+    def check(self, scope: Scope) -> None:
+        """Raises MalformedRequest."""
+        if not self._accepts(scope):
+            raise MalformedRequest(
+                "this server does not answer to the name in Host; "
+                "if it should, start it with --allowed-host NAME"
+            )
 
     def _accepts(self, scope: Scope) -> bool:
         given = Headers(scope=scope).getlist("host")

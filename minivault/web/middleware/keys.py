@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from enum import Enum, auto
 from ipaddress import ip_address
 from urllib.parse import urlencode
 
 from starlette.datastructures import Headers
-from starlette.responses import HTMLResponse, RedirectResponse, Response
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.responses import HTMLResponse, RedirectResponse
+from starlette.types import Scope
 
 from minivault.errors import Unauthorized
-from minivault.web import problems
 from minivault.web.keys import DESTINATIONS, Door, Keyring
+from minivault.web.middleware.guards import LedElsewhere
 from minivault.web.middleware.paths import below, route_path
 
 NEEDS_KEY = "this needs a key: send it as Authorization: Bearer KEY, or log in at /login"
@@ -39,7 +38,7 @@ class Need(Enum):
 
 
 class KeyCheck:
-    """Lets requests in by Bearer token or cookie; else 401, or the login form for a person.
+    """Lets requests in by Bearer token or cookie, and leads a person without to the login form.
 
     Sets `request.state.keyed`, whether details may be told, which `/health` asks, and
     `request.state.caller`, a name for the key that came, or "".
@@ -47,24 +46,13 @@ class KeyCheck:
     address than loopback counts as exposed anyway. `insecure` allows that without an API key.
     """
 
-    def __init__(
-        self,
-        app: ASGIApp,
-        *,
-        keyring: Keyring,
-        exposed: bool = False,
-        insecure: bool = False,
-        refused: Callable[[str], None] = lambda reason: None,
-    ) -> None:
-        self.app = app
+    def __init__(self, keyring: Keyring, *, exposed: bool = False, insecure: bool = False) -> None:
         self.keyring = keyring
         self.exposed = exposed
         self.insecure = insecure
-        self.refused = refused
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            return await self.app(scope, receive, send)
+    def check(self, scope: Scope) -> None:
+        """Raises Unauthorized, or LedElsewhere for a person."""
         need = needed(route_path(scope))
         headers = Headers(scope=scope)
         exposed = self.exposed or not _on_loopback(scope)
@@ -72,10 +60,9 @@ class KeyCheck:
         caller = self.keyring.caller(door, headers)
         missing = None if caller else self._missing(need, door, exposed=exposed)
         scope.setdefault("state", {}).update(keyed=missing is None, caller=caller or "")
-        if missing is None or need is Need.STATUS:
-            return await self.app(scope, receive, send)
-        self.refused("key")
-        await self._refusal(scope, headers, missing)(scope, receive, send)
+        if missing is not None and need is not Need.STATUS:
+            _lead_to_login(scope, headers, missing)
+            raise Unauthorized(missing)
 
     def _door(self, need: Need, *, exposed: bool) -> Door:
         """The log has a door of its own as soon as there is a key to it, or others can reach it."""
@@ -92,15 +79,17 @@ class KeyCheck:
             return None
         return NO_LOG_KEY if door is Door.LOGS else NO_API_KEY
 
-    def _refusal(self, scope: Scope, headers: Headers, missing: str) -> Response:
-        path = route_path(scope)
-        reads_page = scope["method"] == "GET" and "text/html" in headers.get("accept", "")
-        if missing != NEEDS_KEY or path not in DESTINATIONS or not reads_page:
-            return problems.answer(Unauthorized(missing))
-        if headers.get("sec-fetch-site") in ("cross-site", "same-site"):
-            return HTMLResponse(RELOAD)
-        prefix = scope.get("root_path", "")
-        return RedirectResponse(f"{prefix}/login?{urlencode({'next': path})}", status_code=303)
+
+def _lead_to_login(scope: Scope, headers: Headers, missing: str) -> None:
+    """Raises LedElsewhere where a person reads a page and a key would help."""
+    path = route_path(scope)
+    reads_page = scope["method"] == "GET" and "text/html" in headers.get("accept", "")
+    if missing != NEEDS_KEY or path not in DESTINATIONS or not reads_page:
+        return
+    if headers.get("sec-fetch-site") in ("cross-site", "same-site"):
+        raise LedElsewhere(HTMLResponse(RELOAD))
+    target = f"{scope.get('root_path', '')}/login?{urlencode({'next': path})}"
+    raise LedElsewhere(RedirectResponse(target, status_code=303))
 
 
 def needed(path: str) -> Need:

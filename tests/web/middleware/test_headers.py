@@ -50,3 +50,13 @@ def test_the_pages_demand_trusted_types() -> None:
     assert "require-trusted-types-for 'script'" in PAGE_POLICY
     assert "require-trusted-types-for 'script'" in LOGIN_POLICY
     assert "unsafe" not in PAGE_POLICY
+
+
+@pytest.mark.parametrize("host, status", [("localhost", 200), ("evil.example", 400)])
+def test_an_ambiguous_end_of_a_request_ends_the_connection(host: str, status: int) -> None:
+    """What comes behind it is never read as another request, whatever the answer is."""
+    both = {"Host": host, "Content-Length": "2", "Transfer-Encoding": "chunked"}
+    response = Guarded().client().get("/models", headers=both)
+    assert (response.status_code, response.headers.get("connection")) == (status, "close")
+    response = Guarded().client().get("/models", headers={"Host": host})
+    assert "connection" not in response.headers

@@ -1,0 +1,48 @@
+"""Turns requests away: the one place where a check's error is counted and answered."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from starlette.responses import Response
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from minivault.errors import MiniVaultError
+from minivault.web import problems
+
+Check = Callable[[Scope], None]
+
+
+class LedElsewhere(Exception):
+    """Raised by a check that refuses with an answer of its own instead of a problem."""
+
+    def __init__(self, answer: Response) -> None:
+        super().__init__()
+        self.answer = answer
+
+
+class Guards:
+    """Lets a request through that every check takes, in their order.
+
+    A check raises a MiniVaultError, or LedElsewhere. `refused` is then called with its name.
+    """
+
+    def __init__(
+        self, app: ASGIApp, *, checks: Mapping[str, Check], refused: Callable[[str], None]
+    ) -> None:
+        self.app = app
+        self.checks = checks
+        self.refused = refused
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        refusal = self._refusal(scope) if scope["type"] == "http" else None
+        await (refusal or self.app)(scope, receive, send)
+
+    def _refusal(self, scope: Scope) -> Response | None:
+        for reason, check in self.checks.items():
+            try:
+                check(scope)
+            except (MiniVaultError, LedElsewhere) as error:
+                self.refused(reason)
+                return error.answer if isinstance(error, LedElsewhere) else problems.answer(error)
+        return None
