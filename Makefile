@@ -155,7 +155,7 @@ bench-peers: $(VENV)/developer ## measure speed side by side with other servers
 	@$(PY) -m benchmarks.peers $(ARGS)
 
 faults: $(VENV)/developer tools ## the long forms: kills, full disks, cut connections, a hostile client, every row
-	@MINIVAULT_FULL=1 $(PY) -m pytest tests/faults tests/vault tests/gguf tests/engine/test_families.py $(ARGS)
+	@MINIVAULT_FULL=1 $(PY) -m pytest tests/faults tests/vault tests/gguf tests/engine/test_families.py tests/engine/test_chat.py $(ARGS)
 
 soak: $(VENV)/developer tools ## half an hour of load with cuts
 	@$(PY) -m tests.faults.soak $(ARGS)

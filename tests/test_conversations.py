@@ -44,6 +44,12 @@ def talk(content: str) -> list[dict[str, str]]:
 
 
 @pytest.mark.slow
+def test_the_first_conversations_may_come_at_once(server: Served) -> None:
+    asked = [server.post("application/json", messages=talk("Once"), max_tokens=2) for _ in range(8)]
+    assert all(read_to_end(each).startswith(b"HTTP/1.1 200 ") for each in asked)
+
+
+@pytest.mark.slow
 def test_words_are_recorded_as_they_are_and_replayed(server: Served) -> None:
     content = "Once <|endoftext|> upon \ufdd0 a \u200b time"
     said = say(server, messages=talk(content), seed=3)

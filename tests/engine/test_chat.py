@@ -67,8 +67,11 @@ def conversation(dice: random.Random) -> list[dict[str, str]]:
 def test_a_conversation_has_the_tokens_that_transformers_gives_it(both: Any) -> None:
     tokenizer, theirs = both
     dice = random.Random(7)
+    names = [token.content for token in tokenizer._control._tokens.values()]
     for _ in range(TEXTS // len(FAMILIES)):
         messages = conversation(dice)
+        if any(name in each["content"] for each in messages for name in names):
+            continue  # chance has put one together
         prompt = tokenizer.render(messages)
         assert prompt == theirs.apply_chat_template(
             messages, tokenize=False, add_generation_prompt=True
