@@ -7,6 +7,9 @@ from typing import Any
 
 import h11
 
+#: Chunks that a request's body may come in: each costs the loop more than a thousand bytes do.
+MOST_CHUNKS = 1024
+
 _EMPTY_LINES = re.compile(rb"(?:\r?\n)*")
 _ABSOLUTE = re.compile(rb"https?://([^/?#]*)(.*)", re.IGNORECASE | re.DOTALL)
 _AUTHORITY = re.compile(rb"[^@\s]+")
@@ -16,18 +19,27 @@ class Connection(h11.Connection):
     """The server's side of a connection.
 
     It skips empty lines before a request (section 2.2; some clients send one after a body), and
-    takes the absolute form of a target, which proxies send (3.2.2).
+    takes the absolute form of a target, which proxies send (3.2.2). A body in more than MOST_CHUNKS
+    chunks is refused.
     """
 
     def __init__(self, largest_head: int) -> None:
         super().__init__(h11.SERVER, largest_head)
+        self.chunks = 0  # of the request that is arriving
 
     def next_event(self) -> Any:
         """As h11 has it. Raises RemoteProtocolError."""
         if self.their_state is h11.IDLE and self._skip_empty_lines() == b"\r":
             return h11.NEED_DATA  # half an empty line, of which h11 thinks the worst
         event = super().next_event()
-        return _in_origin_form(event) if isinstance(event, h11.Request) else event
+        if isinstance(event, h11.Request):
+            self.chunks = 0
+            return _in_origin_form(event)
+        if isinstance(event, h11.Data):
+            self.chunks += event.chunk_start
+            if self.chunks > MOST_CHUNKS:
+                raise h11.RemoteProtocolError("the body comes in too many chunks")
+        return event
 
     def _skip_empty_lines(self) -> bytes:
         """Takes them from what has come; returns the rest."""

@@ -13,7 +13,7 @@ from typing import Any
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from minivault.http1 import Connection
+from minivault.http1 import MOST_CHUNKS, Connection
 from minivault.web.crowded import crowded
 
 #: Seconds from a request's first byte, or from the connection's begin, to its last byte.
@@ -83,7 +83,10 @@ class DeadlineProtocol(H11Protocol):
         super().connection_lost(exc)
 
     def send_400_response(self, msg: str) -> None:
-        self._refuse(400, "Malformed request", "this is not HTTP/1.1 as RFC 9112 has it")
+        detail = "this is not HTTP/1.1 as RFC 9112 has it"
+        if isinstance(self.conn, Connection) and self.conn.chunks > MOST_CHUNKS:
+            detail = f"a body comes in at most {MOST_CHUNKS} chunks, or with Content-Length"
+        self._refuse(400, "Malformed request", detail)
 
     def _unsupported_upgrade_warning(self) -> None:
         """An offer of h2c or WebSocket is declined by not taking it; nobody needs to be told."""

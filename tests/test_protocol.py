@@ -19,6 +19,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response, Strea
 from starlette.routing import Route
 
 from minivault import protocol
+from minivault.http1 import MOST_CHUNKS
 
 pytestmark = pytest.mark.slow
 
@@ -298,6 +299,28 @@ def test_an_offer_to_upgrade_is_declined_without_noise(
         connection.sendall(b"GET /asked" + upgrade + b"\r\n\r\nGET /asked" + REST)
         assert read_to_end(connection).count(b"HTTP/1.1 200 OK") == 2
     assert caplog.records == []
+
+
+def test_a_body_in_very_many_chunks_is_refused(connect: Connect) -> None:
+    """A hundred thousand chunks of one byte held the loop for more than a second."""
+    head = b"POST /length HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+    chunk = b"1\r\na\r\n"
+    with connect() as connection:
+        for _ in range(2):  # each request counts its own
+            connection.sendall(head + chunk * MOST_CHUNKS + b"0\r\n\r\n")
+            assert b"200 OK" in _answer(connection)
+        connection.sendall(head + chunk * (MOST_CHUNKS + 1))
+        answer = _answer(connection)
+    assert b"400 " in answer
+    assert b"a body comes in at most 1024 chunks" in answer
+
+
+def _answer(connection: socket.socket) -> bytes:
+    """Head and body of one answer, which come one after the other."""
+    found = connection.recv(65536)
+    while b"\r\n\r\n" not in found or found.endswith(b"\r\n\r\n"):
+        found += connection.recv(65536)
+    return found
 
 
 def test_garbage_after_an_early_answer_is_hung_up_on(connect: Connect) -> None:
