@@ -61,6 +61,14 @@ class CheckpointFile:
             self.known = replace(self.known.advanced(head), is_signed=self._signer is not None)
             self._folder.replace(NAME, dump(self.known, self._signer))
 
+    def beginning(self, head: Head) -> Head:
+        """What the log's first record follows, as whoever removed old files last has written it.
+
+        Raises LogUnavailable if the file is not as we left it.
+        """
+        self._take_over(head)
+        return Head(self.known.first - 1, self.known.base, None)
+
     def begin_at(self, first: int, base: str, head: Head) -> None:
         """Says that the log now begins with record `first`."""
         self.known = replace(self.known, first=first, base=base)

@@ -16,7 +16,7 @@ from minivault.vault.checkpoint_file import ADOPT, CheckpointFile
 from minivault.vault.copies import require_same_copies
 from minivault.vault.private_file import Folder, sync, write_whole
 from minivault.vault.record import link
-from minivault.vault.retention import Rotation, base_of
+from minivault.vault.retention import Rotation, require_following
 from minivault.vault.segments import NAME, lines_after, lines_backwards, place, segments
 from minivault.vault.signing import BadCheckpoint, Signer
 from minivault.vault.torn import cut, cut_torn_tail
@@ -120,13 +120,18 @@ class Log:
         removed = self._rotation.given_up(files)
         if not removed:
             return
-        kept = files[len(removed) :]
         try:
-            first, base = base_of(kept[0]) if kept else (self.seq + 1, self.head.hash)
+            newest = require_following(self.checkpoint.beginning(self.head), removed)
+            kept = files[len(removed) :][:1]
+            require_following(newest, kept)
         except ChainBroken as error:
-            logger.warning("no old files of the log are removed: %s", error)
+            logger.warning(
+                "no old files of the log are removed: %s (minivault logs verify says more, and"
+                " repair or adopt bring the log back to work)",
+                error,
+            )
             return
-        self.checkpoint.begin_at(first, base, self.head)
+        self.checkpoint.begin_at(newest.seq + 1, newest.hash, self.head)
         for segment in removed:
             self._folder.remove(segment.name)
         self._folder.sync()

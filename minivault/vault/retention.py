@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from io import BytesIO
 
 from minivault.errors import ChainBroken
-from minivault.vault.segments import NAME, Segment, place
+from minivault.vault.chain import Chain, Head
+from minivault.vault.segments import NAME, Segment
 
 _TIMESTAMP = re.compile(rb'\{"timestamp":"([^"\\]{10,40})"')
 
@@ -45,9 +48,14 @@ class Rotation:
             return False
 
 
-def base_of(segment: Segment) -> tuple[int, str]:
-    """The first record of a file, and the hash that it names. Raises ChainBroken."""
-    seq, base = place(segment.first_line())
-    if seq == 0:
-        raise ChainBroken(segment.name, 1, "this is no record")
-    return seq, base
+def require_following(before: Head, files: Iterable[Segment]) -> Head:
+    """The newest record of these files. Raises ChainBroken unless each begins where the one before
+    ends, the first after record `before`.
+
+    So much must be seen before old files are removed: a beginning that somebody cut would be
+    vouched for as one that retention made.
+    """
+    for segment in files:
+        Chain(head=before).walk(BytesIO(segment.first_line() + b"\n"), segment.name)
+        before = Head.of(segment.last_line())
+    return before

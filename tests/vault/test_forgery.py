@@ -17,6 +17,7 @@ from minivault.vault.record import dump, line_hash, link, now
 from minivault.vault.redact import redact
 from minivault.vault.redacted import redacted_form
 from minivault.vault.repair import adopt
+from minivault.vault.segments import place as place_of
 from minivault.vault.signing import BadCheckpoint, write_keys
 from minivault.vault.verify import check_receipt, verify
 from tests.vault.samples import write
@@ -169,6 +170,52 @@ def test_what_is_adopted_is_signed(place: Path) -> None:
     assert (now_.seq, before and before.is_signed) == (5, False)
     _grow(place)
     assert verify(place / "logs", public_key=place / "key.pub").checkpoint == 10
+
+
+def _first_files_removed(files: list[Path]) -> None:
+    for path in files[:3]:
+        path.unlink()
+
+
+def _kept_file_cut(files: list[Path]) -> None:
+    """Of the first file that retention is going to keep only the second half is left."""
+    lines = files[-2].read_bytes().splitlines(keepends=True)
+    files[-2].write_bytes(b"".join(lines[1:]))
+
+
+def _last_line_dressed(files: list[Path]) -> None:
+    """The same, and the file before it ends as if the rest went on from there."""
+    _kept_file_cut(files)
+    seq, base = place_of(files[-2].read_bytes().splitlines()[0])
+    told = {"timestamp": now(), "redacted": {"was": base}}
+    with open(files[-3], "ab") as file:
+        file.write(dump(told)[:-1] + link(seq - 1, "1" * 64, "2" * 64) + b"\n")
+
+
+@pytest.mark.parametrize("cut", [_first_files_removed, _kept_file_cut, _last_line_dressed])
+def test_retention_vouches_for_no_beginning_that_somebody_cut(
+    cut: Callable[[list[Path]], None], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder, key, public = tmp_path / "logs", tmp_path / "key", tmp_path / "key.pub"
+    write_keys(key, public)
+    vault = Vault(folder, signing_key=key, max_bytes=2000)
+    vault.open()
+    for number in range(20):
+        write(vault, f"g{number}")
+    vault.close()
+    files = sorted(folder.glob("log-*.jsonl"))
+    cut(files)
+    left = sorted(folder.glob("log-*.jsonl"))
+    with pytest.raises(ChainBroken):
+        verify(folder, public_key=public)
+    vault = Vault(folder, signing_key=key, max_bytes=2000, keep_files=2)
+    vault.open()
+    write(vault, "later")
+    vault.close()
+    assert set(left) <= set(folder.glob("log-*.jsonl"))
+    assert "no old files of the log are removed" in caplog.text
+    with pytest.raises(ChainBroken):
+        verify(folder, public_key=public)
 
 
 def _another_file(place: Path, lines: list[bytes]) -> None:
