@@ -183,7 +183,7 @@ def _nearest(folder: Path) -> Path:
 
 def _secrets(settings: Settings) -> Iterator[Path]:
     """What holds prompts or keys."""
-    yield from settings.logs_dir.glob("log*.jsonl*")
+    yield from (each.path for each in Reader(settings.logs_dir.expanduser()).segments())
     for path in (settings.logs_dir / "secret", settings.secret_file, settings.signing_key):
         if path is not None and path.exists():
             yield path

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import csv
+import gzip
 import io
 import json
 import os
@@ -185,6 +186,52 @@ def test_search_finds_or_says_no(log: Path, capsys: pytest.CaptureFixture[str]) 
     assert run("search", "--finish-reason", "cancelled", "--json", folder=log) == 0
     assert json.loads(capsys.readouterr().out)["seq"] == 5
     assert run("search", "five", folder=log) == 1
+
+
+def test_a_damaged_file_is_named_and_the_rest_is_shown(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    vault = Vault(tmp_path, max_bytes=1500)
+    vault.open()
+    for number in range(6):
+        write(vault, f"g{number}", "find me")
+    vault.close()
+    old = sorted(tmp_path.glob("log-*.jsonl"))[1]
+    packed = old.with_name(f"{old.name}.gz")
+    packed.write_bytes(gzip.compress(old.read_bytes())[:40])
+    old.unlink()
+    commands = [["search", "find me", "--json"], ["tail", "--json"], ["export"], ["stats"]]
+    for command in commands:
+        assert run(*command, folder=tmp_path) == 1
+        out, err = capfd.readouterr()
+        assert packed.name in err
+        assert "its other records are left out" in err
+        if command != ["stats"]:
+            seqs = {json.loads(line)["seq"] for line in out.splitlines()}
+            assert {1, 6} <= seqs < {1, 2, 3, 4, 5, 6}
+    with open(tmp_path / "log.jsonl", "ab") as file:
+        last = (tmp_path / "log.jsonl").read_bytes().splitlines(keepends=True)[-1]
+        file.write(b'find me,"seq":7,"prev":"' + b"0" * 64 + b'"}\n' + last)
+    with pytest.raises(ChainBroken, match="no record"):
+        run("search", "find me", "--json", folder=tmp_path)
+    assert json.loads(capfd.readouterr().out)["seq"] == 6, "what was found before is shown"
+
+
+def test_a_receipt_of_a_redacted_record_says_what_it_cannot_prove(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    vault = Vault(tmp_path)
+    vault.open()
+    receipt = write(vault, "g", "x").model_dump_json()
+    vault.close()
+    run("check-receipt", receipt, folder=tmp_path)
+    assert "holds record 1 as the receipt says" in capsys.readouterr().out
+    run("redact", 1, "--yes", folder=tmp_path)
+    capsys.readouterr()
+    assert run("check-receipt", receipt, folder=tmp_path) == 0
+    assert "what is left of it is proven by a later receipt" in capsys.readouterr().out
+    run("check-receipt", receipt, "--json", folder=tmp_path)
+    assert json.loads(capsys.readouterr().out)["redacted"] is True
 
 
 def test_stats_sum_up(log: Path, capsys: pytest.CaptureFixture[str]) -> None:

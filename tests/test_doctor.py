@@ -91,6 +91,7 @@ def test_what_others_may_read_is_named_with_the_command_that_mends_it(
     (tmp_path / "logs").mkdir()
     (tmp_path / "logs" / "secret").write_bytes(b"x" * 32)
     (tmp_path / "logs" / "secret").chmod(0o644)
+    (tmp_path / "logs" / "log.jsonl.md").write_text("what we look for in our log")  # no log
     code, found = doctor(capsys, "--model", "storyteller")
     assert code == 1
     [open_file] = [each for each in found["logs"] if each["verdict"] == "broken"]

@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterable
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 
 import typer
 
@@ -57,12 +57,13 @@ def tail(
     reader = log_in(logs_dir)
     newest = [line for line, _ in zip(reader.lines_backwards(), range(lines), strict=False)]
     _print(reversed(newest), as_json=as_json)
-    seen = reader.last_seq()
+    seen = place(newest[0])[0] if newest else reader.last_seq()
     while follow:
         time.sleep(0.25)
         new = reader.following(seen)
         _print(new, as_json=as_json)
         seen += len(new)
+    _exit(reader)
 
 
 @app.command()
@@ -100,7 +101,9 @@ def search(
     with _progress("searching", _size(reader), quiet=as_json) as progress:
         page = searching.search(reader, query, limit=limit, progress=progress)
     _print((dump(record.fields) for record in page.records), as_json=as_json)
-    raise typer.Exit(0 if page.records else 1)
+    if page.broken:
+        raise page.broken
+    raise typer.Exit(0 if page.records and not reader.unreadable else 1)
 
 
 @app.command()
@@ -113,10 +116,11 @@ def stats(*, logs_dir: LogsDir = LOGS, as_json: AsJson = False) -> None:
         summary = summarize(reader, progress)
     if as_json:
         print(json.dumps(summary.as_dict()))
-        return
-    from minivault.cli.logs_view import print_summary
+    else:
+        from minivault.cli.logs_view import print_summary
 
-    print_summary(summary)
+        print_summary(summary)
+    _exit(reader)
 
 
 @app.command()
@@ -186,12 +190,13 @@ def export(
     write = {"jsonl": write_jsonl, "csv": write_csv}[form]
     if output is None:
         write(reader.forwards(), sys.stdout)
-        return
+        _exit(reader)
     with (
         private_file(output) as file,
         _progress("exporting", _size(reader), quiet=False) as progress,
     ):
         write(reader.forwards(), file, progress)
+    _exit(reader)
 
 
 for _command in (redact, keygen, adopt, repair):
@@ -210,7 +215,7 @@ def check_receipt(
     as_json: AsJson = False,
 ) -> None:
     """Say whether the log still holds the record that a receipt was given for."""
-    from minivault.cli.logs_view import read_receipt
+    from minivault.cli.logs_view import print_receipt, read_receipt
     from minivault.vault.verify import check_receipt as check
 
     wanted = read_receipt(receipt)
@@ -225,12 +230,16 @@ def check_receipt(
             raise
         print(json.dumps({"ok": False, "seq": wanted.seq, "reason": str(error)}))
         raise typer.Exit(1) from None
+    redacted = reader.get(there).is_redacted
     if as_json:
-        print(json.dumps({"ok": True, "seq": wanted.seq, "now": there}))
-    elif there == wanted.seq:
-        print(f"the log holds record {wanted.seq} as the receipt says")
+        print(json.dumps({"ok": True, "seq": wanted.seq, "now": there, "redacted": redacted}))
     else:
-        print(f"the log holds what was record {wanted.seq}: since a repair it is record {there}")
+        print_receipt(wanted.seq, there, redacted=redacted)
+
+
+def _exit(reader: Reader) -> NoReturn:
+    """The answer is no where a file could not be read: it was told, and something is missing."""
+    raise typer.Exit(1 if reader.unreadable else 0)
 
 
 def _size(reader: Reader) -> int:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from minivault.errors import CannotStart
+from minivault.errors import CannotStart, ChainBroken
 from minivault.vault.reader import Reader
 
 LogsDir = Annotated[
@@ -24,8 +25,12 @@ LOGS = Path("logs")
 
 
 def log_in(folder: Path) -> Reader:
-    """Raises CannotStart if there is no log."""
+    """Raises CannotStart if there is no log. A file that cannot be read is told on stderr."""
     folder = folder.expanduser()
     if not folder.is_dir():
         raise CannotStart(f"there is no log in {folder.absolute()}; --logs-dir says where it is")
-    return Reader(folder)
+    return Reader(folder, skipped=_tell)
+
+
+def _tell(error: ChainBroken) -> None:
+    print(f"{error}; its other records are left out", file=sys.stderr)

@@ -128,6 +128,19 @@ def print_verification(found: Verification, *, as_json: bool) -> None:
         print(f"note: the redaction of record {seq} is not finished; redact it again")
 
 
+def print_receipt(seq: int, now: int, *, redacted: bool) -> None:
+    """That the log holds the record of a receipt, and what of it the receipt cannot prove."""
+    if redacted:
+        print(f"the log names the hash of record {seq}, which was redacted, as the receipt says")
+        print(
+            "note: what is left of it is proven by a later receipt or a kept checkpoint, not this"
+        )
+    elif now == seq:
+        print(f"the log holds record {seq} as the receipt says")
+    if now != seq:
+        print(f"the log holds what was record {seq}: since a repair it is record {now}")
+
+
 def read_receipt(text: str) -> Receipt:
     """A receipt as JSON, as seq:hash, or in a file. Raises InvalidRequest."""
     try:

@@ -9,11 +9,11 @@ from __future__ import annotations
 import contextlib
 import mmap
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from minivault.errors import NotFound
+from minivault.errors import ChainBroken, NotFound
 from minivault.vault.record import Record
 from minivault.vault.segments import Segment, end_of_lines, lines_backwards, place, segments
 
@@ -23,17 +23,29 @@ _WINDOW = 2**26  # bytes searched at once: other threads run in between
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """Some records, newest first. `before` continues: None where nothing older is left."""
+    """Some records, newest first. `before` continues: None where nothing older is left.
+
+    `broken`: why it ends there, if it is at something damaged.
+    """
 
     records: list[Record]
     before: int | None
+    broken: ChainBroken | None = None
 
 
 class Reader:
-    """The log in a folder, as it is at the moment of each call. Any thread; writes nothing."""
+    """The log in a folder, as it is at the moment of each call. Any thread; writes nothing.
 
-    def __init__(self, folder: Path) -> None:
+    A file that cannot be read raises ChainBroken; with `skipped` that is told instead, once for
+    each file, and the lines of the others still come.
+    """
+
+    def __init__(
+        self, folder: Path, skipped: Callable[[ChainBroken], object] | None = None
+    ) -> None:
         self.folder = folder
+        self._skipped = skipped
+        self.unreadable: set[str] = set()  # the files that were skipped
 
     def segments(self) -> list[Segment]:
         """The log's files, oldest first; none where there is no log."""
@@ -66,7 +78,7 @@ class Reader:
         for _ in self._settling():
             try:
                 for segment in reversed(self.segments()):
-                    for line in _lines_before(segment, before):
+                    for line in self._readable(_lines_before(segment, before)):
                         yield line
                         before = place(line)[0] or before
                 return
@@ -80,7 +92,7 @@ class Reader:
                 found = self.segments()
                 for segment, following in zip(found, [*found[1:], None], strict=False):
                     if following is None or following.first > after + 1:
-                        for line in _lines_from(segment, after + 1):
+                        for line in self._readable(_lines_from(segment, after + 1)):
                             yield line
                             after = place(line)[0] or after
                 return
@@ -105,6 +117,17 @@ class Reader:
             with contextlib.suppress(FileNotFoundError):
                 found = [each for segment in reversed(files) for each in _search(segment, needle)]
         return [record for record in found if record.id == id]
+
+    def _readable(self, lines: Iterator[bytes]) -> Iterator[bytes]:
+        """The lines of one file, as far as it can be read."""
+        try:
+            yield from lines
+        except ChainBroken as error:
+            if self._skipped is None:
+                raise
+            if error.file not in self.unreadable:
+                self.unreadable.add(error.file)
+                self._skipped(error)
 
     def _settling(self) -> Iterator[list[Segment]]:
         """The log's files, and again if they were rotated while somebody looked through them."""

@@ -25,6 +25,7 @@ from minivault.vault.checkpoint_file import CheckpointFile
 from minivault.vault.copies import require_same_copies
 from minivault.vault.private_file import Folder, Lock, reason, sync
 from minivault.vault.record import Record, dump, line_hash, link, now
+from minivault.vault.redacted import was_of
 from minivault.vault.rewrite import rewrite
 from minivault.vault.segments import ASIDE, Segment, log_files, segments
 from minivault.vault.signing import Signer
@@ -175,11 +176,13 @@ def _place(line: bytes, end: re.Match[bytes]) -> bytes:
 
 
 def _was(line: bytes) -> str | None:
-    """The hash that a moved line had, made from what is in it."""
+    """The hash that a moved line had, made from what is in it; as it says itself if redacted."""
     found = _MOVED.search(line)
     if not found:
         return None
     place = Record.parse(line).fields["moved"]
+    if was_of(line):
+        return str(place.get("hash"))
     old = line[: found.start()] + link(place["seq"], place["prev"], place.get("prev_redacted"))
     return line_hash(old)
 

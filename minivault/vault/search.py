@@ -8,8 +8,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from minivault.errors import ChainBroken
 from minivault.vault.reader import Page, Reader
 from minivault.vault.record import Record
+from minivault.vault.segments import place
 
 _TIME = slice(len('{"timestamp":"'), len('{"timestamp":"2026-11-23T10:23:45.123Z'))
 
@@ -75,19 +77,25 @@ def search(
     """The newest `limit` records that match, older than record `before`.
 
     Looks at no more than `at_most` records: a page that comes back short with `before` set goes on
-    from there. `progress` is told the length of each line.
+    from there. `progress` is told the length of each line. What was found before something damaged
+    is returned; raises ChainBroken where that is the first thing.
     """
     found: list[Record] = []
     seq = 0
-    for looked, line in enumerate(reader.lines_backwards(before), 1):
-        if progress:
-            progress(len(line) + 1)
-        if query.may_match(line) and query.matches(record := Record.parse(line)):
-            found.append(record)
-        if len(found) == limit or looked == at_most:
-            seq = Record.parse(line).seq
-            break
-    return Page(found, seq if seq > 1 else None)
+    try:
+        for looked, line in enumerate(reader.lines_backwards(before), 1):
+            if progress:
+                progress(len(line) + 1)
+            if query.may_match(line) and query.matches(record := Record.parse(line)):
+                found.append(record)
+            seq = place(line)[0] or seq
+            if len(found) == limit or looked == at_most:
+                return Page(found, seq if seq > 1 else None)
+    except ChainBroken as error:
+        if not seq:
+            raise
+        return Page(found, seq, error)
+    return Page(found, None)
 
 
 @dataclass(slots=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import gzip
 import os
 import re
@@ -21,6 +22,8 @@ ASIDE = "set-aside-"  # how the names of files begin that hold what was damaged
 SEQ = re.compile(rb',"seq":(\d{1,18}),"prev":"([0-9a-f]{64})"\}$')
 _PROOF = re.compile(rb',"prev_redacted":"([0-9a-f]{64})","seq":\d{1,18},"prev":"[0-9a-f]{64}"\}$')
 
+_TRIES = 5
+
 #: What cannot be read raises one of these.
 UNREADABLE = (OSError, EOFError, zlib.error)
 
@@ -35,10 +38,14 @@ _LOGROTATE = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """One file of the log. `first` is the sequence number of its first line, 0 if it is empty."""
+    """One file of the log. `first` is the sequence number of its first line, 0 if it is empty.
+
+    With an `inode` it is that file alone: another one that has its name by now is not read.
+    """
 
     path: Path
     first: int
+    inode: int | None = None
 
     @property
     def name(self) -> str:
@@ -56,9 +63,15 @@ class Segment:
 
     @contextlib.contextmanager
     def reading(self) -> Iterator[BinaryIO]:
-        """As `open`, but what cannot be read raises ChainBroken, which names the file."""
+        """As `open`, but what cannot be read raises ChainBroken, which names the file.
+
+        Raises FileNotFoundError for a file that is gone, or no longer this one.
+        """
         try:
             with self.open() as file:
+                if self.inode not in (None, os.fstat(file.fileno()).st_ino):
+                    why = "it was rotated or replaced"
+                    raise FileNotFoundError(errno.ENOENT, why, str(self.path))
                 yield file
         except FileNotFoundError:
             raise
@@ -67,13 +80,14 @@ class Segment:
 
     @property
     def size(self) -> int:
-        """How many bytes there are to read; gzip notes it at the end, modulo 4 GiB (RFC 1952)."""
-        size = self.path.stat().st_size
-        if not self.is_compressed or size < 4:
-            return size
-        with open(self.path, "rb") as file:
+        """How many bytes there are to read, 0 if it is gone; gzip notes it at its end."""
+        with contextlib.suppress(FileNotFoundError), open(self.path, "rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            if not self.is_compressed or size < 4:
+                return size
             file.seek(-4, os.SEEK_END)
             return int.from_bytes(file.read(4), "little")
+        return 0
 
     def first_line(self) -> bytes:
         with self.reading() as file:
@@ -121,7 +135,20 @@ def segments(folder: Path) -> list[Segment]:
 
 
 def log_files(folder: Path) -> Files:
-    """Every file of the folder that has the name of a log file. Raises OSError."""
+    """Every file of the folder that has the name of a log file. Raises OSError.
+
+    Looks again where files got other names meanwhile: one under neither would be missing.
+    """
+    for _ in range(_TRIES):
+        before = os.stat(folder).st_mtime_ns
+        with contextlib.suppress(FileNotFoundError):
+            found = _listed(folder)
+            if os.stat(folder).st_mtime_ns == before:
+                return found
+    return _listed(folder)
+
+
+def _listed(folder: Path) -> Files:
     named = [path for path in folder.iterdir() if _is_log_name(path.name)]
     found = [_segment(path) for path in named if path.is_file()]  # a pipe would never end
     files = Files([], [], [each for each in found if each.first < 0])
@@ -151,14 +178,15 @@ def _rank(segment: Segment) -> tuple[int, bool, bool, bool, int, str]:
 
 
 def _segment(path: Path) -> Segment:
-    """`first` is -1 where it cannot be known."""
+    """`first` is -1 where it cannot be known. Raises FileNotFoundError."""
+    inode = path.stat().st_ino
     try:
-        return Segment(path, first_seq(path))
+        return Segment(path, first_seq(path), inode)
     except FileNotFoundError:
-        return Segment(path, 0)
+        raise
     except UNREADABLE:
         ours = _OURS.fullmatch(path.name)
-        return Segment(path, int(ours[1]) if ours else -1)
+        return Segment(path, int(ours[1]) if ours else -1, inode)
 
 
 def _is_log_name(name: str) -> bool:

@@ -112,7 +112,7 @@ async def _kept(request: Request, reading: Reading[dict[str, Any]]) -> dict[str,
 def _verified(reader: Reader, turn: Turn) -> dict[str, Any]:
     """Blocks. The answer holds for the moment at which it begins to read."""
     at = utc(datetime.now(UTC), "seconds")
-    turn.total = sum(each.path.stat().st_size for each in reader.segments())
+    turn.total = sum(each.size for each in reader.segments())
     result: dict[str, Any]
     try:
         result = {"ok": True, **asdict(verify(reader.folder, progress=turn))}

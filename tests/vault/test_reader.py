@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import gzip
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from minivault.errors import NotFound
+from minivault.errors import ChainBroken, NotFound
 from minivault.vault import Vault
 from minivault.vault.reader import Reader
 from minivault.vault.record import GENESIS, line_hash, link
 from minivault.vault.search import Query, search, summarize
-from minivault.vault.segments import place
+from minivault.vault.segments import place, segments
 from tests.vault.samples import write
 
 
@@ -115,6 +116,45 @@ def test_a_half_written_line_is_not_read(log: Path) -> None:
     assert reader.last_seq() == 40
     assert len(list(reader.forwards())) == 40
     assert reader.get(40).seq == 40
+
+
+def test_a_damaged_file_keeps_nobody_from_what_the_others_hold(log: Path) -> None:
+    files = sorted(log.glob("log-*.jsonl"))
+    packed = files[0].with_name(f"{files[0].name}.gz")
+    data = gzip.compress(files[0].read_bytes())
+    packed.write_bytes(data[:-12] + b"damaged" + data[-5:])
+    files[0].unlink()
+    told: list[ChainBroken] = []
+    reader = Reader(log, skipped=told.append)
+    with pytest.raises(ChainBroken, match=packed.name):
+        list(Reader(log).lines_backwards())
+    seen = [place(line)[0] for line in reader.lines_backwards()]
+    missing = set(range(1, 41)) - set(seen)
+    assert 2 < len(missing) < 20
+    assert {1, 40} <= set(seen)
+    assert set(seen) <= {place(line)[0] for line in reader.forwards()}
+    assert [each.file for each in told] == [packed.name]
+    assert reader.unreadable == {packed.name}
+    page = search(Reader(log), Query())
+    assert [each.seq for each in page.records] == list(range(40, max(missing), -1))
+    assert page.broken
+    with pytest.raises(ChainBroken, match=packed.name):
+        search(Reader(log), Query(), before=page.before)
+
+
+@pytest.mark.parametrize("read", [Reader.forwards, Reader.lines_backwards])
+def test_a_file_rotated_between_listing_and_opening_is_found_again(
+    read: Callable[[Reader], Iterator[bytes]], log: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listings = [segments(log)]
+    (log / "log.jsonl").rename(log / "log-000000000999.jsonl")
+    (log / "log.jsonl").touch(mode=0o600)
+    monkeypatch.setattr(
+        "minivault.vault.reader.segments",
+        lambda folder: listings.pop() if listings else segments(folder),
+    )
+    assert sorted(place(line)[0] for line in read(Reader(log))) == list(range(1, 41))
+    assert not listings
 
 
 @pytest.mark.slow

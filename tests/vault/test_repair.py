@@ -79,6 +79,16 @@ def test_a_moved_record_proves_the_hash_that_it_had(tmp_path: Path) -> None:
         check_receipt(folder, receipts[-1])
 
 
+def test_a_receipt_still_holds_when_its_record_was_moved_and_redacted(tmp_path: Path) -> None:
+    folder, receipts = _forked(tmp_path)
+    repair(folder)
+    seq = check_receipt(folder, receipts[-1])
+    redact(folder, seq)
+    assert check_receipt(folder, receipts[-1]) == seq
+    with pytest.raises(ChainBroken):
+        check_receipt(folder, Receipt(seq=receipts[-1].seq, hash="0" * 64))
+
+
 def test_a_signed_log_that_broke_in_an_old_file_comes_back(tmp_path: Path) -> None:
     folder, key = tmp_path / "logs", tmp_path / "key"
     write_keys(key, tmp_path / "key.pub")
