@@ -30,7 +30,8 @@ from minivault.variables import complaints
 from minivault.vault.secret import derive
 from minivault.web import generate, health
 from minivault.web.docs import docs_routes
-from minivault.web.keys import Keyring, login_routes
+from minivault.web.keys import Keyring
+from minivault.web.login import login_routes
 from minivault.web.logs import log_routes
 from minivault.web.middleware import protection
 from minivault.web.middleware.audit import AuditMiddleware
@@ -51,7 +52,7 @@ def create_app(settings: Settings, service: Service | None = None) -> Starlette:
     )
     room = ReadingRoom(lambda: service.registry.busy)
     app = Starlette(
-        routes=_routes(keyring, service.metrics.refused),
+        routes=routes(keyring, service.metrics.refused),
         middleware=[
             *protection(settings, keyring, refused=service.metrics.refused),
             Middleware(AuditMiddleware, service=service),
@@ -64,15 +65,21 @@ def create_app(settings: Settings, service: Service | None = None) -> Starlette:
     return app
 
 
-def _routes(keyring: Keyring, refused: Callable[[str], None]) -> list[BaseRoute]:
+def routes(
+    keyring: Keyring, refused: Callable[[str], None] = lambda reason: None
+) -> list[BaseRoute]:
+    """All addresses there are; those nearest the top are found first."""
     templates = Jinja2Templates(directory=resource("templates"))
-    return [
+    described = [
         *generate.routes,
         *health.routes,
-        *login_routes(keyring, templates, refused=refused),
         *page_routes(templates),
         *log_routes(templates),
-        *docs_routes(templates, keyring.cookie_names),
+        *login_routes(keyring, templates, refused=refused),
+    ]
+    return [
+        *described,
+        *docs_routes(templates, keyring.cookie_names, described),
         Mount("/static", StaticFiles(directory=resource("static")), name="static"),
     ]
 

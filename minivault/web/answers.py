@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Literal
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
+from starlette.responses import Response
 
 from minivault.schemas import (
     Client,
@@ -14,6 +16,15 @@ from minivault.schemas import (
     Timings,
     Usage,
 )
+
+
+def as_json(
+    answer: BaseModel, status: int = 200, headers: Mapping[str, str] | None = None
+) -> Response:
+    """An answer as it goes out: what nobody set of it is left out."""
+    content = answer.model_dump_json(exclude_unset=True)
+    return Response(content, status, headers, media_type="application/json")
+
 
 # ---- generations ---------------------------------------------------------------------------------
 
@@ -127,6 +138,8 @@ class GoneEvent(BaseModel):
 class Model(BaseModel):
     """The model that serves."""
 
+    model_config = ConfigDict(from_attributes=True)
+
     name: str
     context_length: int = Field(description="Tokens of prompt and text together.")
     chat: bool = Field(description="Whether it takes `messages`.")
@@ -138,6 +151,8 @@ class Model(BaseModel):
 
 class ModelOnDisk(BaseModel):
     """A model in the models folder, or the one that comes along."""
+
+    model_config = ConfigDict(from_attributes=True)
 
     name: str
     sha256: str | None
@@ -154,6 +169,9 @@ class Models(BaseModel):
     models: list[ModelOnDisk]
 
 
+Status = Literal["ready", "loading", "draining", "unavailable", "failed"]
+
+
 class LogHealth(BaseModel):
     """Whether records can be written."""
 
@@ -164,7 +182,7 @@ class LogHealth(BaseModel):
 class Health(BaseModel):
     """Whether work is taken. Off loopback, without a key, only `status` and `detail`."""
 
-    status: Literal["ready", "loading", "draining", "unavailable", "failed"]
+    status: Status
     detail: str | None = Field(default=None, description="Why no work is taken.")
     version: str | None = None
     model: Model | None = None

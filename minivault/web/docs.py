@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
-from starlette.routing import Route
+from starlette.routing import BaseRoute
 from starlette.templating import Jinja2Templates
 
 from minivault import metrics
 from minivault.service import Service
 from minivault.web.icons import ICONS
 from minivault.web.openapi import description
+from minivault.web.operations import HTML, JSON, TEXT, Operation
 from minivault.web.policies import DOCS_POLICY
 
 
-def docs_routes(templates: Jinja2Templates, cookies: Mapping[str, str]) -> list[Route]:
-    """`GET /docs` (Swagger UI from local files), `GET /openapi.json` and `GET /metrics`."""
-    described = description(cookies)
+def docs_routes(
+    templates: Jinja2Templates, cookies: Mapping[str, str], others: Sequence[BaseRoute] = ()
+) -> list[Operation]:
+    """`GET /docs` (Swagger UI from local files), `GET /openapi.json` and `GET /metrics`.
+
+    They describe the `others` and themselves.
+    """
 
     async def page(request: Request) -> Response:
         context = {"here": "docs", "icons": ICONS}
@@ -29,11 +34,16 @@ def docs_routes(templates: Jinja2Templates, cookies: Mapping[str, str]) -> list[
         servers = [{"url": request.scope.get("root_path") or "/"}]
         return JSONResponse({**described, "servers": servers})
 
-    return [
-        Route("/docs", page, methods=["GET"], name="docs"),
-        Route("/openapi.json", openapi, methods=["GET"], name="openapi"),
-        Route("/metrics", show_metrics, methods=["GET"], name="metrics"),
+    page_answer, text, document = {200: {HTML: None}}, {200: {TEXT: None}}, {200: {JSON: None}}
+    routes = [
+        Operation("GET", "/metrics", show_metrics, "metrics", "server", "Prometheus text", text),
+        Operation(
+            "GET", "/openapi.json", openapi, "openapi", "server", "This description", document
+        ),
+        Operation("GET", "/docs", page, "docs", "pages", "This page", page_answer),
     ]
+    described = description([*others, *routes], cookies)
+    return routes
 
 
 async def show_metrics(request: Request) -> Response:

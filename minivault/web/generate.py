@@ -5,8 +5,7 @@ from __future__ import annotations
 from urllib.parse import parse_qsl
 
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
-from starlette.routing import Route
+from starlette.responses import Response
 
 from minivault.background import in_thread
 from minivault.errors import FieldError, InvalidRequest, MalformedRequest, NotFound, Unavailable
@@ -16,8 +15,9 @@ from minivault.generations.record import gone_event
 from minivault.parsing import parse_body, parse_query
 from minivault.schemas import Client, GenerateRequest
 from minivault.service import Service
-from minivault.web import sse
+from minivault.web import answers, sse
 from minivault.web.accept import preferred
+from minivault.web.operations import JSON, STREAM, TEXT, Answers, Operation, Parameter
 from minivault.web.text import JsonAnswer, TextStream
 
 LAST_EVENT_ID = "lastEventId"
@@ -60,12 +60,10 @@ async def stop(request: Request) -> Response:
     """DELETE /generate/{id} and POST /generate/{id}/stop."""
     id, caller = request.path_params["id"], _caller(request)
     generation = await _service(request).generations.stop(id, caller)
-    return JSONResponse(
-        {
-            "id": generation.id,
-            "finish_reason": generation.finish_reason,
-            "receipt": generation.events[-1].data.get("receipt"),
-        }
+    assert generation.finish_reason is not None
+    receipt = generation.events[-1].data.get("receipt")
+    return answers.as_json(
+        answers.Stopped(id=generation.id, finish_reason=generation.finish_reason, receipt=receipt)
     )
 
 
@@ -161,9 +159,98 @@ def _caller(request: Request) -> str:
     return str(request.scope["state"].get("caller", ""))
 
 
+_ID = Parameter(
+    "id",
+    "path",
+    "The generation's id, as `start`, `MiniVault-Id` and the record tell it.",
+    {"type": "string", "pattern": "^[A-Za-z0-9_-]{1,64}$"},
+)
+_LAST_EVENT = {"type": "string", "pattern": r"^[A-Za-z0-9_.-]{1,100}$"}
+_RETURNING = (
+    Parameter(
+        "Last-Event-ID",
+        "header",
+        "The last event's id that the client has: the rest follows, nothing new is started.",
+        _LAST_EVENT,
+    ),
+    Parameter(LAST_EVENT_ID, "query", "The same as `Last-Event-ID`.", _LAST_EVENT),
+)
+_WHOLE = {JSON: answers.GenerateAnswer}
+_GENERATION: Answers = {
+    200: {TEXT: None, **_WHOLE, STREAM: None},  # the first is for a client that names none
+    204: {},
+    500: _WHOLE,
+    503: _WHOLE,
+}
+_STOPPED: Answers = {200: {JSON: answers.Stopped}}
+_STARTING = """\
+The text comes as `Accept` says: one object at the end, the text itself as it is made, or events.
+
+With `Last-Event-ID` the rest of an earlier generation follows and nothing new is started; 204 if
+there is no rest. A request is accepted once its begin is on disk; the last event, and the end of
+the text, come after its record is.
+"""
+_FAILURES = (404, 503)
+
 routes = [
-    Route("/generate", start, methods=["GET", "POST"]),
-    Route("/generate/{id}", follow, methods=["GET"]),
-    Route("/generate/{id}", stop, methods=["DELETE"]),
-    Route("/generate/{id}/stop", stop, methods=["POST"]),
+    Operation(
+        "POST",
+        "/generate",
+        start,
+        "generate",
+        "generations",
+        "Start a generation",
+        _GENERATION,
+        _FAILURES,
+        _STARTING,
+        parameters=_RETURNING,
+        body=GenerateRequest,
+        example={"prompt": "Once upon a time", "max_tokens": 40},
+    ),
+    Operation(
+        "GET",
+        "/generate",
+        start,
+        "generateByQuery",
+        "generations",
+        "Start a generation, for EventSource",
+        _GENERATION,
+        _FAILURES,
+        _STARTING,
+        parameters=_RETURNING,
+        query=GenerateRequest,
+    ),
+    Operation(
+        "GET",
+        "/generate/{id}",
+        follow,
+        "follow",
+        "generations",
+        "Follow or resume a generation",
+        _GENERATION,
+        _FAILURES,
+        parameters=(_ID, *_RETURNING),
+    ),
+    Operation(
+        "DELETE",
+        "/generate/{id}",
+        stop,
+        "stop",
+        "generations",
+        "Stop a generation",
+        _STOPPED,
+        _FAILURES,
+        parameters=(_ID,),
+    ),
+    Operation(
+        "POST",
+        "/generate/{id}/stop",
+        stop,
+        "stopByPost",
+        "generations",
+        "Stop a generation, where DELETE cannot be sent",
+        _STOPPED,
+        _FAILURES,
+        parameters=(_ID,),
+    ),
 ]

@@ -1,28 +1,16 @@
-"""API keys and log keys: how they are compared, and how a browser exchanges one for a cookie."""
+"""API keys and log keys: how they are compared, and the cookies they are worth."""
 
 from __future__ import annotations
 
 import hmac
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from enum import StrEnum
 from hashlib import sha256
-from math import ceil
-from urllib.parse import parse_qs
 
 from pydantic import SecretStr
 from starlette.datastructures import Headers
-from starlette.requests import Request
-from starlette.responses import RedirectResponse, Response
-from starlette.routing import Route
-from starlette.templating import Jinja2Templates
 
-from minivault.parsing import MOST_FIELDS
-from minivault.web.attempts import Attempts
 from minivault.web.logins import Logins
-from minivault.web.policies import LOGIN_POLICY
-
-# Where the form may lead; anything else would let a link send people to a foreign page.
-DESTINATIONS = ("/", "/docs", "/logs")
 
 
 class Door(StrEnum):
@@ -94,85 +82,6 @@ class Keyring:
             if any(self.logins.holds(door, digest, cookie) for digest in self._digests[door]):
                 self.logins.end(cookie)
         return list(names.values())
-
-
-def login_routes(
-    keyring: Keyring,
-    templates: Jinja2Templates,
-    *,
-    refused: Callable[[str], None] = lambda reason: None,
-) -> list[Route]:
-    """`GET /login`, the form, `POST /login`, which takes a key and sets the cookie, `POST /logout`.
-
-    `refused` is called with "login" for every key that was wrong or came too soon.
-    """
-
-    attempts = Attempts()
-
-    def form(request: Request, destination: str, status: int = 200, wait: float = 0) -> Response:
-        headers = {
-            "Content-Security-Policy": LOGIN_POLICY,
-            # Without its origin the form's own POST would look like another site's.
-            "Referrer-Policy": "same-origin",
-        }
-        if status == 401:
-            headers["WWW-Authenticate"] = 'Bearer realm="MiniVault"'
-        if wait:
-            headers["Retry-After"] = str(ceil(wait))
-        inside = any(keyring.caller(door, request.headers) for door in Door)
-        context = {
-            "destination": destination,
-            "wrong": status == 401,
-            "wait": ceil(wait),
-            "inside": inside,
-        }
-        return templates.TemplateResponse(request, "login.html", context, status, headers)
-
-    async def show(request: Request) -> Response:
-        return form(request, _destination(request.query_params.get("next", "/")))
-
-    async def exchange(request: Request) -> Response:
-        fields = _form((await request.body()).decode("utf-8", "replace"))
-        destination = _destination(fields.get("next", ["/"])[0])
-        address = request.client.host if request.client else ""
-        if wait := attempts.wait(address):
-            refused("login")
-            return form(request, destination, 429, wait)
-        cookies = keyring.cookies(fields.get("key", [""])[0])
-        if not cookies:
-            refused("login")
-            attempts.failed(address)
-            return form(request, destination, 401)
-        attempts.succeeded(address)
-        response = RedirectResponse(destination, status_code=303)
-        secure = request.url.scheme == "https"
-        for name, value in cookies.items():
-            response.set_cookie(name, value, httponly=True, samesite="strict", secure=secure)
-        return response
-
-    async def leave(request: Request) -> Response:
-        prefix = request.scope.get("root_path", "")
-        response = RedirectResponse(f"{prefix}/login", status_code=303)
-        for name in keyring.log_out(request.headers):
-            response.delete_cookie(name, httponly=True, samesite="strict")
-        return response
-
-    return [
-        Route("/login", show, methods=["GET"], name="login"),
-        Route("/login", exchange, methods=["POST"]),
-        Route("/logout", leave, methods=["POST"], name="logout"),
-    ]
-
-
-def _destination(asked: str) -> str:
-    return asked if asked in DESTINATIONS else "/"
-
-
-def _form(body: str) -> dict[str, list[str]]:
-    try:
-        return parse_qs(body, max_num_fields=MOST_FIELDS)
-    except ValueError:
-        return {}  # so many fields hold no key
 
 
 def _digest(key: str) -> str:

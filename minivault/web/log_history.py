@@ -8,10 +8,10 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import islice
-from typing import Any
 
 from minivault.vault.reader import Reader
 from minivault.vault.record import utc
+from minivault.web.answers import Bucket, History
 
 MOST_LINES = 50_000  # of the newest; more take longer than anybody waits for a picture
 MOST_BUCKETS = 60
@@ -30,14 +30,14 @@ class _Bucket:
     reasons: Counter[str] = field(default_factory=Counter)
 
 
-def history(reader: Reader, turn: Callable[[int], None]) -> dict[str, Any]:
+def history(reader: Reader, turn: Callable[[int], None]) -> History:
     """Equal spans of time, oldest first, none left out. Blocks while it reads the newest lines.
 
     `turn` is told the length of each line; what it raises ends the reading.
     """
     points = list(_points(islice(reader.lines_backwards(), MOST_LINES), turn))
     if not points:
-        return {"width_s": 0, "buckets": []}
+        return History(width_s=0, buckets=[], verified=None)
     first, last = min(points)[0], max(points)[0]
     width = next((each for each in WIDTHS if (last - first) / each < MOST_BUCKETS), WIDTHS[-1])
     start = first // width * width
@@ -47,7 +47,7 @@ def history(reader: Reader, turn: Callable[[int], None]) -> dict[str, Any]:
         bucket.tokens += tokens
         bucket.reasons[reason] += 1
     described = [_described(start + i * width, each) for i, each in enumerate(buckets)]
-    return {"width_s": width, "buckets": described}
+    return History(width_s=width, buckets=described, verified=None)
 
 
 def _points(lines: Iterable[bytes], turn: Callable[[int], None]) -> Iterable[_Point]:
@@ -59,12 +59,10 @@ def _points(lines: Iterable[bytes], turn: Callable[[int], None]) -> Iterable[_Po
             yield when, reason[1].decode(), int(tokens[1]) if tokens else 0
 
 
-def _described(start: float, bucket: _Bucket) -> dict[str, Any]:
-    when = utc(datetime.fromtimestamp(start, UTC))
-    reasons = dict(bucket.reasons)
-    return {
-        "start": when,
-        "requests": bucket.reasons.total(),
-        "tokens": bucket.tokens,
-        "reasons": reasons,
-    }
+def _described(start: float, bucket: _Bucket) -> Bucket:
+    return Bucket(
+        start=utc(datetime.fromtimestamp(start, UTC)),
+        requests=bucket.reasons.total(),
+        tokens=bucket.tokens,
+        reasons=dict(bucket.reasons),
+    )

@@ -10,8 +10,7 @@ from functools import partial
 from typing import Any
 
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response, StreamingResponse
-from starlette.routing import Route
+from starlette.responses import Response, StreamingResponse
 from starlette.templating import Jinja2Templates
 
 from minivault.errors import ChainBroken, NotFound
@@ -24,10 +23,12 @@ from minivault.vault.replay import Replay
 from minivault.vault.search import Query, search
 from minivault.vault.signing import BadCheckpoint
 from minivault.vault.verify import verify
-from minivault.web import icons, progress
+from minivault.web import answers, icons, progress
+from minivault.web.answers import Verification
 from minivault.web.connection import while_connected
 from minivault.web.log_history import history
 from minivault.web.log_query import RecordQuery, read_query, summary
+from minivault.web.operations import HTML, JSON, LINES, Operation, Parameter
 from minivault.web.pages import page_modules
 from minivault.web.progress import Progress
 from minivault.web.reading import Reading, ReadingRoom, Turn
@@ -53,7 +54,8 @@ async def show_history(request: Request) -> Response:
     """GET /logs/history: requests, tokens and endings over time, and the last verification."""
     look = partial(history, _reader(request))
     found = await while_connected(request.receive, _room(request).read(look, key="history"))
-    return JSONResponse({**found, "verified": getattr(request.app.state, "verified", None)})
+    verified = getattr(request.app.state, "verified", None)
+    return answers.as_json(found.model_copy(update={"verified": verified}))
 
 
 async def verify_chain(request: Request) -> Response:
@@ -84,7 +86,7 @@ async def download(request: Request) -> Response:
     return StreamingResponse(chunks, media_type=progress.MEDIA_TYPE, headers=headers)
 
 
-def log_routes(templates: Jinja2Templates) -> list[Route]:
+def log_routes(templates: Jinja2Templates) -> list[Operation]:
     """`GET /logs` and everything below it."""
     modules = page_modules("logs")
     choices = {"reasons": list(FinishReason), "clients": list(Client)}
@@ -93,35 +95,26 @@ def log_routes(templates: Jinja2Templates) -> list[Route]:
         context = {"here": "logs", "modules": modules, "icons": icons.LOGS, **choices}
         return templates.TemplateResponse(request, "logs.html", context)
 
-    return [
-        Route("/logs", page, methods=["GET"], name="logs"),
-        Route("/logs/records", list_records, methods=["GET"]),
-        Route("/logs/records/{seq}", show_record, methods=["GET"]),
-        Route("/logs/records/{seq}/replay", replay_record, methods=["POST"]),
-        Route("/logs/history", show_history, methods=["GET"]),
-        Route("/logs/verify", verify_chain, methods=["GET"]),
-        Route("/logs/download", download, methods=["GET"]),
-    ]
+    viewer = Operation("GET", "/logs", page, "logs", "pages", "The log viewer", {200: {HTML: None}})
+    return [viewer, *_routes]
 
 
-async def _kept(request: Request, reading: Reading[dict[str, Any]]) -> dict[str, Any]:
+async def _kept(request: Request, reading: Reading[Verification]) -> Verification:
     request.app.state.verified = result = await reading.result()
     return result
 
 
-def _verified(reader: Reader, turn: Turn) -> dict[str, Any]:
+def _verified(reader: Reader, turn: Turn) -> Verification:
     """Blocks. The answer holds for the moment at which it begins to read."""
     at = utc(datetime.now(UTC), "seconds")
     turn.total = sum(each.size for each in reader.segments())
-    result: dict[str, Any]
     try:
-        result = {"ok": True, **asdict(verify(reader.folder, progress=turn))}
+        return Verification(ok=True, at=at, **asdict(verify(reader.folder, progress=turn)))
     except ChainBroken as error:
-        result = {"ok": False, "file": error.file, "line": error.line, "reason": error.reason}
-        result["seq"] = _seq_of(reader, error)
+        seq, why = _seq_of(reader, error), error.reason
+        return Verification(ok=False, at=at, file=error.file, line=error.line, seq=seq, reason=why)
     except BadCheckpoint as error:
-        result = {"ok": False, "reason": str(error)}
-    return {**result, "at": at}
+        return Verification(ok=False, at=at, reason=str(error))
 
 
 def _seq_of(reader: Reader, error: ChainBroken) -> int | None:
@@ -131,9 +124,10 @@ def _seq_of(reader: Reader, error: ChainBroken) -> int | None:
     return first + error.line - 1 if first and error.line else None
 
 
-async def _replayed(record: Record, made: Coroutine[Any, Any, Replay]) -> dict[str, Any]:
+async def _replayed(record: Record, made: Coroutine[Any, Any, Replay]) -> answers.ReplayAnswer:
     verdict = await made
-    return {**asdict(verdict), "summary": str(verdict), "recorded": record.response or ""}
+    recorded = record.response or ""
+    return answers.ReplayAnswer(**asdict(verdict), summary=str(verdict), recorded=recorded)
 
 
 async def _answer(
@@ -232,3 +226,69 @@ def _service(request: Request) -> Service:
     service = request.app.state.service
     assert isinstance(service, Service)
     return service
+
+
+_SEQ = Parameter("seq", "path", "The record's sequence number.", {"type": "integer", "minimum": 1})
+
+_routes = [
+    Operation(
+        "GET",
+        "/logs/records",
+        list_records,
+        "listRecords",
+        "log",
+        "Records, newest first",
+        {200: {JSON: answers.RecordPage}},
+        query=RecordQuery,
+    ),
+    Operation(
+        "GET",
+        "/logs/records/{seq}",
+        show_record,
+        "showRecord",
+        "log",
+        "One record",
+        {200: {JSON: answers.RecordDetail}},
+        (404,),
+        parameters=(_SEQ,),
+    ),
+    Operation(
+        "POST",
+        "/logs/records/{seq}/replay",
+        replay_record,
+        "replayRecord",
+        "log",
+        "Make a record's text again and compare",
+        {200: {JSON: answers.ReplayAnswer, LINES: None}},
+        (404, 503),
+        parameters=(_SEQ,),
+    ),
+    Operation(
+        "GET",
+        "/logs/verify",
+        verify_chain,
+        "verifyLog",
+        "log",
+        "Whether nothing was changed and nothing is missing",
+        {200: {JSON: answers.Verification, LINES: None}},
+    ),
+    Operation(
+        "GET",
+        "/logs/history",
+        show_history,
+        "showHistory",
+        "log",
+        "Requests and tokens over time",
+        {200: {JSON: answers.History}},
+    ),
+    Operation(
+        "GET",
+        "/logs/download",
+        download,
+        "downloadLog",
+        "log",
+        "The lines as they stand, oldest first",
+        {200: {LINES: None}},
+        query=RecordQuery,
+    ),
+]

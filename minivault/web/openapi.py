@@ -1,21 +1,31 @@
-"""The OpenAPI 3.1 description of all routes, made from the pydantic models and `operations`."""
+"""The OpenAPI 3.1 description, made from the operations and the pydantic models they name."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
 
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
+from starlette.routing import BaseRoute
 
 from minivault import __version__
 from minivault.schemas import GenerateRequest, Problem
 from minivault.web import answers
-from minivault.web.operations import OPERATIONS, TAGS, Operation, Parameter
+from minivault.web.middleware.cross_site import is_harmless
+from minivault.web.middleware.keys import needs_key
+from minivault.web.operations import Operation, Parameter
 from minivault.web.problems import MEDIA_TYPE as PROBLEM
 
 REF = "#/components/schemas/{model}"
+
+TAGS = {
+    "generations": "Start, follow, resume and stop.",
+    "log": "What was asked and said: search, verify, replay.",
+    "server": "What serves, and how it fares.",
+    "pages": "For people.",
+}
 
 EVENTS: Mapping[str, type[BaseModel]] = {
     "start": answers.StartEvent,
@@ -72,13 +82,16 @@ where neither is named. Errors are `application/problem+json` (RFC 9457). Answer
 """
 
 
-def description(cookies: Mapping[str, str]) -> dict[str, Any]:
+def description(routes: Iterable[BaseRoute], cookies: Mapping[str, str]) -> dict[str, Any]:
     """The whole document, without `servers`: where it is served from is the route's knowledge.
+
+    It tells of those routes that are operations.
 
     `cookies`: the names of the cookies for the API and for the log, by `cookie` and `log_cookie`.
     """
     paths: dict[str, dict[str, Any]] = {}
-    for operation in OPERATIONS:
+    operations = [route for route in routes if isinstance(route, Operation)]
+    for operation in operations:
         paths.setdefault(operation.path, {})[operation.method.lower()] = _operation(operation)
     return {
         "openapi": "3.1.0",
@@ -91,7 +104,10 @@ def description(cookies: Mapping[str, str]) -> dict[str, Any]:
         "tags": [{"name": name, "description": text} for name, text in TAGS.items()],
         "security": [{}, {"bearer": []}, {"cookie": []}],
         "paths": paths,
-        "components": {"schemas": _schemas(), "securitySchemes": _security_schemes(cookies)},
+        "components": {
+            "schemas": _schemas(operations),
+            "securitySchemes": _security_schemes(cookies),
+        },
     }
 
 
@@ -117,13 +133,25 @@ def _operation(operation: Operation) -> dict[str, Any]:
 
 
 def _responses(operation: Operation) -> dict[str, Any]:
-    responses = {str(status): _problem(status) for status in {*operation.problems, 422}}
+    responses = {str(status): _problem(status) for status in _problems(operation)}
     for status, forms in operation.answers.items():
         content = {media: _content(media, model) for media, model in forms.items()}
         known = responses.get(str(status), {"description": HTTPStatus(status).phrase})
         both = {**content, **known.get("content", {})}
         responses[str(status)] = {**known, **({"content": both} if both else {})}
     return dict(sorted(responses.items()))
+
+
+def _problems(operation: Operation) -> set[int]:
+    """Its own, those of the guards before it, and what nobody foresaw."""
+    found = {400, 422, 500, *operation.problems}
+    if needs_key(operation.path):
+        found.add(401)
+    if not is_harmless(operation.path, operation.method):
+        found.add(403)
+    if operation.method == "POST":
+        found |= {413, 415}
+    return found
 
 
 def _content(media: str, model: type[BaseModel] | None) -> dict[str, Any]:
@@ -197,9 +225,9 @@ def _parameter(parameter: Parameter) -> dict[str, Any]:
     }
 
 
-def _schemas() -> dict[str, Any]:
+def _schemas(operations: Sequence[Operation]) -> dict[str, Any]:
     models: set[type[BaseModel]] = {GenerateRequest, Problem, *EVENTS.values()}
-    for operation in OPERATIONS:
+    for operation in operations:
         models |= {each for forms in operation.answers.values() for each in forms.values() if each}
         models |= {operation.body} if operation.body else set()
     ordered = sorted(models, key=lambda model: model.__name__)

@@ -12,6 +12,7 @@ from starlette.templating import Jinja2Templates
 from minivault.resources import resource
 from minivault.schemas import Parameters
 from minivault.web import icons
+from minivault.web.operations import HTML, Operation
 
 FILES = {
     "/favicon.ico": ("icons/favicon.ico", "image/x-icon"),
@@ -29,8 +30,9 @@ def page_routes(templates: Jinja2Templates) -> list[Route]:
         context = {"here": "chat", "parameters": parameters, "modules": modules}
         return templates.TemplateResponse(request, "chat.html", context | {"icons": icons.CHAT})
 
-    routes = [Route("/", chat, methods=["GET"], name="chat")]
-    return routes + [Route(path, _file, methods=["GET"]) for path in FILES]
+    files = [Route(path, _file, methods=["GET"]) for path in FILES]
+    page = Operation("GET", "/", chat, "chat", "pages", "The chat page", {200: {HTML: None}})
+    return [page, *files]
 
 
 def page_modules(page: str) -> list[str]:

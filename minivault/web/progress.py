@@ -8,10 +8,12 @@ from collections.abc import AsyncIterator, Coroutine
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from pydantic import BaseModel
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.responses import Response, StreamingResponse
 
 from minivault.errors import MiniVaultError
+from minivault.web.answers import as_json
 from minivault.web.connection import while_connected
 
 MEDIA_TYPE = "application/x-ndjson"
@@ -37,24 +39,24 @@ class Told(Protocol):
 
 
 async def answer(
-    request: Request, work: Coroutine[Any, Any, dict[str, Any]], progress: Told
+    request: Request, work: Coroutine[Any, Any, BaseModel], progress: Told
 ) -> Response:
     """The work's result as JSON; with progress before it if the client asks for x-ndjson.
 
     The work is cancelled when the client goes.
     """
     if MEDIA_TYPE not in request.headers.get("accept", ""):
-        return JSONResponse(await while_connected(request.receive, work))
+        return as_json(await while_connected(request.receive, work))
     return StreamingResponse(_lines(work, progress), media_type=MEDIA_TYPE)
 
 
-async def _lines(work: Coroutine[Any, Any, dict[str, Any]], progress: Told) -> AsyncIterator[str]:
+async def _lines(work: Coroutine[Any, Any, BaseModel], progress: Told) -> AsyncIterator[str]:
     """`{"done", "total"}` now and then, at last `{"result"}` or `{"problem"}`."""
     task = asyncio.create_task(work)
     try:
         while not (await asyncio.wait({task}, timeout=INTERVAL))[0]:
             yield _line({"done": progress.done, "total": progress.total})
-        yield _line({"result": await task})
+        yield _line({"result": (await task).model_dump(mode="json", exclude_unset=True)})
     except MiniVaultError as error:
         problem = {"title": error.title, "status": error.status, "detail": error.detail}
         yield _line({"problem": problem})

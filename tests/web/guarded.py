@@ -15,7 +15,8 @@ from starlette.testclient import TestClient
 from minivault.parsing import parse_body
 from minivault.resources import resource
 from minivault.settings import Settings
-from minivault.web.keys import Keyring, login_routes
+from minivault.web.keys import Keyring
+from minivault.web.login import login_routes
 from minivault.web.middleware import protection
 from minivault.web.problems import exception_handlers
 

@@ -8,34 +8,21 @@ from typing import Any
 
 import pytest
 from starlette.routing import Route
-from starlette.templating import Jinja2Templates
 
+from minivault.app import routes
 from minivault.parsing import parse_body
-from minivault.resources import resource
 from minivault.schemas import GenerateRequest
-from minivault.web import generate, health
-from minivault.web.docs import docs_routes
-from minivault.web.keys import Keyring, login_routes
-from minivault.web.logs import log_routes
-from minivault.web.openapi import EVENTS, STREAM, description, query_parameters
-from minivault.web.operations import OPERATIONS, TAGS
-from minivault.web.pages import page_routes
-from tests.web.guarded import COOKIES
+from minivault.web.keys import Keyring
+from minivault.web.openapi import EVENTS, STREAM, TAGS, description, query_parameters
+from minivault.web.operations import Operation
+from tests.web.guarded import COOKIES, Guarded
 
 FILES = {"/favicon.ico", "/manifest.webmanifest"}  # of no interest to a program
-DOCUMENT = description(COOKIES)
 
 
-def routes() -> list[Route]:
-    templates = Jinja2Templates(resource("templates"))
-    return [
-        *generate.routes,
-        *health.routes,
-        *docs_routes(templates, COOKIES),
-        *login_routes(Keyring(secret=b""), templates),
-        *log_routes(templates),
-        *page_routes(templates),
-    ]
+ROUTES = [each for each in routes(Keyring(secret=b"")) if isinstance(each, Route)]
+OPERATIONS = [route for route in ROUTES if isinstance(route, Operation)]
+DOCUMENT = description(ROUTES, COOKIES)
 
 
 def references(node: Any) -> Iterator[str]:
@@ -51,13 +38,25 @@ def references(node: Any) -> Iterator[str]:
 
 def test_every_route_is_described_with_its_methods_and_no_other() -> None:
     served = {
-        (method, route.path)
-        for route in routes()
+        (method.lower(), route.path)
+        for route in ROUTES
         for method in (route.methods or set()) - {"HEAD"}
         if route.path not in FILES
     }
-    described = {(operation.method, operation.path) for operation in OPERATIONS}
+    described = {(method, path) for path, item in DOCUMENT["paths"].items() for method in item}
     assert described == served
+
+
+@pytest.mark.parametrize("operation", OPERATIONS, ids=lambda each: each.id)
+def test_what_the_guards_refuse_is_described(operation: Operation) -> None:
+    """Who is turned away when another site's page asks, and who without a key?"""
+    described = DOCUMENT["paths"][operation.path][operation.method.lower()]["responses"]
+    path = operation.path.replace("{id}", "x").replace("{seq}", "1")
+    asks = Guarded(api_key=["k"], log_key=["l"]).client().request
+    foreign = asks(operation.method, path, headers={"Sec-Fetch-Site": "cross-site"})
+    assert ("403" in described) == (foreign.status_code == 403)
+    keyless = asks(operation.method, path)
+    assert ("401" in described) == (keyless.status_code == 401) or operation.id == "login"
 
 
 def test_it_is_openapi_3_1_and_every_reference_leads_somewhere() -> None:

@@ -17,6 +17,8 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
+from minivault.app import routes
+from minivault.web.keys import Keyring
 from minivault.web.openapi import description
 from tests.live import live_server
 from tests.web.guarded import COOKIES
@@ -29,7 +31,7 @@ CHECKS = [
     response_schema_conformance,
 ]
 EXAMPLES = 16  # for each operation, half of them valid
-API = schemathesis.openapi.from_dict(description(COOKIES))
+API = schemathesis.openapi.from_dict(description(routes(Keyring(secret=b"")), COOKIES))
 OPERATIONS: list[Any] = [cast(Any, each).ok() for each in API.get_all_operations()]
 CASES = [
     pytest.param(operation, mode, id=f"{operation.label} {mode.value}")

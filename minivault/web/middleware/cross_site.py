@@ -51,7 +51,7 @@ class CrossSiteGuard:
     def check(self, scope: Scope) -> None:
         """Raises Forbidden."""
         path = route_path(scope)
-        if _harmless(path, scope["method"]):
+        if is_harmless(path, scope["method"]):
             return
         headers = Headers(scope=scope)
         if _ahead_of_time(headers):
@@ -71,7 +71,8 @@ class CrossSiteGuard:
         return not origin or origin.partition("://")[2] == headers.get("host", "").lower()
 
 
-def _harmless(path: str, method: str) -> bool:
+def is_harmless(path: str, method: str) -> bool:
+    """Whether a plain link of another site may lead here."""
     reads = method in ("GET", "HEAD")
     return path in HARMLESS or below(path, "/static") or (path == "/login" and reads)
 

@@ -11,7 +11,8 @@ from starlette.responses import HTMLResponse, RedirectResponse
 from starlette.types import Scope
 
 from minivault.errors import Unauthorized
-from minivault.web.keys import DESTINATIONS, Door, Keyring
+from minivault.web.keys import Door, Keyring
+from minivault.web.login import DESTINATIONS
 from minivault.web.middleware.guards import LedElsewhere
 from minivault.web.middleware.paths import below, route_path
 
@@ -103,6 +104,11 @@ def needed(path: str) -> Need:
     if path in ("/metrics", "/models", "/docs"):
         return Need.INSIGHT
     return Need.API
+
+
+def needs_key(path: str) -> bool:
+    """Whether this path can be refused for want of a key."""
+    return needed(path) not in (Need.NOTHING, Need.STATUS)
 
 
 def is_loopback(host: str) -> bool:
