@@ -21,7 +21,8 @@ def check_body(scope: Scope) -> None:
         raise _too_large()
     if headers.get("content-encoding", "identity").lower() != "identity":
         raise UnsupportedMedia("a compressed body is not read: send it as it is")
-    if scope["method"] == "POST" and route_path(scope) not in FORMS and _from_browser(headers):
+    from_browser = "origin" in headers or "sec-fetch-site" in headers
+    if from_browser and scope["method"] == "POST" and route_path(scope) not in FORMS:
         _check_json(headers)
 
 
@@ -54,22 +55,14 @@ class BodyLimit:
 def _check_json(headers: Headers) -> None:
     """A page of another site can send text and forms unasked, but not application/json."""
     declared = headers.get("content-type")
-    if declared is None and not _has_body(headers):
-        return
+    if declared is None and not _length(headers) and "transfer-encoding" not in headers:
+        return  # nor a body
     if (declared or "").partition(";")[0].strip().lower() != "application/json":
         raise UnsupportedMedia("a browser must send the body as Content-Type: application/json")
 
 
 def _too_large() -> BodyTooLarge:
     return BodyTooLarge(f"a request body has at most {LIMIT} bytes")
-
-
-def _from_browser(headers: Headers) -> bool:
-    return "origin" in headers or "sec-fetch-site" in headers
-
-
-def _has_body(headers: Headers) -> bool:
-    return _length(headers) > 0 or "transfer-encoding" in headers
 
 
 def _length(headers: Headers) -> int:

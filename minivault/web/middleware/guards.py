@@ -35,14 +35,13 @@ class Guards:
         self.refused = refused
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        refusal = self._refusal(scope) if scope["type"] == "http" else None
-        await (refusal or self.app)(scope, receive, send)
-
-    def _refusal(self, scope: Scope) -> Response | None:
-        for reason, check in self.checks.items():
+        for reason, check in self.checks.items() if scope["type"] == "http" else ():
             try:
                 check(scope)
-            except (MiniVaultError, LedElsewhere) as error:
+            except LedElsewhere as error:
                 self.refused(reason)
-                return error.answer if isinstance(error, LedElsewhere) else problems.answer(error)
-        return None
+                return await error.answer(scope, receive, send)
+            except MiniVaultError as error:
+                self.refused(reason)
+                return await problems.answer(error)(scope, receive, send)
+        await self.app(scope, receive, send)

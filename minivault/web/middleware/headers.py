@@ -37,15 +37,12 @@ class SecurityHeaders:
                 for name, value in HEADERS.items():
                     headers.setdefault(name, value)
                 headers.setdefault("Cache-Control", _cache(scope["path"]))
-                if _ambiguous(Headers(scope=scope)):
+                asked = Headers(scope=scope)
+                if "content-length" in asked and "transfer-encoding" in asked:
                     headers["Connection"] = "close"
             await send(message)
 
         await self.app(scope, receive, send_with_headers)
-
-
-def _ambiguous(headers: Headers) -> bool:
-    return "content-length" in headers and "transfer-encoding" in headers
 
 
 def _cache(path: str) -> str:

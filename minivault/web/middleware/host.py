@@ -34,21 +34,17 @@ class AllowedHosts:
 
     def check(self, scope: Scope) -> None:
         """Raises MalformedRequest."""
-        if not self._accepts(scope):
+        given = Headers(scope=scope).getlist("host")
+        if len(given) != 1 or not self._accepts(given[0].lower(), scope.get("server")):
             raise MalformedRequest(
                 "this server does not answer to the name in Host; "
                 "if it should, start it with --allowed-host NAME"
             )
 
-    def _accepts(self, scope: Scope) -> bool:
-        given = Headers(scope=scope).getlist("host")
-        if len(given) != 1:
-            return False
-        host = given[0].lower()
+    def _accepts(self, host: str, server: tuple[str, int | None] | None) -> bool:
         name, port = split_port(host)
         if name in self.allowed or host in self.allowed:
             return True
-        server = scope.get("server")
         address, own_port = server or (None, None)
         own_name = name in self.own or (address is not None and name == _literal(address))
         return own_name and port in (None, own_port and str(own_port))
