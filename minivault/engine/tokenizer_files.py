@@ -39,6 +39,8 @@ _HARMLESS = {
     "tokenizer_class",
     "tokenizer_file",
 }
+# Far beyond every vocabulary; the library takes memory for each number up to the largest.
+_MOST_TOKENS = 2**22
 _NAMED = {"bos_token", "eos_token", "unk_token", "pad_token", "sep_token", "cls_token"}
 _NAMED |= {"mask_token", "additional_special_tokens", "extra_special_tokens"}
 _OFF = {"add_bos_token", "add_eos_token", "add_prefix_space", "split_special_tokens"}
@@ -63,6 +65,7 @@ def read_files(folder: Path) -> TokenizerFiles:
     if is_gguf(folder):
         made = _gguf_tokenizer(folder)
         return TokenizerFiles(made.backend, made.template, made.names)
+    _refuse_absurd_ids(folder)
     if _is_plain(folder):
         return TokenizerFiles(Backend.from_file(str(folder / "tokenizer.json")))
     if _lacks_sentencepiece(folder):
@@ -117,6 +120,16 @@ def end_tokens(folder: Path) -> frozenset[int]:
 @cache
 def _gguf_tokenizer(path: Path) -> GgufTokenizer:
     return tokenizer_of(GgufFile.open(path))
+
+
+def _refuse_absurd_ids(folder: Path) -> None:
+    """Raises ValueError for a tokenizer.json whose tokens have numbers that none can have."""
+    data = _read(folder / "tokenizer.json")
+    vocabulary = data.get("model", {}).get("vocab", {})
+    ids = list(vocabulary.values()) if isinstance(vocabulary, dict) else []
+    for token_id in [*ids, *(each.get("id", 0) for each in data.get("added_tokens") or [])]:
+        if not 0 <= token_id < _MOST_TOKENS:
+            raise ValueError(f"tokenizer.json numbers a token {str(token_id)[:20]}")
 
 
 def _is_plain(folder: Path) -> bool:

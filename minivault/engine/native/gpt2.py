@@ -129,11 +129,12 @@ def read_weights(folder: Path, shape: Gpt2Shape) -> dict[str, Tensor]:
 
 
 def _shape(config: dict[str, Any], activation: Activation) -> Gpt2Shape:
+    for name in ("n_embd", "n_head", "n_layer", "n_positions", "vocab_size"):
+        if int(config[name]) < 1:
+            raise ValueError(f"{name} is less than one")
     hidden, heads = int(config["n_embd"]), int(config["n_head"])
     if hidden % heads:
         raise ValueError("n_embd is no multiple of n_head")
-    if int(config["n_layer"]) < 1:
-        raise ValueError("n_layer is less than one")
     return Gpt2Shape(
         vocabulary=int(config["vocab_size"]),
         context=int(config["n_positions"]),
