@@ -60,6 +60,7 @@ INTERFACES = {
         "huggingface_hub.errors:HfHubHTTPError",
         "huggingface_hub.utils:hf_raise_for_status(response)",
     ),
+    "torch": ("torch.cpu:get_capabilities", "torch.backends.cpu:get_cpu_capability"),
     "tokenizers": (
         "tokenizers:Tokenizer.from_file(path)",
         "tokenizers:Tokenizer.encode(sequence, add_special_tokens)",

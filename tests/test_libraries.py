@@ -65,6 +65,10 @@ GONE = {
         "HfApi.model_info = lambda self, repo_id: None",
         "pull distilgpt2",
     ),
+    "torch": (
+        "import torch; del torch.cpu.get_capabilities",
+        "generate --model storyteller --max-tokens 2 Once",
+    ),
     "tokenizers": (
         "from tokenizers import Tokenizer as it; del it.from_file",
         "generate --model storyteller --max-tokens 2 Once",

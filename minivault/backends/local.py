@@ -117,7 +117,7 @@ class LocalBackend:
         return self._engine.statistics() if self._engine else {}
 
     def _load(self) -> Engine:
-        require("tokenizers")  # before it is built upon
+        require("torch", "tokenizers")  # before it is built upon
         from minivault.engine.engine import Engine
         from minivault.engine.loading import load_runner
         from minivault.engine.tokenizer import load_tokenizer
