@@ -26,8 +26,11 @@ from minivault.errors import DownloadFailed, MiniVaultError
 from minivault.libraries import INTERFACES, lacking, libraries
 from minivault.loading import ModelLoading
 from minivault.model_store import DEFAULT, ModelStore
+from minivault.open_files import connection_limit, shortage
 from minivault.settings import Settings
 from minivault.stage import Stage
+from minivault.variables import complaints
+from minivault.vault.private_file import Folder
 from minivault.vault.reader import Reader
 
 #: Seconds that the hub gets to answer.
@@ -80,6 +83,22 @@ def _versions(settings: Settings) -> Iterator[Finding]:
         yield Finding("versions", "good", "every library lies in the range that was tested")
 
 
+def _settings(settings: Settings) -> Iterator[Finding]:
+    sentences = list(complaints())
+    for sentence in sentences:
+        yield Finding("settings", "costs", sentence)
+    if not sentences:
+        yield Finding("settings", "good", "every MINIVAULT_ variable is one")
+
+
+def _open_files(settings: Settings) -> Iterator[Finding]:
+    few = shortage(settings)
+    if few:
+        yield Finding("files", "costs", few)
+    else:
+        yield Finding("files", "good", f"{connection_limit()} connections fit")
+
+
 def _machine(settings: Settings) -> Iterator[Finding]:
     found, threads = machine.describe(), settings.threads or available_cores()
     flags = " ".join(found["flags"]) or "no vector instructions known"
@@ -126,6 +145,7 @@ async def _loaded(settings: Settings) -> list[Finding]:
     if not info.reproducible:
         text = "the same seed does not give the same bytes here; nothing is resumed or replayed"
         findings.append(Finding("engine", "broken", text, "--runner or --dtype may choose another"))
+    findings += [Finding("engine", "costs", each) for each in optional.lacks(backend)]
     await optional.close(backend)
     return findings
 
@@ -170,6 +190,8 @@ def _folders(settings: Settings) -> Iterator[Finding]:
             )
         else:
             yield Finding(subject, "good", f"{folder.absolute()} can be written")
+    if settings.logs_dir.exists():
+        Folder(settings.logs_dir).close()  # raises what keeps a server from using it
     open_files = [path for path in sorted(_secrets(settings)) if _open_to_others(path)]
     for path in open_files:
         yield Finding("logs", "broken", f"others may read {path}", f"chmod go= '{path}'")
@@ -203,4 +225,6 @@ def _clock(settings: Settings) -> Iterator[Finding]:
 
 
 #: In the order in which they are printed: what is installed, the machine, the model, the rest.
-CHECKS: tuple[Check, ...] = (_versions, _machine, _model, _engine, _hub, _folders, _clock)
+CHECKS: tuple[Check, ...] = (
+    *(_versions, _settings, _machine, _open_files, _model, _engine, _hub, _folders, _clock),
+)

@@ -67,6 +67,7 @@ READINGS = (
     Description("minivault_engine_prefix_hits_total", "Prompts whose beginning was kept."),
     Description("minivault_engine_prefix_misses_total", "Prompts that were computed whole."),
     Description("minivault_engine_prefix_bytes", "Memory of the kept beginnings."),
+    Description("minivault_warnings", "Sentences that /health warns with."),
     Description("minivault_terminal_lines_lost_total", "Lines left out: nobody read the terminal."),
 )
 # Of the operating system, by prometheus_client; only where there is a /proc.

@@ -6,11 +6,10 @@ import asyncio
 import gc
 import ipaddress
 import logging
+import logging.config
 import os
-import resource
 import signal
 import socket
-import sys
 import threading
 import time
 from types import FrameType
@@ -22,6 +21,7 @@ from minivault.app import create_app, refuse_workers
 from minivault.background import start_task
 from minivault.console_log import LOG_CONFIG
 from minivault.errors import CannotStart
+from minivault.open_files import connection_limit, shortage
 from minivault.protocol import LARGEST_HEAD, DeadlineProtocol
 from minivault.service import Service
 from minivault.settings import SHORTEST_KEY, Settings, is_weak
@@ -41,10 +41,6 @@ _PATIENCE = 4.5
 _BACKLOG = 2048
 _ACCEPTED_AT_ONCE = 16
 
-#: Open connections, idle ones too. A fuse for memory and file descriptors, not the queue's limit.
-_MAX_CONNECTIONS = 4096
-_SPARE_FILES = 64
-
 
 def serve(settings: Settings, *, workers: int | None = None) -> int:
     """Serves until a signal comes, then ends the process with exit code 0. Main thread only.
@@ -61,9 +57,12 @@ def serve(settings: Settings, *, workers: int | None = None) -> int:
 
 def _serve(settings: Settings) -> bool:
     """Whether it ended by itself, because there was nothing to serve."""
-    require_files(settings)
+    logging.config.dictConfig(LOG_CONFIG)  # uvicorn's turn comes after the first warnings
+    few_files = shortage(settings)
     listener = listen(settings)
     service = Service.opened(settings)
+    if few_files:
+        service.stage.warn(few_files)
     _announce(listener, service, settings)
     server = Server(create_app(settings, service), service)
     if settings.verbose:
@@ -82,23 +81,6 @@ def _say_thread_ended(ended: threading.ExceptHookArgs) -> None:
     if ended.exc_value is not None:
         name = ended.thread.name if ended.thread else "?"
         logger.error("the thread %s has failed:\n%s", name, trace(ended.exc_value))
-
-
-def require_files(settings: Settings) -> None:
-    """Raises CannotStart where fewer files may be open than connections are promised a place."""
-    wanted = min(settings.max_running + settings.max_waiting, _MAX_CONNECTIONS)
-    if _connection_limit() < wanted:
-        limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-        raise CannotStart(
-            f"{wanted + _SPARE_FILES} open files are wanted and {limit} are allowed: "
-            f"ulimit -n {wanted + _SPARE_FILES}, or smaller --max-running and --max-waiting"
-        )
-    if (possible := _connection_limit()) < _MAX_CONNECTIONS:
-        print(
-            f"warning: {possible} connections fit where {_MAX_CONNECTIONS} are meant to: "
-            f"ulimit -n {_MAX_CONNECTIONS + _SPARE_FILES}",
-            file=sys.stderr,
-        )
 
 
 def listen(settings: Settings) -> socket.socket:
@@ -202,22 +184,8 @@ def _config(app: object) -> uvicorn.Config:
         timeout_keep_alive=5,
         timeout_graceful_shutdown=3,
         backlog=_ACCEPTED_AT_ONCE,
-        limit_concurrency=_connection_limit(),
+        limit_concurrency=connection_limit(),
         h11_max_incomplete_event_size=LARGEST_HEAD,
-    )
-
-
-def _connection_limit() -> int:
-    """As many connections as there can be files; the usual soft limit of 1024 is raised first."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = _MAX_CONNECTIONS + _SPARE_FILES
-    if soft != resource.RLIM_INFINITY and soft < wanted:
-        soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-    return (
-        _MAX_CONNECTIONS
-        if soft == resource.RLIM_INFINITY
-        else min(soft - _SPARE_FILES, _MAX_CONNECTIONS)
     )
 
 

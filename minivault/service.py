@@ -141,7 +141,12 @@ class Service:
         gauges |= {f"vault_{name}": value for name, value in self.vault.statistics().items()}
         engine = optional.statistics(self.registry.backend)
         gauges |= {f"engine_{name}": value for name, value in engine.items()}
-        return gauges | {"terminal_lines_lost": lost_lines()}
+        return gauges | {"warnings": self._warnings(), "terminal_lines_lost": lost_lines()}
+
+    def _warnings(self) -> int:
+        backend = self.registry.backend
+        notices = (self.stage.notice, backend and backend.info.notice)
+        return len(self.stage.warnings) + sum(map(bool, notices))
 
     def _backend_problem(self) -> str | None:
         try:
@@ -178,6 +183,8 @@ class Service:
     async def _load(self) -> None:
         assert self._ready is not None
         backend = await (started(self._backend) if self._backend else self._loading.load())
+        for sentence in optional.lacks(backend):
+            self.stage.warn(sentence)
         self.registry.serve(backend)
         self.stage.status, self.stage.detail = "ready", f"{backend.info.name} serves"
         self._ready.set_result(None)

@@ -210,7 +210,7 @@ def _listed(
         text = item.strip() if isinstance(item, str) else item
         if read_files and isinstance(text, str) and text.startswith("@"):
             found += _read_keys_of(Path(text[1:]))
-        elif text:
+        elif not isinstance(text, str) or text.strip(", "):
             if right and not right.fullmatch(str(text)):
                 raise ValueError(f"{str(text)[:100]!r} is no {kind}; {_EXAMPLES[right]} is one")
             found.append(text)
@@ -229,7 +229,7 @@ def _read_keys_of(path: Path) -> list[str]:
     for number, key in enumerate(keys, 1):
         if len(key.split()) > 1:
             raise ValueError(f"{path}, line {number}: a key has no blanks in it; one key a line")
-    found = [key for key in keys if key]
+    found = [key for key in keys if key.strip(",")]
     if not found:
         raise ValueError(f"{path} holds no key; write one a line, or leave the option out")
     return found

@@ -21,7 +21,7 @@ LAYERS = [
     {"errors", "size", "stage", "stop_strings", "console_log", "trace", "standard_streams"},
     {"libraries", "background"},
     {"schemas", "settings", "resources", "gguf"},
-    {"parsing", "backends.base", "variables"},
+    {"parsing", "backends.base", "variables", "open_files"},
     {"vault", "model_store", "engine", "metrics"},
     {"backends"},
     {"generations"},

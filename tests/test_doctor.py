@@ -38,7 +38,8 @@ def test_a_machine_that_keeps_every_promise(capsys: pytest.CaptureFixture[str]) 
     assert code == 0
     assert {each["verdict"] for all in found.values() for each in all} <= {"good", "costs"}
     assert set(found) == {
-        *("versions", "processor", "memory", "model", "engine", "hub", "models", "logs", "clock"),
+        *("versions", "settings", "processor", "memory", "files", "model", "engine", "hub"),
+        *("models", "logs", "clock"),
     }
     assert "storyteller is whole" in found["model"][0]["text"]
     assert "dtype" in found["engine"][0]["text"]
@@ -96,6 +97,35 @@ def test_what_others_may_read_is_named_with_the_command_that_mends_it(
     assert code == 1
     [open_file] = [each for each in found["logs"] if each["verdict"] == "broken"]
     assert open_file["remedy"] == f"chmod go= '{Path('logs/secret')}'"
+
+
+def test_a_log_folder_that_a_server_refuses_is_a_broken_promise(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "logs").mkdir()
+    (tmp_path / "logs").chmod(0o777)
+    code, found = doctor(capsys, "--backend", "echo")
+    assert code == 1
+    assert "others may write to it; chmod go-w" in found["folders"][0]["text"]
+
+
+def test_what_a_start_would_warn_of_is_here_too(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MINIVAULT_MAX_RUNING", "3")
+    monkeypatch.setattr("minivault.open_files.connection_limit", lambda: 960)
+    code, found = doctor(capsys, "--model", "storyteller", "--kv-memory", "64KiB")
+    assert code == 0
+    said = {
+        each["text"].partition(":")[0]
+        for subject in ("settings", "files", "engine")
+        for each in found[subject]
+        if each["verdict"] == "costs"
+    }
+    assert "MINIVAULT_MAX_RUNING is not a setting of MiniVault" in said
+    assert "960 connections fit where 4096 are meant to" in said
+    [memory] = [each["text"] for each in found["engine"] if "--kv-memory" in each["text"]]
+    assert "this model's context of 512" in memory
 
 
 def test_a_clock_behind_the_log_is_a_broken_promise(

@@ -160,13 +160,17 @@ def test_too_few_open_files_are_exit_code_3_with_the_number_wanted(tmp_path: Pat
     assert not (tmp_path / "logs").exists()
 
 
-def test_fewer_open_files_than_connections_are_told(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+@pytest.mark.slow
+def test_fewer_open_files_than_connections_are_told_in_the_terminal_and_by_health(
+    tmp_path: Path,
 ) -> None:
-    monkeypatch.setattr(server, "_connection_limit", lambda: 960)
-    server.require_files(Settings())
-    said = capsys.readouterr().err
-    assert said == "warning: 960 connections fit where 4096 are meant to: ulimit -n 4160\n"
+    with serving(tmp_path, files=1024) as served:
+        told = "960 connections fit where 4096 are meant to: ulimit -n 4160"
+        assert served.complaints == [f"warning: {told}"]
+        assert status(served.url)[1]["warnings"] == [told]
+        assert (
+            b"\nminivault_warnings 1.0\n" in urllib.request.urlopen(served.url + "metrics").read()
+        )
 
 
 @pytest.mark.slow

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from minivault.backends.base import Finish, Piece, Request
+from minivault.backends.base import Finish, ModelInfo, Piece, Request
 from minivault.backends.echo import EchoBackend
 from minivault.errors import CannotStart, Draining, InvalidRequest, Loading, ModelUnusable, NotFound
 from minivault.generations import Follower, Visitor
@@ -190,6 +190,31 @@ def test_a_backend_that_is_none_is_told_and_not_waited_for(tmp_path: Path) -> No
         await service.close()
 
     run(tmp_path, Faceless(), scenario)
+
+
+class Bare:
+    """A backend with what is required, that says of itself more than it can."""
+
+    info = ModelInfo(name="bare", context_length=8, chat=True)
+
+    async def generate(self, request: Request) -> AsyncGenerator[Piece | Finish, None]:
+        yield Piece(request.prompt)
+
+
+def test_what_a_backend_lacks_is_told_at_the_start(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def scenario(service: Service) -> None:
+        await service.start()
+        await service.ready()
+        lengths, chat = service.stage.warnings
+        assert lengths.startswith("bare has neither tokenize nor count_tokens: prompts longer")
+        assert chat == "bare says that it chats and has no render: `messages` are refused"
+        assert lengths in caplog.text
+        assert service.statistics()["warnings"] == 2
+        await service.close()
+
+    run(tmp_path, Bare(), scenario)
 
 
 class Unwell(EchoBackend):

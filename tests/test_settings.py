@@ -84,7 +84,7 @@ def test_blank_items_of_a_list_vanish(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("name", LISTS)
-@pytest.mark.parametrize("blank", [" ", ",", " , ,\t", [""], [" ", ""]])
+@pytest.mark.parametrize("blank", [" ", ",", " , ,\t", [""], [" ", ""], [","], [" , "]])
 def test_a_list_of_which_nothing_is_left_is_refused(
     name: str, blank: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -97,7 +97,7 @@ def test_a_list_of_which_nothing_is_left_is_refused(
 
 
 @pytest.mark.parametrize("name", ["api_key", "log_key"])
-@pytest.mark.parametrize("content", ["", "\n \n", "# only a comment\n"])
+@pytest.mark.parametrize("content", ["", "\n \n", ",\n", "# only a comment\n"])
 def test_a_key_file_without_a_key_is_refused_beside_other_keys_too(
     name: str, content: str, tmp_path: Path
 ) -> None:

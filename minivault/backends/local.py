@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 from dataclasses import replace
 from importlib.metadata import version
 from typing import TYPE_CHECKING
@@ -22,6 +22,7 @@ from minivault.settings import Settings
 
 if TYPE_CHECKING:
     from minivault.engine.engine import Engine
+    from minivault.engine.runner import Runner
     from minivault.engine.tokenizer import Tokenizer
 
 _log = logging.getLogger(__name__)
@@ -134,16 +135,15 @@ class LocalBackend:
             prefix_memory=settings.prefix_memory,
         )
         self._embedded = runner.embedded
-        unknown = no_chat = None
-        if tokenizer.no_chat:
-            no_chat = f"it takes no `messages`: {tokenizer.no_chat}"
-            _log.warning("%s: %s", model.name, no_chat)
-        if tokenizer.size > runner.embedded:
-            unknown = (
-                f"the tokenizer has {tokenizer.size} tokens, the model knows {runner.embedded}: "
-                "prompts with others are refused"
-            )
-            _log.warning("%s", unknown)
+        engine = Engine(
+            runner,
+            max_running=settings.max_running,
+            kv_memory=settings.kv_memory,
+            end_ids=tokenizer.end_ids,
+        )
+        limits = list(_limits(tokenizer, runner, engine))
+        for sentence in limits:
+            _log.warning("%s: %s", model.name, sentence)
         self.info = ModelInfo(
             name=model.name,
             context_length=runner.context_length,
@@ -157,14 +157,9 @@ class LocalBackend:
                 "mode": runner.mode,
                 "tokenizers": version("tokenizers"),
             },
-            notice="; ".join(filter(None, (runner.notice, unknown, no_chat))) or None,
+            notice="; ".join(filter(None, (runner.notice, *limits))) or None,
         )
-        return Engine(
-            runner,
-            max_running=settings.max_running,
-            kv_memory=settings.kv_memory,
-            end_ids=tokenizer.end_ids,
-        )
+        return engine
 
     def _sequence(self, request: Request, outputs: _Outputs) -> EngineSequence:
         tokenizer = self._running_tokenizer()
@@ -233,6 +228,19 @@ class _Outputs:
         if item.error is not None:
             raise item.error
         return item
+
+
+def _limits(tokenizer: Tokenizer, runner: Runner, engine: Engine) -> Iterator[str]:
+    """What this model cannot do here that one would expect of it, in sentences."""
+    if tokenizer.size > runner.embedded:
+        yield (
+            f"the tokenizer has {tokenizer.size} tokens, the model knows {runner.embedded}: "
+            "prompts with others are refused"
+        )
+    if tokenizer.no_chat:
+        yield f"it takes no `messages`: {tokenizer.no_chat}"
+    if shortage := engine.shortage():
+        yield shortage
 
 
 def _queue(engine: Engine, sequence: EngineSequence) -> None:

@@ -5,7 +5,7 @@ The only place that looks for a method of a backend by its name; see `Backend` f
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from minivault.backends.base import Backend, Request
@@ -22,6 +22,18 @@ async def close(backend: Backend | None) -> None:
     """Frees what it holds. Raises what its own `close` raises."""
     if method := _method(backend, "close"):
         await guarded(method())
+
+
+def lacks(backend: Backend) -> Iterator[str]:
+    """What a backend has not, and what that costs, in sentences."""
+    name = backend.info.name
+    if not (_method(backend, "tokenize") or _method(backend, "count_tokens")):
+        yield (
+            f"{name} has neither tokenize nor count_tokens: prompts longer than its context are "
+            "not refused, and records do not say how many tokens a prompt has"
+        )
+    if backend.info.chat and not _method(backend, "render"):
+        yield f"{name} says that it chats and has no render: `messages` are refused"
 
 
 def tokenize(backend: Backend, prompt: str) -> tuple[tuple[int, ...] | None, int | None]:

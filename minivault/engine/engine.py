@@ -76,6 +76,18 @@ class Engine:
         most = min(tokens, self._runner.context_length)
         return self._runner.reserved_tokens(most) / max(1, self._scheduler.kv_tokens)
 
+    def shortage(self) -> str | None:
+        """A sentence where `kv_memory` cannot hold one text as long as the model's context."""
+        context = self._runner.context_length
+        if self.share(context) <= 1:
+            return None
+        wanted = self._runner.reserved_tokens(context) * self._runner.kv_bytes_per_token
+        return (
+            f"the memory for keys and values holds {self._scheduler.kv_tokens} tokens, less than "
+            f"this model's context of {context}: longer texts are refused; --kv-memory "
+            f"{-(-wanted // 2**20)}MiB holds one"
+        )
+
     def cancel(self, sequence: Sequence) -> None:
         """Ends a sequence at the next step, with an output whose finish is CANCELLED.
 

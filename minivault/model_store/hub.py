@@ -63,6 +63,9 @@ class Listing:
 def ask(name: str, revision: str | None, *, seconds: float) -> Listing:
     """The files of a model. Raises DownloadFailed, also if no answer came within `seconds`."""
     endpoint = (os.environ.get("HF_ENDPOINT") or constants.ENDPOINT).rstrip("/")
+    if not _is_address(endpoint):
+        reason = f"HF_ENDPOINT is no address: {endpoint}; https://huggingface.co is one"
+        raise DownloadFailed(f"{name}: {reason}")
     # Otherwise the client asks the hub for a list of agents first, and tells it what is installed.
     constants.HF_HUB_DISABLE_TELEMETRY = True
     try:
@@ -78,8 +81,6 @@ def ask(name: str, revision: str | None, *, seconds: float) -> Listing:
         raise DownloadFailed(f"{name} is not downloaded: HF_HUB_OFFLINE is set") from error
     except HFValidationError as error:
         raise DownloadFailed(f"{name}: no repository of the hub can be called so") from error
-    except httpx2.InvalidURL as error:
-        raise DownloadFailed(f"{name}: HF_ENDPOINT is no address: {endpoint}") from error
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         reason = f"{_host(endpoint)} does not answer as a hub does"
         raise DownloadFailed(f"{name}: {reason} (a login page, a proxy?)") from error
@@ -87,6 +88,14 @@ def ask(name: str, revision: str | None, *, seconds: float) -> Listing:
         raise DownloadFailed(
             f"{name}: asking {_host(endpoint)} failed: {describe(error)}"
         ) from error
+
+
+def _is_address(endpoint: str) -> bool:
+    try:
+        parts = urlsplit(endpoint)
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # half a bracket, or a port that is no number
+        return False
 
 
 def _ask(endpoint: str, repository: str, revision: str | None, seconds: float) -> Listing:

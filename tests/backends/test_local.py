@@ -281,9 +281,14 @@ def test_a_token_that_the_model_does_not_know_ends_nobody_elses_text(
 
 
 @pytest.mark.slow
-def test_a_request_that_memory_could_never_hold_is_refused(models: dict[str, Path]) -> None:
+def test_a_request_that_memory_could_never_hold_is_refused_and_the_start_says_so(
+    models: dict[str, Path], caplog: pytest.LogCaptureFixture
+) -> None:
     async def run() -> None:
         async with local(models["gpt_neox"], kv_memory=100 * 1024) as backend:
+            told = str(backend.info.notice)
+            assert told.endswith("longer texts are refused; --kv-memory 1MiB holds one")
+            assert told in caplog.text
             assert (await say(backend, request("the cat", max_tokens=90))).tokens == 90
             with pytest.raises(InvalidRequest, match="max_tokens: 202 tokens do not fit"):
                 await say(backend, request("the cat", max_tokens=200))

@@ -304,12 +304,14 @@ def test_a_hub_that_is_not_there_is_named(
         store.pull("distilgpt2")
 
 
-@pytest.mark.parametrize("endpoint", ["garbage", "ftp://127.0.0.1", "http://[", "http://"])
+@pytest.mark.parametrize(
+    "endpoint", ["nonsense", "ftp://127.0.0.1", "http://[", "http://", "http://hub:80x"]
+)
 def test_an_endpoint_that_is_no_address_is_named(
     endpoint: str, store: ModelStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HF_ENDPOINT", endpoint)
-    with pytest.raises(DownloadFailed, match=r"HF_ENDPOINT is no address|cannot connect|broke"):
+    with pytest.raises(DownloadFailed, match="HF_ENDPOINT is no address"):
         store.pull("distilgpt2")
 
 
