@@ -78,6 +78,8 @@ def _from_safetensors(transformers: Any, folder: Path, dtype: torch.dtype) -> An
     )
     if config.is_encoder_decoder:
         raise ModelUnusable(_of_another_kind(folder, config, "turns one text into another"))
+    if type(config) not in transformers.MODEL_FOR_CAUSAL_LM_MAPPING:
+        raise ModelUnusable(_of_another_kind(folder, config, "does not continue text by itself"))
     model, report = transformers.AutoModelForCausalLM.from_pretrained(
         folder,
         config=config,
@@ -87,7 +89,7 @@ def _from_safetensors(transformers: Any, folder: Path, dtype: torch.dtype) -> An
         trust_remote_code=False,
         output_loading_info=True,
     )
-    _refuse_gaps(folder, report)
+    _refuse_gaps(folder, model, report)
     _refuse_readers(folder, model)
     return model
 
@@ -113,9 +115,13 @@ def _of_another_kind(folder: Path, config: Any, what: str) -> str:
     )
 
 
-def _refuse_gaps(folder: Path, report: dict[str, Any]) -> None:
+def _refuse_gaps(folder: Path, model: Any, report: dict[str, Any]) -> None:
     """Weights that the files lack would be random numbers, of which transformers only warns."""
+    made_for = model.config.architectures or [type(model).__name__]
     for problem in ("missing_keys", "mismatched_keys"):
         names = sorted(str(name) for name in report.get(problem) or ())
+        if names and type(model).__name__ not in made_for:
+            what = f"lacks what writes text ({names[0]})"
+            raise ModelUnusable(_of_another_kind(folder, model.config, what))
         if names:
             raise ModelUnusable(f"{folder}: {problem.replace('_', ' ')}: {', '.join(names[:5])}")
