@@ -37,6 +37,7 @@ def content(download: Download) -> str:
 
 def test_a_reload_shows_the_same_conversation(chat: ChatPage) -> None:
     text = chat.ask("the fox and the crow")
+    expect_titles(chat, "the fox and the crow")  # it is kept: an answer can be there sooner
     address = chat.page.url
     chat.page.reload()
     chat.wait()

@@ -1,4 +1,4 @@
-"""README's nginx block, word for word, in a real nginx before a real server."""
+"""The nginx block of docs/operating.md, word for word, in a real nginx before a real server."""
 
 from __future__ import annotations
 
@@ -53,10 +53,10 @@ def free_port() -> int:
 
 
 def block() -> str:
-    """The nginx block of the README."""
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    found = re.search(r"<!-- nginx -->\n```nginx\n(.*?)```", readme, re.DOTALL)
-    assert found, "README.md has no nginx block"
+    """The nginx block of the docs."""
+    page = (ROOT / "docs" / "operating.md").read_text(encoding="utf-8")
+    found = re.search(r"<!-- nginx -->\n```nginx\n(.*?)```", page, re.DOTALL)
+    assert found, "docs/operating.md has no nginx block"
     return found[1]
 
 

@@ -216,9 +216,10 @@ def test_a_forged_id_is_gone_and_then_204(tmp_path: Path, browser: Browser) -> N
 
 
 def test_the_storyteller_goes_on_after_a_kill(
-    tmp_path: Path, read: Callable[[int], Reader]
+    tmp_path: Path, read: Callable[[int], Reader], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # The slow runner: the other one is through before the kill comes.
+    # A long text by the slow runner: else it is through before the kill comes.
+    monkeypatch.setitem(ASKED, "max_tokens", 450)
     slow = ("--runner", "transformers", "--dtype", "float32", "--threads", "1")
     options = ("--model", "storyteller", "--port", free_port(), *slow)
     with serving(tmp_path, *options) as first:
