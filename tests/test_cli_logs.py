@@ -161,7 +161,7 @@ def test_no_field_of_a_log_that_somebody_sent_can_steer_the_terminal(
         assert not set(out + err) & set("\x1b\x07\x9b\u202e\ud800")
 
 
-FORMULAS = ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "'quoted", "1=1", ""]
+FORMULAS = ["=1+1", "+1", "-1", "@SUM(A1)", "\uff1d1+1", "\t=1", "\r=1", "'quoted", "1=1", ""]
 
 
 def test_a_cell_never_begins_a_formula_and_gives_the_text_back(
@@ -176,7 +176,9 @@ def test_a_cell_never_begins_a_formula_and_gives_the_text_back(
     run("export", "--format", "csv", "-o", target, folder=tmp_path)
     with target.open(newline="") as file:
         rows = list(csv.DictReader(file))
-    assert not [row for row in rows for cell in row.values() if cell.startswith(tuple("=+-@\t\r"))]
+    assert not [
+        row for row in rows for cell in row.values() if cell.startswith(tuple("=+-@\uff1d\t\r"))
+    ]
     assert [row["prompt"].removeprefix("'") for row in rows] == FORMULAS
 
 

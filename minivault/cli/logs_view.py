@@ -50,7 +50,8 @@ COLUMNS = {
 _CONTROL = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
 )
-_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "'")
+# East Asian spreadsheets take the wide forms for what they look like.
+_FORMULA = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20", "\t", "\r", "\n", "'")
 _SOME_TIME = "2000-01-01T00:00:00.000Z"
 _REASON_STYLES = {"stop": "green", "length": "green", "error": "red"}
 
