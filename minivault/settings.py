@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, SecretStr, ValidationInfo, field_validator
+from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import (
     BaseSettings,
     EnvSettingsSource,
@@ -26,8 +26,6 @@ SHORTEST_KEY = 12  # characters, where other machines may try
 _HOST = re.compile(r"[^\s/*,]+")
 _ORIGIN = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^\s/*,]+/?")
 _EXAMPLES = {_HOST: "vault.example or vault.example:8443", _ORIGIN: "https://example.org"}
-
-_LEAST = {"kv_memory": Bytes("64 KiB"), "log_max_bytes": Bytes("1 KiB")}
 
 INSTEAD = "say --runner (MINIVAULT_RUNNER) auto, native or transformers"
 """What to do in place of --kernels, which version 0.1 had."""
@@ -126,13 +124,15 @@ class Settings(BaseSettings):
     def _read_path(cls, value: object) -> object:
         return _at_home(value) if isinstance(value, str | Path) else value
 
-    @field_validator("kv_memory", "log_max_bytes")
+    @field_validator("kv_memory")
     @classmethod
-    def _require_room(cls, value: Bytes, info: ValidationInfo) -> Bytes:
-        least = _LEAST[str(info.field_name)]
-        if value < least:
-            raise ValueError(f"must be at least {least}")
-        return value
+    def _require_room_for_keys(cls, value: Bytes) -> Bytes:
+        return _at_least(Bytes("64 KiB"), value)
+
+    @field_validator("log_max_bytes")
+    @classmethod
+    def _require_room_for_a_line(cls, value: Bytes) -> Bytes:
+        return _at_least(Bytes("1 KiB"), value)
 
     @field_validator("api_key", "log_key", mode="before")
     @classmethod
@@ -233,3 +233,9 @@ def _read_keys_of(path: Path) -> list[str]:
     if not found:
         raise ValueError(f"{path} holds no key; write one a line, or leave the option out")
     return found
+
+
+def _at_least(least: Bytes, value: Bytes) -> Bytes:
+    if value < least:
+        raise ValueError(f"must be at least {least}")
+    return value
