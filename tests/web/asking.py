@@ -76,9 +76,10 @@ def connection(
 
 
 def until(opened: socket.socket, word: str) -> bytes:
-    """What comes up to and with `word`; fails if the server hangs up before it."""
-    received = b""
+    """What comes up to and with `word`; fails if the server hangs up or keeps it for 20 s."""
+    received, deadline = b"", time.monotonic() + 20
     while word.encode() not in received:
+        assert time.monotonic() < deadline, f"no {word!r} in 20 s: {received!r}"
         chunk = opened.recv(65536)
         assert chunk, f"hung up before {word!r}: {received!r}"
         received += chunk

@@ -8,6 +8,7 @@ import random
 import socket
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -660,11 +661,10 @@ def test_while_full_new_ones_get_503_and_who_comes_back_an_empty_stream(tmp_path
         done = {"prompt": "Before", "max_tokens": 1, "seed": 1}
         before = ask(server, "POST", "/generate", JSON, json=done).json()
         shelf = server.service.registry.shelf
-        with (
-            connection(server, "POST", "/generate", SSE, body) as running,
-            connection(server, "POST", "/generate", SSE, body) as waiting,
-        ):
+        with ExitStack() as stack:
+            running = stack.enter_context(connection(server, "POST", "/generate", SSE, body))
             until(running, ".1\n")
+            waiting = stack.enter_context(connection(server, "POST", "/generate", SSE, body))
             until(waiting, 'event: queued\ndata: {"position":1}\n\n')
             for accept in ACCEPTS.values():
                 refused = ask(server, "POST", "/generate", accept, json=body)

@@ -62,14 +62,12 @@ def test_a_ready_server_says_so_and_what_it_does(tmp_path: Path) -> None:
         assert data["log"] == {"writable": True, "problem": None}
         assert (data["running"], data["waiting"]) == (0, 0)
         body = {"prompt": "a", "max_tokens": 1}
-        with (
-            connection(server, "POST", "/generate", SSE, body) as one,
-            connection(server, "POST", "/generate", SSE, body) as two,
-        ):
+        with connection(server, "POST", "/generate", SSE, body) as one:
             until(one, "start")
-            until(two, "queued")
-            data = health(server, 200)
-            assert (data["running"], data["waiting"]) == (1, 1)
+            with connection(server, "POST", "/generate", SSE, body) as two:
+                until(two, "queued")
+                data = health(server, 200)
+                assert (data["running"], data["waiting"]) == (1, 1)
 
 
 class Slower(EchoBackend):
