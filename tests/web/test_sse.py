@@ -292,7 +292,7 @@ class Flood:
     info = ModelInfo(name="flood", context_length=10_000)
 
     async def generate(self, request: Request) -> AsyncGenerator[Piece, None]:
-        for _ in range(200):
+        for _ in range(120):
             yield Piece("flood " * 10_000)
             await asyncio.sleep(0)
 
@@ -302,7 +302,7 @@ def test_a_reader_that_takes_nothing_is_given_up(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sse, "SEND_TIMEOUT", 0.6)
-    body = {"prompt": "a", "max_tokens": 200}
+    body = {"prompt": "a", "max_tokens": 120}
     with live_server(tmp_path, Flood()) as server:
         with connection(server, "POST", "/generate", SSE, body) as stuck:
             until(stuck, "flood")
