@@ -47,6 +47,7 @@ async def live(
         prepared = await in_thread(prepare)
     generation.request, generation.share = prepared.request, prepared.share
     generation.prompt_tokens = prepared.prompt_tokens
+    places.admit(generation)
     generation.entry = await audit.begin(begin_of(generation))
     metrics.accepted(generation.visitor.client)
     generation.append(start_event(generation))

@@ -29,8 +29,8 @@ class _Room:
     places: int
     memory: float
 
-    def holds(self, generation: Generation) -> bool:
-        return self.places > 0 and generation.share <= self.memory + _ROUNDING
+    def holds(self, share: float) -> bool:
+        return self.places > 0 and share <= self.memory + _ROUNDING
 
     def without(self, generation: Generation) -> _Room:
         return _Room(self.places - 1, self.memory - generation.share)
@@ -47,12 +47,12 @@ class Places:
         self._most_running = most_running
         self._most_waiting = most_waiting
         self._callers = callers
-        self._accepting: set[Generation] = set()
+        self._expected: set[Generation] = set()  # their share of the memory is not known yet
+        self._admitted: set[Generation] = set()  # their begin is being written
         self._line = WaitingLine(self._by_caller)
         self._turns: dict[Generation, tuple[Work, asyncio.Future[Running | None]]] = {}
         self._running: dict[Generation, Running] = {}
         self._giving_way: set[Generation] = set()
-        self._is_short = False  # somebody waits, and all that could give way do
 
     @property
     def running(self) -> int:
@@ -61,34 +61,69 @@ class Places:
     @property
     def waiting(self) -> int:
         """How many have no place, those included that are being accepted."""
-        return len(self._line) + len(self._accepting)
+        return len(self._line) + len(self._expected) + len(self._admitted)
 
     # ---- coming in ------------------------------------------------------------------------------
 
     def check_room(self, caller: str, *, replay: bool = False) -> None:
         """Raises QueueFull if as many wait as may wait, all together or of this caller.
 
-        Who has no listener does not count; replays are counted among themselves.
+        Who has no listener does not count; replays are counted among themselves. How much memory
+        those take that are being accepted is not known yet: `admit` asks again when it is.
         """
-        # Whoever comes waits for a moment, even where a place is free. So the free places are added
-        # to what may wait; those that an unheard generation would give up are free as well.
-        coming = [*self._line.heard, *self._accepting]
-        waiting = [each for each in coming if (each.replays is not None) == replay]
-        free = self._free
-        if len(waiting) >= self._most_waiting + free:
-            many = "1 request is" if len(waiting) == 1 else f"{len(waiting)} requests are"
-            raise QueueFull(f"{many} waiting already; come again in a moment")
-        own = sum(each.visitor.caller == caller for each in waiting)
-        if self._callers > 1 and not replay and own >= max(1, self._most_waiting // 2) + free:
-            raise QueueFull(f"{own} of your requests are waiting already; come again in a moment")
+        own = [each for each in self._expected if each.visitor.caller == caller]
+        self._require_room(caller, 0.0, [*self._admitted, *own], replay=replay)
 
     def expect(self, generation: Generation) -> None:
         """Counts one that is being accepted, until it runs or `forget` is called."""
-        self._accepting.add(generation)
+        self._expected.add(generation)
+
+    def admit(self, generation: Generation) -> None:
+        """Lets it in for good, now that its share of the memory is known. Raises QueueFull."""
+        replay = generation.replays is not None
+        caller = generation.visitor.caller
+        self._require_room(caller, generation.share, [*self._admitted], replay=replay)
+        self._expected.discard(generation)
+        self._admitted.add(generation)
 
     def forget(self, generation: Generation) -> None:
-        """It was not accepted."""
-        self._accepting.discard(generation)
+        """It is not being accepted any more."""
+        self._expected.discard(generation)
+        self._admitted.discard(generation)
+
+    def _require_room(
+        self, caller: str, share: float, accepted: list[Generation], *, replay: bool
+    ) -> None:
+        """Raises QueueFull unless one of this share finds a place now, or one in the queue."""
+        waiting, room = self._without_place(accepted, replay=replay)
+        if not waiting and room.holds(share):
+            return
+        if len(waiting) >= self._most_waiting:
+            many = "1 request is" if len(waiting) == 1 else f"{len(waiting)} requests are"
+            raise QueueFull(f"{many} waiting already; come again in a moment")
+        own = sum(each.visitor.caller == caller for each in waiting)
+        if self._callers > 1 and not replay and own >= max(1, self._most_waiting // 2):
+            raise QueueFull(f"{own} of your requests are waiting already; come again in a moment")
+
+    def _without_place(
+        self, accepted: list[Generation], *, replay: bool
+    ) -> tuple[list[Generation], _Room]:
+        """Those in the queue or just accepted that will find no place now, and the room left.
+
+        Whoever comes waits for a moment, even where a place is free. And what unheard generations
+        have is free: they would give way. Replays come last of all, so they see all others.
+        """
+        line = [each for each in self._line.order() if each.heard]
+        coming = [each for each in [*line, *accepted] if replay or each.replays is None]
+        room = self._after_giving_way
+        for each in self._unheard():
+            room = room.with_back(each)
+        for place, each in enumerate(coming):
+            if not room.holds(each.share):
+                left = coming[place:]
+                return [each for each in left if (each.replays is not None) == replay], room
+            room = room.without(each)
+        return [], room
 
     # ---- running --------------------------------------------------------------------------------
 
@@ -97,7 +132,7 @@ class Places:
 
         Returns how it ended, if need be without a place. Raises what the work raised.
         """
-        self._accepting.discard(generation)
+        self.forget(generation)
         while not generation.ending:
             task = await self._turn(generation, work)
             if task is None:
@@ -165,22 +200,18 @@ class Places:
         _resolve(turn, task)
 
     def _fits(self, generation: Generation) -> bool:
-        return not self._running or self._spare.holds(generation)
+        return not self._running or self._spare.holds(generation.share)
 
     def _make_room(self, wanted: list[Generation]) -> None:
         """Takes places from generations that nobody listens to, for those that want one."""
-        self._is_short = False
-        spare = self._spare
-        for each in self._giving_way:
-            spare = spare.with_back(each)
+        spare = self._after_giving_way
         unheard = self._unheard()
         for generation in wanted:
             leaving: list[Generation] = []
-            while unheard and not spare.holds(generation):
+            while unheard and not spare.holds(generation.share):
                 leaving.append(unheard.pop(0))
                 spare = spare.with_back(leaving[-1])
-            self._is_short = not spare.holds(generation)
-            if self._is_short:
+            if not spare.holds(generation.share):
                 return
             spare = spare.without(generation)
             for each in leaving:
@@ -196,11 +227,12 @@ class Places:
         return room
 
     @property
-    def _free(self) -> int:
-        """How many places a listened-to generation could have; none where memory is short."""
-        if self._is_short:
-            return 0
-        return max(0, self._most_running - len(self._running) + len(self._unheard()))
+    def _after_giving_way(self) -> _Room:
+        """What nobody has as soon as those have gone that were told to."""
+        room = self._spare
+        for generation in self._giving_way:
+            room = room.with_back(generation)
+        return room
 
     def _unheard(self) -> list[Generation]:
         """Those that can give way: nobody listens, and what they said can be made again."""

@@ -7,12 +7,13 @@ import gc
 import tracemalloc
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from minivault.backends.base import Request
 from minivault.errors import InvalidRequest, QueueFull
-from minivault.generations.generation import State
+from minivault.generations.generation import Follower, State
 from minivault.generations.shelf import KEEP_BYTES
 from minivault.vault.replay import Verdict
 from tests.generations.backends import Reins, Wordy
@@ -96,6 +97,31 @@ def test_one_callers_requests_are_not_everybodys_503(tmp_path: Path) -> None:
             backend.go()
             await asyncio.gather(*(rest_of(each) for each in [one, *crowd]))
             assert len(here.records()) == 9
+
+    asyncio.run(scenario())
+
+
+def test_where_memory_is_short_a_burst_of_one_caller_leaves_half_of_the_queue(
+    tmp_path: Path,
+) -> None:
+    async def scenario() -> None:
+        backend = Narrow(allowed=1)
+        options: dict[str, Any] = {"max_running": 32, "max_waiting": 8, "callers": 2}
+        async with asyncio.timeout(10), house(tmp_path, backend, **options) as here:
+            burst = await asyncio.gather(
+                *(here.start(f"burst {each}", caller="anna", max_tokens=3) for each in range(60)),
+                return_exceptions=True,
+            )
+            crowd = [each for each in burst if isinstance(each, Follower)]
+            refused = [each for each in burst if not isinstance(each, Follower)]
+            assert len(crowd) == 4 + 4, "as many as the memory holds, and half of the queue"
+            assert {type(each) for each in refused} == {QueueFull}
+            others = [await here.start("alone", caller="bert", max_tokens=1) for _ in range(4)]
+            with pytest.raises(QueueFull, match="^8 requests are waiting already"):
+                await here.start("one too many", caller="bert", max_tokens=1)
+            backend.go()
+            await asyncio.gather(*(rest_of(each) for each in [*crowd, *others]))
+            assert len(here.records()) == 12
 
     asyncio.run(scenario())
 
