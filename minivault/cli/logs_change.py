@@ -59,20 +59,26 @@ def adopt(
 
     For a log that was never signed with this key, or whose checkpoint is lost or says otherwise.
     """
+    from minivault.cli.logs_view import numbers
     from minivault.vault.repair import adopt as take
 
     folder = log_in(logs_dir).folder
     if not yes:
         typer.confirm(f"Vouch for the log in {folder.absolute()} as it is?", abort=True, err=True)
-    now, before = take(folder, signing_key)
+    done = take(folder, signing_key)
+    now, before = done.now, done.before
     if as_json:
         told = asdict(before) if before else None
-        print(json.dumps({"adopted": asdict(now), "before": told}))
+        print(json.dumps({"adopted": asdict(now), "before": told, "unsigned": done.unsigned}))
         return
     how = "signed" if now.is_signed else "written"
     print(f"the checkpoint is {how}: records {now.first} to {now.seq}, head {now.head}")
     if before and (before.seq, before.head) != (now.seq, now.head):
         print(f"before, it named record {before.seq} with the hash {before.head}")
+    if done.unsigned:
+        print(
+            f"note: nobody signed the redaction of {numbers(done.unsigned)}; now it is vouched for"
+        )
 
 
 def repair(

@@ -99,12 +99,16 @@ class Chain:
         with segment.reading() as file:
             self.walk(file, segment.name, progress)
 
+    def untold(self) -> list[int]:
+        """The records whose lines were redacted although no record tells of it."""
+        told = {seq: each.redaction for seq, each in self.told.items()}
+        return [seq for seq, (what, _, _) in self._redacted.items() if told.get(seq) != what]
+
     def finish(self) -> Redactions:
         """Raises ChainBroken if a line was redacted and no record tells of it."""
-        for seq, (redaction, name, number) in self._redacted.items():
-            told = self.told.get(seq)
-            if told is None or told.redaction != redaction:
-                raise ChainBroken(name, number, f"record {seq} was redacted, and no record says so")
+        for seq in self.untold():
+            _, name, number = self._redacted[seq]
+            raise ChainBroken(name, number, untold(seq))
         open_ones = [seq for seq in self.told if seq not in self._redacted and seq >= self.first]
         return Redactions(
             tuple(sorted(self._redacted)), tuple(sorted(open_ones)), tuple(sorted(self._unproven))
@@ -178,16 +182,34 @@ class Chain:
                     raise ChainBroken(name, number, reason)
                 self._redacted[seq] = (Redaction(was, own), name, number)
                 return was
-            case {"redacts": int(target), "was": str(was), "now": str(now)}:
-                signature = fields.get("signature")
-                told = Told(Redaction(was, now), target, seq, signature)
-                if wrong := self.judge(told) if self.judge else None:
-                    raise ChainBroken(name, number, f"record {seq}: {wrong}")
-                self.told[target] = told
-                return own
             case {"repairs": dict()}:
                 return own
+        if told := _told(fields):
+            if wrong := self.judge(told) if self.judge else None:
+                raise ChainBroken(name, number, f"record {seq}: {wrong}")
+            self.told[told.target] = told
+            return own
         raise ChainBroken(name, number, "this is no record")
+
+
+def told_by(line: bytes) -> Told | None:
+    """The redaction that a line tells of, if it does."""
+    try:
+        return _told(_parsed(line, "", 0)) if b'"redacts":' in line[: _PLAIN_AT + 20] else None
+    except ChainBroken:
+        return None
+
+
+def _told(fields: dict[str, Any]) -> Told | None:
+    match fields:
+        case {"redacts": int(target), "was": str(was), "now": str(now), "seq": int(seq)}:
+            return Told(Redaction(was, now), target, seq, fields.get("signature"))
+    return None
+
+
+def untold(seq: int) -> str:
+    """What is wrong with a line that was redacted although no record tells of it."""
+    return f"record {seq} was redacted, and no record says so"
 
 
 def is_canonical(line: bytes) -> bool:

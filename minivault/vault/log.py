@@ -179,6 +179,7 @@ class Log:
         chain = Chain(head=self.head, judge=self.checkpoint.judge)
         try:
             chain.walk(BytesIO(whole), NAME)
+            chain.finish()
         except ChainBroken as error:
             what = f"after record {self.seq}, {error.reason}"
             raise LogUnavailable(f"the log was changed by something else: {what}") from error
@@ -214,6 +215,7 @@ class Log:
         for segment in files[start:]:
             chain.walk_segment(segment)
         self._require_known(chain, known, is_sure=is_sure)
+        chain.finish()
         self.head = known
         self._take(chain)
         self._end = os.fstat(self._fd).st_size

@@ -19,7 +19,7 @@ from typing import Any
 
 from minivault.errors import CannotStart, ChainBroken, NotFound
 from minivault.schemas import Receipt
-from minivault.vault.chain import Chain, Head
+from minivault.vault.chain import Chain, Head, Judge, told_by, untold
 from minivault.vault.checkpoint import Checkpoint
 from minivault.vault.checkpoint_file import CheckpointFile
 from minivault.vault.copies import require_same_copies
@@ -27,7 +27,7 @@ from minivault.vault.private_file import Folder, Lock, reason, sync
 from minivault.vault.record import Record, dump, line_hash, link, now
 from minivault.vault.redacted import was_of
 from minivault.vault.rewrite import rewrite
-from minivault.vault.segments import ASIDE, Segment, log_files, segments
+from minivault.vault.segments import ASIDE, Segment, log_files, place, segments
 from minivault.vault.signing import Signer
 
 _LINK = re.compile(
@@ -51,10 +51,33 @@ class Repaired:
     aside: list[str] = field(default_factory=list)
 
 
-def adopt(folder: Path, signing_key: Path | None = None) -> tuple[Checkpoint, Checkpoint | None]:
+@dataclass(slots=True)
+class _Break:
+    """Where a chain breaks, and why; "" if it does not.
+
+    `good` are the lines of the file `segment` up to there, `rest` those behind it, of all files.
+    """
+
+    chain: Chain
+    segment: Segment
+    good: list[bytes] = field(default_factory=list)
+    rest: list[bytes] = field(default_factory=list)
+    why: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Adopted:
+    """The checkpoint and the one that was `before`; the redacted records that nobody signed for."""
+
+    now: Checkpoint
+    before: Checkpoint | None
+    unsigned: list[int]
+
+
+def adopt(folder: Path, signing_key: Path | None = None) -> Adopted:
     """Takes a log whose chain is whole as the one to go on with; signs it if there is a key.
 
-    Returns its checkpoint and the one that was there. Raises ChainBroken, CannotStart.
+    Raises ChainBroken, CannotStart.
     """
     with _opened(folder, signing_key) as (opened, signer):
         chain = Chain()
@@ -63,42 +86,42 @@ def adopt(folder: Path, signing_key: Path | None = None) -> tuple[Checkpoint, Ch
         chain.finish()
         require_same_copies(folder)
         checkpoint = CheckpointFile(opened, signer)
+        checkpoint.look()
+        judge = checkpoint.judge
+        unsigned = sorted(each.target for each in chain.told.values() if judge and judge(each))
         before = checkpoint.adopt(chain.head or Head(), max(1, chain.first), chain.base)
-        return checkpoint.known, before
+        return Adopted(checkpoint.known, before, unsigned)
 
 
 def repair(folder: Path, signing_key: Path | None = None) -> Repaired:
     """Raises NotFound if there is nothing to repair, CannotStart or ChainBroken if it cannot be."""
     with _opened(folder, signing_key) as (opened, signer):
-        files, chain, good, why = log_files(folder), Chain(), [b""], ""
-        earlier: list[Segment] = []
-        for segment in files.log:
-            good = []
-            why = _walk(chain, segment, good)
-            if why:
-                break
-            earlier.append(segment)
-        else:
+        checkpoint = CheckpointFile(opened, signer)
+        checkpoint.look()
+        files = log_files(folder)
+        found = _first_break(files.log, checkpoint.judge) if files.log else None
+        if found is None:
             raise NotFound("the chain of the log is whole: there is nothing to repair")
-        later = [*files.log[len(earlier) + 1 :], *files.copies]
-        repaired = Repaired(chain.seq, why)
+        chain, segment, at = found.chain, found.segment, files.log.index(found.segment)
+        earlier, later = files.log[:at], [*files.log[at + 1 :], *files.copies]
+        repaired = Repaired(chain.seq, found.why)
         aside = _set_aside(opened, segment)
         hashes = {aside: _sha256(folder / aside)}
-        rest = [*_lines(segment)[len(good) :], *(line for each in later for line in _lines(each))]
-        known = _salts(line for each in earlier for line in _lines(each)) | _salts(good)
-        bodies = list(_bodies(rest, known, repaired))
+        rest = [*found.rest, *(line for each in files.copies for line in _lines(each))]
+        known = _salts(line for each in earlier for line in _lines(each)) | _salts(found.good)
+        bodies = list(_bodies(rest, known, repaired, checkpoint.judge))
         repaired.aside = [aside, *map(_aside, later)]
-        told = {"after": chain.seq, "reason": why, "files": hashes, "moved": repaired.moved}
+        told = {"after": chain.seq, "reason": found.why, "files": hashes, "moved": repaired.moved}
         bodies.insert(0, dump({"timestamp": now(), "repairs": told})[:-1])
         head, new = chain.head or Head(), []
         for body in bodies:
             line = body + link(head.seq + 1, head.hash, head.redacted)
             head = Head.of(line)
             new.append(line + b"\n")
-        rewrite(opened, segment, [*(line + b"\n" for line in good), *new])
+        rewrite(opened, segment, [*(line + b"\n" for line in found.good), *new])
         for each in later:
             opened.rename(each.name, _aside(each))
-        CheckpointFile(opened, signer).adopt(head, max(1, chain.first), chain.base)
+        checkpoint.adopt(head, max(1, chain.first), chain.base)
         return repaired
 
 
@@ -129,15 +152,40 @@ def _opened(folder: Path, signing_key: Path | None) -> Iterator[tuple[Folder, Si
         opened.close()
 
 
-def _walk(chain: Chain, segment: Segment, good: list[bytes]) -> str:
-    """Collects the lines that follow; says what is wrong with the first one that does not."""
-    for line in _lines(segment):
-        try:
-            chain.walk(BytesIO(line + b"\n"), segment.name)
-        except ChainBroken as error:
-            return error.reason
-        good.append(line)
-    return ""
+def _first_break(log: list[Segment], judge: Judge | None) -> _Break | None:
+    """None if the chain is whole.
+
+    A line that follows from the one before it can be bad too: dressed as redacted, and no record
+    tells of it, neither before the break nor in the rest.
+    """
+    found = _walked(log, judge)
+    for each in map(told_by, found.rest):
+        if each and not (judge and judge(each)):
+            found.chain.told[each.target] = each
+    if bad := found.chain.untold():
+        found = _walked(log, judge, bad[0])
+    return found if found.why else None
+
+
+def _walked(log: list[Segment], judge: Judge | None, bad: int = 0) -> _Break:
+    """Follows the chain to the first line that does not follow, or to record `bad`."""
+    found = _Break(Chain(judge=judge), log[0])
+    for segment in log:
+        lines = _lines(segment)
+        if found.why:
+            found.rest += lines
+            continue
+        found.segment, found.good = segment, []
+        for number, line in enumerate(lines):
+            try:
+                if bad and place(line)[0] == bad:
+                    raise ChainBroken(segment.name, number + 1, untold(bad))
+                found.chain.walk(BytesIO(line + b"\n"), segment.name)
+            except ChainBroken as error:
+                found.why, found.rest = error.reason, lines[number:]
+                break
+            found.good.append(line)
+    return found
 
 
 def _lines(segment: Segment) -> list[bytes]:
@@ -146,7 +194,9 @@ def _lines(segment: Segment) -> list[bytes]:
         return [line for line in file.read().split(b"\n") if line]
 
 
-def _bodies(lines: Iterable[bytes], known: set[bytes], repaired: Repaired) -> Iterator[bytes]:
+def _bodies(
+    lines: Iterable[bytes], known: set[bytes], repaired: Repaired, judge: Judge | None
+) -> Iterator[bytes]:
     """The records of the rest without their links, with the place that they had."""
     for line in lines:
         end, salt = _LINK.search(line), _SALT.search(line)
@@ -155,7 +205,7 @@ def _bodies(lines: Iterable[bytes], known: set[bytes], repaired: Repaired) -> It
                 known.add(salt[1])
                 repaired.moved += 1
                 yield line[: end.start()] + b',"moved":' + _place(line, end)
-        elif end and b'"redacts":' in line[:60] and _is_record(line):
+        elif end and (told := told_by(line)) and not (judge and judge(told)):
             yield line[: end.start()]  # it tells of a record that may stand before the break
         else:
             repaired.left += 1

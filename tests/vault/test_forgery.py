@@ -16,7 +16,7 @@ from minivault.vault.chain import Head
 from minivault.vault.record import dump, line_hash, link, now
 from minivault.vault.redact import redact
 from minivault.vault.redacted import redacted_form
-from minivault.vault.repair import adopt
+from minivault.vault.repair import adopt, repair
 from minivault.vault.segments import place as place_of
 from minivault.vault.signing import BadCheckpoint, write_keys
 from minivault.vault.verify import check_receipt, verify
@@ -122,6 +122,67 @@ def test_where_a_key_is_a_redaction_is_signed(place: Path) -> None:
         Vault(folder, signing_key=place / "key").open()
 
 
+@pytest.mark.parametrize("key", [None, "key"])
+def test_a_newest_line_dressed_beyond_the_checkpoint_is_never_gone_on_from(
+    key: str | None, place: Path
+) -> None:
+    """No later line names what redaction makes of it, and no record tells of a redaction."""
+    folder, signing_key = place / "logs", place / key if key else None
+    if key is None:
+        (folder / "checkpoint").unlink()
+    kept = (folder / "checkpoint").read_bytes() if key else None
+    _grow(place) if key else None
+    lines = _lines(place)
+    _put(place, [*lines[:-1], _dressed(lines[-1], seed=8)])
+    if kept:
+        (folder / "checkpoint").write_bytes(kept)
+    newest, why = len(lines), f"record {len(lines)} was redacted, and no record says so"
+    for command in (
+        lambda: Vault(folder, signing_key=signing_key).open(),
+        lambda: verify(folder),
+        lambda: adopt(folder, signing_key),
+    ):
+        with pytest.raises(ChainBroken, match=why) as caught:
+            command()
+        assert caught.value.line == newest
+    done = repair(folder, signing_key)
+    assert (done.after, done.moved, done.left, done.reason) == (newest - 1, 0, 1, why)
+    assert verify(folder, public_key=place / "key.pub" if key else None).last == newest
+    assert _lines(place)[: newest - 1] == lines[:-1]
+
+
+def test_repair_takes_no_redaction_that_nobody_signed(place: Path) -> None:
+    folder, lines = place / "logs", _lines(place)
+    redact(folder, 2, signing_key=place / "key")
+    kept = (folder / "checkpoint").read_bytes()
+    _grow(place)
+    lines = _lines(place)
+    form = redacted_form(lines[7], line_hash(lines[7]))
+    lines.append(_told(lines, 8, line_hash(lines[7]), line_hash(form)))
+    lines[7] = form
+    _put(place, lines)
+    (folder / "checkpoint").write_bytes(kept)
+    shutil.copytree(folder, place / "adopted" / "logs")
+    done = repair(folder, place / "key")
+    assert (done.after, done.moved, done.left) == (7, 3, 2)
+    assert verify(folder, public_key=place / "key.pub").redacted == (2,)
+    assert adopt(place / "adopted" / "logs", place / "key").unsigned == [8]
+    assert verify(place / "adopted" / "logs", public_key=place / "key.pub").redacted == (2, 8)
+
+
+def test_a_running_server_goes_on_from_no_line_that_is_dressed(place: Path) -> None:
+    folder = place / "logs"
+    vault = Vault(folder, signing_key=place / "key")
+    vault.open()
+    head = Head.of(_lines(place)[-1])
+    told = dump({"timestamp": now(), "redacted": {"was": "1" * 64}, "id": "x"})[:-1]
+    with open(folder / "log.jsonl", "ab") as file:
+        file.write(told + link(6, head.hash, head.redacted) + b"\n")
+    with pytest.raises(LogUnavailable, match="record 6 was redacted, and no record says so"):
+        write(vault, "refused")
+    vault.close()
+
+
 def _forged_log(place: Path) -> None:
     """Another log, with a checkpoint of its own."""
     shutil.rmtree(place / "logs")
@@ -166,8 +227,8 @@ def test_a_start_signs_only_what_follows_from_what_was_signed(
 
 def test_what_is_adopted_is_signed(place: Path) -> None:
     _forged_log(place)
-    now_, before = adopt(place / "logs", place / "key")
-    assert (now_.seq, before and before.is_signed) == (5, False)
+    done = adopt(place / "logs", place / "key")
+    assert (done.now.seq, done.before and done.before.is_signed) == (5, False)
     _grow(place)
     assert verify(place / "logs", public_key=place / "key.pub").checkpoint == 10
 
