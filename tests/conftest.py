@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import os
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import settings
@@ -14,6 +17,26 @@ from tests.loop_watch import LoopWatch, limit
 settings.register_profile("minivault", deadline=None, derandomize=True)
 settings.load_profile("minivault")
 
+
+# Where nothing may be compiled for later (containers say so), each of the many processes that tests
+# start would compile the whole package again, and every run all of the tests.
+sys.dont_write_bytecode = False
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
+
+def _memory_for_files() -> str | None:
+    """A folder in memory with plenty of room, from which programs can be run."""
+    folder = "/dev/shm"
+    if not os.access(folder, os.W_OK):
+        return None
+    system = os.statvfs(folder)
+    free, no_programs = system.f_bavail * system.f_frsize, system.f_flag & os.ST_NOEXEC
+    return folder if free >= 4 << 30 and not no_programs else None
+
+
+# Thousands of flushes to a disk would make the tests wait for it, and none of them cuts the power.
+if (memory := _memory_for_files()) is not None:
+    os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", memory)
 
 WATCH = LoopWatch()
 WATCH.install()
@@ -36,3 +59,17 @@ def environment_stays_as_it_was() -> Iterator[None]:
     if dict(os.environ) != before:
         os.environ.clear()
         os.environ.update(before)
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Files that are slow as a whole are not even imported where slow tests are left out."""
+    if collection_path.suffix != ".py" or "not slow" not in config.option.markexpr:
+        return None
+    _, _, marks = collection_path.read_text(encoding="utf-8").partition("\npytestmark = ")
+    return "mark.slow" in marks.partition("\n\n")[0] or None
+
+
+def pytest_collection_finish() -> None:
+    """What is imported stays: the collector need not walk over it again and again."""
+    gc.collect()
+    gc.freeze()

@@ -6,7 +6,6 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-from transformers import PreTrainedTokenizerFast
 
 from training.corpus import END_OF_TEXT
 
@@ -29,6 +28,8 @@ def train_tokenizer(texts: Iterable[str], *, size: int) -> Tokenizer:
 
 def save_tokenizer(tokenizer: Tokenizer, folder: Path, *, context: int) -> None:
     """Write tokenizer.json and tokenizer_config.json, as transformers reads them."""
+    from transformers import PreTrainedTokenizerFast  # seconds, and only here
+
     fast = PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]  # transformers has no types here
         tokenizer_object=tokenizer,
         bos_token=END_OF_TEXT,

@@ -16,6 +16,8 @@ from training.optimizer import split
 from training.recipe import Recipe
 from training.train import Training, main
 
+pytestmark = pytest.mark.slow  # transformers takes seconds to come
+
 SMALL = Recipe(
     steps=30,
     vocabulary=300,
@@ -39,7 +41,6 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.slow
 def test_a_training_learns_and_writes_what_transformers_loads(
     corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -65,7 +66,6 @@ def test_a_training_learns_and_writes_what_transformers_loads(
     assert (loaded.config.eos_token_id, tokenizer.eos_token) == (0, END_OF_TEXT)
 
 
-@pytest.mark.slow
 def test_the_same_seed_makes_the_same_model(corpus: Path) -> None:
     first, second, other = (
         Training(corpus, replace(SMALL, steps=3, seed=seed)) for seed in (1, 1, 2)
@@ -82,20 +82,6 @@ def test_muon_takes_the_matrices_of_the_blocks_and_adamw_the_rest() -> None:
     matrices, others = split(model)
     assert [tuple(matrix.shape) for matrix in matrices] == [(16, 48), (16, 16), (16, 64), (64, 16)]
     assert sum(p.numel() for p in matrices + others) == model.num_parameters()
-
-
-def test_the_learning_rate_goes_up_stays_and_falls_to_its_last_share() -> None:
-    recipe = Recipe()
-    assert recipe.rate(0, 0.0) == pytest.approx(0.01)
-    assert recipe.rate(49, 0.001) == pytest.approx(0.5)
-    assert recipe.rate(1000, 0.45) == pytest.approx(1.0)
-    assert recipe.rate(2000, 0.725) == pytest.approx(0.51)
-    assert recipe.rate(5000, 1.0) == pytest.approx(0.02)
-
-
-def test_crops_are_short_first_and_long_at_the_end() -> None:
-    recipe = Recipe()
-    assert [recipe.crop_length(progress) for progress in (0, 0.69, 0.71)] == [256, 256, 512]
 
 
 def test_the_defaults_are_the_storytellers_shape() -> None:

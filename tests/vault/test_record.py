@@ -8,7 +8,6 @@ import re
 import subprocess
 from pathlib import Path
 
-import pandas
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
@@ -37,6 +36,8 @@ def test_any_text_is_one_line_of_ascii_and_comes_back(text: str) -> None:
 @example([NASTY, "", "123", "007", "2026-11-23", "null", "1" * 1_000_000])
 @given(st.lists(TEXT, min_size=1, max_size=20))
 def test_jq_pandas_and_json_read_the_same(texts: list[str]) -> None:
+    import pandas  # half a second, and only here
+
     data = b"".join(
         render({"timestamp": f"2026-11-23T00:00:00.{number:03}Z", "prompt": text, "response": ""})
         + b',"seq":%d}\n' % number
