@@ -144,8 +144,8 @@ fmt: $(VENV)/developer ## format, and repair what can be repaired
 	@$(PY) -m ruff check --fix .
 	@$(PY) -m ruff format .
 
-wheel: $(VENV)/developer ## build dist/minivault-….whl
-	@$(PIP) wheel --quiet --no-deps --no-build-isolation --wheel-dir dist .
+wheel: $(VENV)/developer ## build dist/minivault-….whl and dist/minivault_client-….whl
+	@$(PIP) wheel --quiet --no-deps --no-build-isolation --wheel-dir dist . ./client
 	@ls dist
 
 bench: $(VENV)/developer ## measure speed on this machine

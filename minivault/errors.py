@@ -19,7 +19,11 @@ MiniVaultError                    500
 │   ├── ModelNotFound                  no such model, with the names that exist
 │   ├── ModelUnusable                  it is there, and cannot be loaded
 │   └── DownloadFailed                 the hub refused, stalled or sent something else
-└── ChainBroken                   exit code 1  .file .line .reason
+├── ChainBroken                   exit code 1  .file .line .reason
+├── Incomplete                    of the client: a text did not come to its end; .text so far
+│   ├── Gone                           the server cannot go on with it
+│   └── Unreachable                    no server answered
+└── NotProven                     of the client: a text is not what the log holds
 """
 
 from __future__ import annotations
@@ -210,3 +214,31 @@ class ChainBroken(MiniVaultError):
         self.file = file
         self.line = line
         self.reason = reason
+
+
+class Incomplete(MiniVaultError):
+    """A client's text did not come to its end; `text` is what came of it."""
+
+    title = "Text incomplete"
+
+    def __init__(self, message: str, text: str = "") -> None:
+        super().__init__(message)
+        self.text = text
+
+
+class Gone(Incomplete):
+    """The text is not kept any more, and the server cannot make it again."""
+
+    title = "Gone"
+
+
+class Unreachable(Incomplete):
+    """No server answered, for as long as the client was told to try."""
+
+    title = "Server unreachable"
+
+
+class NotProven(MiniVaultError):
+    """What came to a client is not what the log holds, or its receipt is not the record's."""
+
+    title = "Not proven"

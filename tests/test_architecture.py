@@ -20,7 +20,7 @@ PACKAGE = ROOT / "minivault"
 LAYERS = [
     {"errors", "size", "stage", "stop_strings", "console_log", "trace", "standard_streams"},
     {"libraries", "background"},
-    {"schemas", "settings", "resources", "gguf"},
+    {"schemas", "settings", "resources", "gguf", "client"},
     {"parsing", "backends.base", "variables", "open_files"},
     {"vault", "model_store", "engine", "metrics"},
     {"backends"},
@@ -47,10 +47,12 @@ HOMES = {
     "prometheus_client": {"metrics"},
     "huggingface_hub": {"model_store"},
     "cryptography": {"vault"},
+    "httpx2": {"client", "model_store"},
 }
 
 #: Where an import may stand inside a function: what it brings is heavy, and often not needed.
 LAZY = {
+    "client",
     "engine",
     "bench",
     "cli",

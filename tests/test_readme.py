@@ -211,7 +211,7 @@ def test_an_example_works(
     ended = subprocess.run(
         [*interpreter, text.replace(":8000", f":{served.port}")],
         cwd=served.folder,
-        env=environment(PATH=path_with_minivault),
+        env=environment(PATH=path_with_minivault, MINIVAULT_URL=served.url),
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
