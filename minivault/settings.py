@@ -59,10 +59,16 @@ class Settings(BaseSettings):
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="Where the model runs.")
     runner: Literal["auto", "native", "transformers"] = Field(
         "auto",
-        description="What computes: C kernels (native; GPT-2, on the CPU) or transformers.",
+        description="What computes: C kernels (native, on the CPU) or transformers.",
     )
     threads: int | None = Field(
         None, ge=1, le=1024, description="Threads of the model. Default: one per core."
+    )
+    context: int | None = Field(
+        None,
+        ge=16,
+        le=2**24,
+        description="Tokens of prompt and text at most. Default: the model's, at most 8192.",
     )
     max_running: int = Field(32, ge=1, le=256, description="Generations that run at once.")
     max_waiting: int = Field(

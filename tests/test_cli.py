@@ -112,6 +112,7 @@ def test_every_option_of_serve_reaches_the_settings(monkeypatch: pytest.MonkeyPa
         "--device": "cpu",
         "--runner": "native",
         "--threads": "3",
+        "--context": "4096",
         "--max-running": "4",
         "--max-waiting": "5",
         "--kv-memory": "2 MiB",

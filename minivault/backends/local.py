@@ -133,6 +133,8 @@ class LocalBackend:
             runner=settings.runner,
             max_running=settings.max_running,
             prefix_memory=settings.prefix_memory,
+            context=settings.context,
+            tokens=tokenizer.size,
         )
         self._embedded = runner.embedded
         engine = Engine(

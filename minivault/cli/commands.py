@@ -38,6 +38,7 @@ _FOR_ONE_ANSWER = {
     "device",
     "runner",
     "threads",
+    "context",
     "kv_memory",
     "backend",
     "secret_file",

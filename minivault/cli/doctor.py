@@ -20,6 +20,7 @@ _GROUND = {
     "device",
     "runner",
     "threads",
+    "context",
     "max_running",
     "max_waiting",
     "kv_memory",

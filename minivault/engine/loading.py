@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Literal
 
 from minivault.engine.runner import Dtype, NoKernels, Runner, Unsupported
 from minivault.errors import ModelUnusable
-from minivault.gguf import is_gguf
 
 if TYPE_CHECKING:
     from minivault.engine.native.runner import NativeRunner
@@ -28,12 +27,15 @@ def load_runner(
     runner: RunnerName = "auto",
     max_running: int = 32,
     prefix_memory: int = 0,
+    context: int | None = None,
+    tokens: int | None = None,
 ) -> Runner:
     """Loads a model's weights. Takes the calling thread as long as it takes.
 
     `threads`: of the model; None leaves torch's choice. `max_running`: how many sequences it may
-    hold at once. `prefix_memory`: bytes for prefilled beginnings that are kept. Raises
-    ModelUnusable, also where runner, dtype and device do not go together.
+    hold at once. `prefix_memory`: bytes for prefilled beginnings that are kept. `context`: tokens
+    of a text at most; None takes the usual bound. `tokens`: how many ids the tokenizer has; others
+    are never drawn. Raises ModelUnusable, also where runner, dtype and device do not go together.
     """
     from minivault.engine.native.memory import give_back_free
     from minivault.engine.transformers.runner import TransformersRunner
@@ -41,7 +43,17 @@ def load_runner(
     try:
         if runner == "transformers":
             raise Unsupported("runner transformers was asked for")
-        return _native(folder, dtype, device, threads, runner, max_running, prefix_memory)
+        return _native(
+            folder,
+            dtype,
+            device,
+            runner,
+            threads=threads,
+            max_running=max_running,
+            prefix_memory=prefix_memory,
+            context=context,
+            tokens=tokens,
+        )
     except Unsupported as error:
         why = error
     finally:  # the weights as the files hold them, and what was made on the way
@@ -52,13 +64,14 @@ def load_runner(
         raise ModelUnusable(
             f"dtype int8 needs the native runner: {why}; or use --dtype bfloat16 or float32"
         ) from why
-    served = TransformersRunner(folder, dtype=dtype, device=device, threads=threads)
-    if isinstance(why, NoKernels):
-        slower = f"the model runs several times slower than it could, by transformers: {why}"
-        served.notice = "; ".join(filter(None, (slower, served.notice)))
-    if is_gguf(folder):
-        slower = f"{folder.name} is dequantized and computed by transformers, one text at a time"
-        served.notice = "; ".join(filter(None, (f"{slower}, which is slow", served.notice)))
+    served = TransformersRunner(
+        folder, dtype=dtype, device=device, threads=threads, context=context, tokens=tokens
+    )
+    if runner == "auto" and served.description["device"] == "cpu":
+        slower = "the model runs several times slower than it could, by transformers"
+        if not isinstance(why, NoKernels):
+            slower = "the model is computed by transformers, one text at a time, which is slow"
+        served.notice = "; ".join(filter(None, (f"{slower}: {why}", served.notice)))
     if served.notice:
         _log.warning("%s", served.notice)
     return served
@@ -68,10 +81,8 @@ def _native(
     folder: Path,
     dtype: Dtype | Literal["auto"],
     device: Device,
-    threads: int | None,
     runner: RunnerName,
-    max_running: int,
-    prefix_memory: int,
+    **options: int | None,
 ) -> NativeRunner:
     """Raises Unsupported where it cannot be, NoKernels where it could be on this machine."""
     import torch
@@ -84,15 +95,8 @@ def _native(
     if on.type != "cpu":
         raise Unsupported(f"it computes on the CPU, not on {on.type} (--device cpu)")
     narrow = dtype != "int8" and chosen_dtype(dtype, on) == torch.bfloat16
-    if is_gguf(folder):
-        raise Unsupported("the C kernels do not read GGUF files")
-    native = NativeRunner(
-        folder,
-        dtype="int8" if dtype == "int8" else "bfloat16" if narrow else "float32",
-        threads=threads,
-        max_running=max_running,
-        prefix_memory=prefix_memory,
-    )
+    kept: Dtype = "int8" if dtype == "int8" else "bfloat16" if narrow else "float32"
+    native = NativeRunner(folder, dtype=kept, **options)  # type: ignore[arg-type]
     if not native.reproducible and not wanted:
         raise NoKernels("its C kernels do not keep a row's bits on this processor")
     return native

@@ -11,6 +11,9 @@ from minivault.engine.likeliest import Row
 Dtype = Literal["float32", "bfloat16", "int8"]
 """The numbers that weights are kept as."""
 
+USUAL_CONTEXT = 8192
+"""Tokens of a text at most, where nobody says how many: room for more has to be paid for."""
+
 
 class Unsupported(Exception):
     """This runner cannot serve this model; another one may. The message says why."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 
 from minivault.errors import ModelUnusable
 from minivault.gguf.config import Family
-from minivault.gguf.reader import GgufFile
+from minivault.gguf.reader import GgufFile, GgufTensor
 from minivault.gguf.rope import ROPE_TENSORS
 
 _WHOLE = {
@@ -47,22 +48,46 @@ _OF_FAMILY = {
 }
 
 
-def weights_of(
-    file: GgufFile, family: Family, config: dict[str, Any]
-) -> Iterator[tuple[str, NDArray[np.float32]]]:
-    """Each tensor in float32 with its name in transformers, one after the other.
+@dataclass(frozen=True, slots=True)
+class Weight:
+    """A tensor of the file under a name of transformers; its numbers are read when asked for.
 
-    Raises ModelUnusable for one that has no place there.
+    `rows`: which of the file's rows is each of its own, where RoPE pairs others. `plus_one`: the
+    file holds it with 1 added.
     """
+
+    tensor: GgufTensor
+    rows: NDArray[np.intp] | None = None
+    plus_one: bool = False
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.tensor.shape
+
+    def values(self) -> NDArray[np.float32]:
+        """All of it in float32, as transformers has it."""
+        values = self.tensor.values()
+        if self.rows is not None:
+            values = values[self.rows]
+        return values - np.float32(1) if self.plus_one else values
+
+
+def weights_of(file: GgufFile, family: Family, config: Mapping[str, Any]) -> dict[str, Weight]:
+    """What the file holds, by its names in transformers.
+
+    Raises ModelUnusable for a tensor that has no place there.
+    """
+    found = {}
     for name, tensor in file.tensors.items():
         if name in ROPE_TENSORS:  # in the config already
             continue
-        values = tensor.values()
-        if family.neighbours and (heads := _heads(name, config)):
-            values = values[halves_from_neighbours(len(values), heads, name)]
-        if family.norms_plus_one and name.endswith("_norm.weight"):
-            values = values - np.float32(1)
-        yield _name(file, family, name), values
+        heads = _heads(name, config) if family.neighbours else 0
+        found[_name(file, family, name)] = Weight(
+            tensor,
+            halves_from_neighbours(tensor.shape[0], heads, name) if heads else None,
+            family.norms_plus_one and name.endswith("_norm.weight"),
+        )
+    return found
 
 
 def halves_from_neighbours(rows: int, heads: int, name: str = "it") -> NDArray[np.intp]:
@@ -77,7 +102,7 @@ def halves_from_neighbours(rows: int, heads: int, name: str = "it") -> NDArray[n
     return np.arange(rows).reshape(heads, width // 2, 2).swapaxes(1, 2).ravel()
 
 
-def _heads(name: str, config: dict[str, Any]) -> int:
+def _heads(name: str, config: Mapping[str, Any]) -> int:
     """How many heads the rows of this tensor are; 0 if RoPE does not turn them."""
     stem = name.rpartition(".")[0].rpartition(".")[2]
     counts = {"attn_q": "num_attention_heads", "attn_k": "num_key_value_heads"}

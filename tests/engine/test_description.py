@@ -2,86 +2,338 @@
 
 from __future__ import annotations
 
+import copy
+import importlib
+import json
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import torch
 from torch import Tensor
 
+from minivault.engine.native.checkpoint import Checkpoint, open_checkpoint
 from minivault.engine.native.decoder import Decoder
-from minivault.engine.native.description import Description, Layer, Weights
-from minivault.engine.runner import Dtype
+from minivault.engine.native.families import plan_of
+from minivault.engine.native.prefix_cache import CHUNK
+from minivault.engine.native.runner import NativeRunner
+from minivault.engine.runner import Dtype, Unsupported
+from minivault.errors import ModelUnusable
 from tests.engine.gpt2_models import random_prompt
-from tests.engine.small_models import save_model
+from tests.gguf import models
+from tests.gguf.files import reference
 from tests.tools import tool
 
-
-def rotations(context: int, width: int, theta: float = 10_000.0) -> Tensor:
-    """Cosines of all pairs of a head, then sines: (context, width)."""
-    turns = theta ** (-torch.arange(0, width, 2, dtype=torch.float64) / width)
-    angles = torch.arange(context, dtype=torch.float64)[:, None] * turns
-    return torch.cat([angles.cos(), angles.sin()], 1).float()
+BORDER = 40
+PROMPT, TEXT = 70, 200
+LONG = {"num_hidden_layers": 4, "max_position_embeddings": 512}
+WIDE = {"head_dim": 32, "sliding_window": None}
 
 
-def described(model: Any) -> Description:
-    """A Llama: RMS norms, rotary positions, shared keys and values, gates, no biases."""
-    config, weights = model.config, dict(model.state_dict())
-    width = config.hidden_size // config.num_attention_heads
+def rope(kind: str, **more: Any) -> dict[str, Any]:
+    return {"rope_parameters": {"rope_type": kind, "rope_theta": 10000.0, **more}}
 
-    def joined(layer: int, *names: str) -> Weights:
-        every = [weights[f"model.layers.{layer}.{name}.weight"] for name in names]
-        return Weights(torch.cat(every))
 
-    layers = [
-        Layer(
-            before_attention=joined(index, "input_layernorm"),
-            project=joined(index, *(f"self_attn.{each}_proj" for each in "qkv")),
-            merge=joined(index, "self_attn.o_proj"),
-            before_network=joined(index, "post_attention_layernorm"),
-            widen=joined(index, "mlp.gate_proj", "mlp.up_proj"),
-            narrow=joined(index, "mlp.down_proj"),
-            scale=width**-0.5,
-        )
-        for index in range(config.num_hidden_layers)
-    ]
-    return Description(
-        context=256,
-        hidden=config.hidden_size,
-        inner=config.intermediate_size,
-        heads=config.num_attention_heads,
-        kv_heads=config.num_key_value_heads,
-        head_width=width,
-        norm="rms",
-        epsilon=config.rms_norm_eps,
-        activation="silu",
-        gated=True,
-        tokens=weights["model.embed_tokens.weight"],
-        rotations=rotations(256, width),
-        layers=layers,
-        last=Weights(weights["model.norm.weight"]),
-        head=weights["lm_head.weight"],
+#: Of each: the family in transformers, and what its settings say beside the common ones. The text
+#: goes over the border where factors change and out of every window.
+FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
+    "llama": ("llama", {"num_hidden_layers": 2}),
+    "llama, biased": (
+        "llama",
+        {"attention_bias": True, "mlp_bias": True, "tie_word_embeddings": True, "head_dim": 24},
+    ),
+    "llama, odd sizes": (
+        "llama",
+        {"hidden_size": 60, "num_attention_heads": 6, "head_dim": 10, "intermediate_size": 50},
+    ),
+    "llama, linear": ("llama", rope("linear", factor=3.0)),
+    "llama, dynamic": ("llama", rope("dynamic", factor=3.0)),
+    "llama, yarn": (
+        "llama",
+        rope("yarn", factor=4.0, original_max_position_embeddings=BORDER),
+    ),
+    "llama 3": (
+        "llama",
+        rope(
+            "llama3",
+            factor=8.0,
+            low_freq_factor=1.0,
+            high_freq_factor=4.0,
+            original_max_position_embeddings=BORDER,
+        ),
+    ),
+    "llama, longrope": (
+        "llama",
+        rope(
+            "longrope",
+            short_factor=[1.0] * 8,
+            long_factor=[1.0 + n for n in range(8)],
+            original_max_position_embeddings=BORDER,
+        ),
+    ),
+    "mistral": ("mistral", {"head_dim": 32, "sliding_window": 33}),
+    "mistral without a window": ("mistral", WIDE),
+    "ministral 3": (
+        "ministral3",
+        WIDE
+        | rope(
+            "yarn",
+            factor=16.0,
+            original_max_position_embeddings=BORDER,
+            max_position_embeddings=512,
+            mscale=1.0,
+            mscale_all_dim=1.0,
+            llama_4_scaling_beta=0.1,
+        ),
+    ),
+    "qwen2": ("qwen2", {"tie_word_embeddings": True}),
+    "qwen2 with windows": (
+        "qwen2",
+        {"use_sliding_window": True, "sliding_window": 20, "max_window_layers": 1},
+    ),
+    "qwen3": ("qwen3", {"head_dim": 32, "attention_bias": True}),
+    "smollm3": ("smollm3", {"tie_word_embeddings": True}),
+    "granite": (
+        "granite",
+        {
+            "embedding_multiplier": 12.0,
+            "residual_multiplier": 0.22,
+            "logits_scaling": 8.0,
+            "attention_multiplier": 0.0625,
+        },
+    ),
+    "gemma3": (
+        "gemma3_text",
+        {
+            "num_hidden_layers": 7,
+            "head_dim": 32,
+            "sliding_window": 20,
+            "query_pre_attn_scalar": 32,
+            "rope_parameters": {
+                "full_attention": {"rope_type": "linear", "rope_theta": 1e6, "factor": 8.0},
+                "sliding_attention": {"rope_type": "default", "rope_theta": 10000.0},
+            },
+        },
+    ),
+    "phi3": ("phi3", {"original_max_position_embeddings": 512, "sliding_window": 33}),
+    "phi3, longrope": (
+        "phi3",
+        {
+            "original_max_position_embeddings": BORDER,
+            **rope(
+                "longrope",
+                short_factor=[1.0] * 6,
+                long_factor=[1.0 + n for n in range(6)],
+                partial_rotary_factor=0.75,
+            ),
+        },
+    ),
+    "olmo2": ("olmo2", {"attention_bias": True}),
+}
+
+
+class InMemory:
+    """A checkpoint of a model that was never saved; its settings as a file would say them."""
+
+    def __init__(self, model: Any) -> None:
+        self.config: dict[str, Any] = json.loads(model.config.to_json_string())
+        self._tensors: dict[str, Tensor] = {
+            name: each.detach() for name, each in model.state_dict().items()
+        }
+        if model.config.tie_word_embeddings:
+            del self._tensors["lm_head.weight"]
+        self.shapes = {name: tuple(each.shape) for name, each in self._tensors.items()}
+
+    def tensor(self, name: str) -> Tensor:
+        return self._tensors[name]
+
+
+def made(name: str) -> Any:
+    """A model of transformers with random weights, its norms and biases told apart."""
+    transformers = importlib.import_module("transformers")
+    family, own = FAMILIES[name]
+    config = transformers.AutoConfig.for_model(
+        family, **copy.deepcopy({**models.COMMON, **LONG, **own})
     )
+    torch.manual_seed(0)
+    model = transformers.AutoModelForCausalLM.from_config(config).eval()
+    for parameter in (each for each in model.parameters() if each.dim() == 1):
+        torch.nn.init.normal_(parameter, 1.0, 0.5)
+    return model
+
+
+def decoder_of(source: Checkpoint, context: int = 512, dtype: Dtype = "float32") -> Decoder:
+    plan = plan_of(source.config)
+    assert plan is not None
+    tool("cc")
+    decoder = Decoder(plan.describe(source, context), dtype=dtype, threads=1, slots=2)
+    assert decoder.reproducible
+    return decoder
+
+
+def prefilled(decoder: Decoder, tokens: list[int]) -> Tensor:
+    """The logits after all of these tokens."""
+    slot, found = decoder.cache.take(), []
+    for begin in range(0, len(tokens), CHUNK):
+        part = tokens[begin : begin + CHUNK]
+        decoder.prefill(slot, begin, part)
+        found.append(decoder.logits(len(part)).clone())
+    decoder.cache.give_back(slot)
+    return torch.cat(found)
+
+
+def greedy(decoder: Decoder, prompt: list[int], count: int) -> list[int]:
+    slot = decoder.cache.take()
+    tokens = list(prompt)
+    for begin in range(0, len(prompt) - 1, CHUNK):
+        decoder.prefill(slot, begin, prompt[begin : min(begin + CHUNK, len(prompt) - 1)])
+    for _ in range(count):
+        decoder.run(tokens[-1:], [slot], [len(tokens) - 1])
+        tokens.append(int(decoder.logits(1)[0].argmax()))
+    decoder.cache.give_back(slot)
+    return tokens
+
+
+def closeness(found: Tensor, expected: Tensor) -> float:
+    return float((found - expected).abs().max() / expected.abs().max())
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+@torch.inference_mode()
+def test_greedy_text_and_logits_are_those_of_transformers_beyond_every_border(name: str) -> None:
+    """Each token that is said is the likeliest of what transformers computes before it."""
+    model = made(name)
+    decoder = decoder_of(InMemory(model))
+    tokens = greedy(decoder, random_prompt(3, PROMPT, 96), TEXT)
+    expected = model(torch.tensor([tokens])).logits[0]
+    assert tokens[PROMPT:] == expected.argmax(-1)[PROMPT - 1 : -1].tolist()
+    assert len(set(tokens[PROMPT:])) > 1, "a text that says nothing"
+    assert closeness(prefilled(decoder, tokens), expected) < 1e-4
+
+
+@pytest.mark.parametrize("name", ["llama, longrope", "phi3, longrope"])
+@torch.inference_mode()
+def test_a_context_within_what_was_trained_takes_the_factors_of_short_texts(name: str) -> None:
+    model = made(name)
+    tokens = random_prompt(4, BORDER, 96)
+    source = InMemory(model)
+    expected = model(torch.tensor([tokens])).logits[0]
+    assert closeness(prefilled(decoder_of(source, BORDER), tokens), expected) < 1e-4
+    assert closeness(prefilled(decoder_of(source), tokens), expected) > 1e-2
+
+
+@pytest.mark.parametrize("name", models.MODELS)
+@torch.inference_mode()
+def test_a_gguf_file_gives_what_its_source_computes(name: str, tmp_path: Path) -> None:
+    model = models.make(name)
+    path = models.save_gguf(name, tmp_path / "tiny.gguf", model, reference())
+    tokens = random_prompt(5, 100, 96)
+    expected = model(torch.tensor([tokens])).logits[0]
+    found = prefilled(decoder_of(open_checkpoint(path), 128), tokens)
+    assert closeness(found, expected) < 1e-4
+
+
+@pytest.mark.parametrize("dtype", get_args(Dtype))
+@pytest.mark.parametrize("name", ["llama", "qwen3", "gemma3", "olmo2"])
+@torch.inference_mode()
+def test_narrow_weights_come_close(name: str, dtype: Dtype) -> None:
+    model = made(name)
+    tokens = random_prompt(3, 100, 96)
+    expected = model(torch.tensor([tokens])).logits[0]
+    bound = {"float32": 1e-4, "bfloat16": 0.15, "int8": 0.35}[dtype]
+    assert closeness(prefilled(decoder_of(InMemory(model), dtype=dtype), tokens), expected) < bound
 
 
 @pytest.fixture(scope="module")
-def llama(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    import transformers
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A Llama in several files."""
+    folder = tmp_path_factory.mktemp("models") / "llama"
+    made("llama, biased").save_pretrained(folder, max_shard_size="50KB")
+    return folder
 
-    tool("cc")
-    folder: Path = save_model("llama", tmp_path_factory.mktemp("models") / "llama")
-    return transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
 
-
-@pytest.mark.parametrize("dtype, bound", [("float32", 1e-5), ("bfloat16", 0.15), ("int8", 0.3)])
 @torch.inference_mode()
-def test_another_family_is_another_description(llama: Any, dtype: Dtype, bound: float) -> None:
-    decoder = Decoder(described(llama), dtype=dtype, threads=2, slots=4)
-    assert decoder.reproducible
-    tokens = random_prompt(3, 100, len(llama.get_output_embeddings().weight))
-    slot = decoder.cache.take()
-    decoder.prefill(slot, 0, tokens[:64])
-    decoder.run(tokens[64:], [slot] * 36, range(64, 100))
-    expected = llama(torch.tensor([tokens])).logits[0, 64:]
-    found = decoder.logits(36)
-    assert float((found - expected).abs().max() / expected.abs().max()) < bound
+def test_several_files_are_one_model(folder: Path) -> None:
+    assert len(list(folder.glob("*.safetensors"))) > 2
+    tokens = random_prompt(6, 30, 96)
+    found, expected = (
+        prefilled(decoder_of(source), tokens)
+        for source in (open_checkpoint(folder), InMemory(made("llama, biased")))
+    )
+    assert torch.equal(found, expected)
+
+
+@torch.inference_mode()
+def test_the_older_form_of_the_settings_says_the_same(folder: Path) -> None:
+    """As files of the hub are: what turns positions stands beside, much is left out or null."""
+    config = json.loads((folder / "config.json").read_text())
+    theta = config.pop("rope_parameters")["rope_theta"]
+    config |= {"rope_theta": theta, "rope_scaling": None, "torch_dtype": "bfloat16"}
+    config |= {"rope_interleaved": False, "is_llama_config": True, "pretraining_tp": 1}
+    del config["hidden_act"]
+    assert same_plan(config, json.loads((folder / "config.json").read_text()))
+    scaled = config | {"rope_scaling": {"type": "linear", "factor": 2.0}}
+    assert not same_plan(scaled, config)
+
+
+def same_plan(one: dict[str, Any], other: dict[str, Any]) -> bool:
+    plans = [plan_of(each) for each in (one, other)]
+    steps = [plan.ropes[0].steps for plan in plans if plan]
+    return torch.equal(*steps) and len({repr(plan) for plan in plans}) == 1
+
+
+@pytest.mark.parametrize(
+    "changes, says",
+    [
+        ({"model_type": "falcon"}, "model type falcon"),
+        ({"layer_scale": 0.5}, "it does not know layer_scale = 0.5"),
+        ({"hidden_act": "xielu"}, "it does not know hidden_act = 'xielu'"),
+        ({"quantization_config": {"bits": 4}}, r"it does not know quantization_config = \{'bits"),
+        ({"rms_norm_eps": None}, "the settings lack rms_norm_eps"),
+        ({"num_key_value_heads": 3}, "it does not know num_key_value_heads = 3"),
+        ({"hidden_size": 0}, "it does not know hidden_size = 0"),
+        ({"hidden_size": "64"}, "it does not know hidden_size = '64'"),
+        ({"attention_bias": 1}, "it does not know attention_bias = 1"),
+        ({"rope_parameters": {"rope_type": "axial"}}, r"rope_parameters\.rope_type = 'axial'"),
+        (
+            {"rope_parameters": {"rope_type": "linear", "factor": 2.0, "beta": 1}},
+            r"it does not know rope_parameters\.beta = 1",
+        ),
+        ({"rope_parameters": {"rope_type": "linear"}}, r"lack rope_parameters\.factor"),
+        ({"model_type": "mistral", "attention_bias": None, "mlp_bias": None}, "sliding_window"),
+        ({"model_type": "granite", "logits_scaling": float("inf")}, "logits_scaling = inf"),
+        ({"model_type": "qwen2", "layer_types": ["chunked"] * 4}, "layer_types"),
+    ],
+)
+def test_a_setting_that_is_not_known_is_refused_by_name(
+    folder: Path, tmp_path: Path, changes: dict[str, Any], says: str
+) -> None:
+    config = json.loads((folder / "config.json").read_text()) | changes
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    for file in folder.glob("model*"):
+        (tmp_path / file.name).symlink_to(file)
+    with pytest.raises(Unsupported, match=says):
+        NativeRunner(tmp_path, dtype="float32", threads=1)
+
+
+def test_tensors_that_are_missing_unknown_or_of_another_shape_are_named() -> None:
+    model = made("llama")
+
+    def said(change: Any) -> str:
+        source = InMemory(model)
+        change(source.shapes)
+        with pytest.raises((ModelUnusable, Unsupported)) as error:
+            decoder_of(source)
+        return str(error.value)
+
+    down = "model.layers.1.mlp.down_proj.weight"
+    assert f"1 tensors are missing: {down}" in said(lambda shapes: shapes.pop(down))
+    assert f"configuration says: {down}" in said(lambda shapes: shapes.update({down: (64, 95)}))
+    assert "it does not know the tensor lora" in said(lambda shapes: shapes.update(lora=(1,)))
+
+
+@torch.inference_mode()
+def test_ids_that_no_token_has_are_never_drawn_and_a_context_may_be_less(folder: Path) -> None:
+    runner = NativeRunner(folder, dtype="float32", threads=1, tokens=90, context=100)
+    assert (runner.vocabulary, runner.embedded, runner.context_length) == (90, 96, 100)
+    assert NativeRunner(folder, dtype="float32", threads=1, context=9999).context_length == 512

@@ -25,30 +25,41 @@ def gpt2(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def llama(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return save_model("llama", tmp_path_factory.mktemp("models") / "llama")
+def neox(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_model("gpt_neox", tmp_path_factory.mktemp("models") / "neox")
 
 
-def test_the_native_runner_takes_what_it_knows(gpt2: Path) -> None:
+def test_the_native_runner_takes_what_it_knows(gpt2: Path, tmp_path: Path) -> None:
     for options in ({}, {"runner": "native"}, {"dtype": "int8"}):
         runner = load_runner(gpt2, threads=1, **options)  # type: ignore[arg-type]
         assert isinstance(runner, NativeRunner)
         assert runner.notice is None
+    assert isinstance(load_runner(save_model("llama", tmp_path), threads=1), NativeRunner)
 
 
-def test_transformers_takes_the_rest_and_whatever_it_is_asked_to(gpt2: Path, llama: Path) -> None:
-    for folder, runner in ((gpt2, "transformers"), (llama, "auto")):
+def test_transformers_takes_the_rest_and_whatever_it_is_asked_to(gpt2: Path, neox: Path) -> None:
+    for folder, runner in ((gpt2, "transformers"), (neox, "auto")):
         found = load_runner(folder, threads=1, runner=runner)  # type: ignore[arg-type]
         assert isinstance(found, TransformersRunner)
         assert found.description["runner"] == "transformers"
-        assert found.notice is None
+        says = "by transformers, one text at a time, which is slow: model type gpt_neox"
+        assert (says in str(found.notice)) == (runner == "auto")
+
+
+def test_both_runners_hold_texts_of_so_many_tokens_and_draw_from_so_many(
+    gpt2: Path, neox: Path
+) -> None:
+    for folder in (gpt2, neox):
+        bounded = load_runner(folder, threads=1, context=100, tokens=50)
+        assert (bounded.context_length, bounded.vocabulary) == (100, 50)
+        assert bounded.embedded > 50
 
 
 @pytest.mark.parametrize(
     "model, options, says",
     [
-        ("llama", {"runner": "native"}, "runner native: model type llama; or use --runner auto"),
-        ("llama", {"dtype": "int8"}, "int8 needs the native runner: model type llama; .*bfloat16"),
+        ("neox", {"runner": "native"}, "runner native: model type gpt_neox; or .* --runner auto"),
+        ("neox", {"dtype": "int8"}, "int8 needs .* native runner: model type gpt_neox; .*bfloat16"),
         ("gpt2", {"dtype": "int8", "runner": "transformers"}, "int8 needs the native runner"),
     ],
 )

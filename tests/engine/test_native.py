@@ -16,8 +16,8 @@ from torch.nn import functional
 
 from minivault.bench.models import SHAPES, make_random_model
 from minivault.engine.engine import Engine
+from minivault.engine.native import checkpoint, library
 from minivault.engine.native import compiler as compiling
-from minivault.engine.native import gpt2, library
 from minivault.engine.native.compiler import build
 from minivault.engine.native.decoder import Decoder
 from minivault.engine.native.description import Activation, Weights
@@ -209,7 +209,7 @@ def test_what_is_no_number_is_never_said(
     tmp_path: Path, dtype: Dtype, activation: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Weights that are none are refused at load; numbers can become none in between as well."""
-    monkeypatch.setattr(gpt2, "refuse_no_numbers", lambda weights: None)
+    monkeypatch.setattr(checkpoint, "refuse_no_numbers", lambda weights: None)
     config = SMALL | {"activation_function": activation}
     for name in ("h.0.attn.c_attn.bias", "h.1.mlp.c_fc.bias", "ln_f.bias"):
         weights = random_weights(config)

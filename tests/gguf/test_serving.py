@@ -9,13 +9,18 @@ from pathlib import Path
 
 import httpx
 import pytest
+import torch
 
 from minivault.backends.local import LocalBackend
 from minivault.cli import main
+from minivault.engine.sequence import SamplingParams
+from minivault.engine.tokenizer import load_tokenizer
+from minivault.engine.transformers.gguf import gguf_model
 from minivault.errors import ModelNotFound, ModelUnusable
 from minivault.model_store import ModelStore
 from minivault.settings import Settings
 from tests.backends.local_models import GREEDY, local, request, say
+from tests.engine.gpt2_models import load, make_sequence
 from tests.gguf import models
 from tests.gguf.files import gguf_bytes, random_tensor, reference
 from tests.gguf.smollm2 import smollm2
@@ -101,7 +106,7 @@ def test_it_stands_in_the_list(
 
 
 @pytest.mark.slow
-def test_it_is_served_with_a_cache_and_says_that_it_is_slow(tmp_path: Path) -> None:
+def test_it_is_served_by_the_native_runner(tmp_path: Path) -> None:
     keys = byte_level() | {"tokenizer.chat_template": TEMPLATE}
     vocabulary = len(keys["tokenizer.ggml.tokens"])
     source = models.make("tied, biased", vocab_size=vocabulary)
@@ -112,19 +117,36 @@ def test_it_is_served_with_a_cache_and_says_that_it_is_slow(tmp_path: Path) -> N
             info = backend.info
             assert (info.name, info.context_length, info.chat) == ("tiny.gguf", 128, True)
             assert info.reproducible
-            assert info.engine["cache"] == "kept"
-            assert info.notice is not None
-            assert info.notice.startswith("tiny.gguf is dequantized and computed by transformers")
+            assert (info.engine["runner"], info.engine["architecture"]) == ("native", "llama")
+            assert info.notice is None
             said = await say(backend, request("he cat", **GREEDY))
             assert said.text == expected(source, backend)
 
     asyncio.run(run())
 
 
+@pytest.mark.slow
+def test_greedy_text_of_a_real_model_is_that_of_transformers() -> None:
+    tokens = load_tokenizer(smollm2()).encode("Once upon a time, in a village by the sea,")
+    prompt = len(tokens)
+    sequence = make_sequence(tokens, SamplingParams(max_tokens=200, temperature=0))
+    runner = load(smollm2(), dtype="float32", threads=2)
+    while not runner.prefill(sequence):
+        pass
+    for _ in range(200):
+        sequence.generated += runner.draw([sequence])[0]
+    tokens += sequence.generated
+    with torch.inference_mode():
+        logits = gguf_model(smollm2(), torch.float32)(torch.tensor([tokens])).logits[0]
+        first = make_sequence(tokens[:1])
+        assert runner.prefill(first)
+        found = runner.decode([first])[0]
+    assert sequence.generated == logits.argmax(-1)[prompt - 1 : -1].tolist()
+    assert float((found - logits[0]).abs().max() / logits[0].abs().max()) < 1e-4
+
+
 def expected(source: object, backend: LocalBackend) -> str:
     """What transformers' own `generate` goes on with."""
-    import torch
-
     tokenizer = backend._running_tokenizer()
     prompt = tokenizer.encode("he cat")
     made = source.generate(  # type: ignore[attr-defined]

@@ -59,8 +59,14 @@ static void keep_row(const void *context, int row, int thread)
     }
 }
 
-/* The scores of all positions up to `last`, the rest of the last block at minus infinity; returns the
- * largest. */
+/* The first position that a row at `last` attends to. */
+ALWAYS int first_of(const struct attention *a, int last)
+{
+    return a->window && last >= a->window ? last - a->window + 1 : 0;
+}
+
+/* The scores of the positions up to `last`, what else is in their blocks at minus infinity; returns
+ * the largest. */
 ALWAYS float score(const struct attention *a, size_t keys, const float *query, int last,
                    float *scores, int bfloat16)
 {
@@ -69,7 +75,9 @@ ALWAYS float score(const struct attention *a, size_t keys, const float *query, i
     vint lane;
     for (int i = 0; i < LANES; i++)
         lane[i] = i;
-    for (int first = 0; first <= last; first += BLOCK, keys += block_size(c)) {
+    int begin = first_of(a, last), block = begin / BLOCK;
+    keys += block * block_size(c);
+    for (int first = block * BLOCK; first <= last; first += BLOCK, keys += block_size(c)) {
         vfloat sums[4] = {0}; /* one would wait for itself */
         int i = 0;
         for (; i + 4 <= a->head_width; i += 4)
@@ -80,7 +88,8 @@ ALWAYS float score(const struct attention *a, size_t keys, const float *query, i
         for (; i < a->head_width; i++)
             sums[0] = fma16(sixteen(c, keys + (size_t)i * BLOCK, bfloat16), splat(query[i]), sums[0]);
         vfloat sum = ((sums[0] + sums[1]) + (sums[2] + sums[3])) * a->scale;
-        sum = choose(lane + first <= last, sum, splat(-__builtin_inff()));
+        sum = choose((lane + first <= last) & (lane + first >= begin), sum,
+                     splat(-__builtin_inff()));
         store(scores + first, sum);
         top = larger(top, sum);
     }
@@ -88,10 +97,10 @@ ALWAYS float score(const struct attention *a, size_t keys, const float *query, i
 }
 
 /* e^(score - top) in place; returns their sum. */
-static float weigh(float *scores, int last, float top)
+static float weigh(float *scores, int begin, int last, float top)
 {
     vfloat sum = {0};
-    for (int first = 0; first <= last; first += BLOCK) {
+    for (int first = begin / BLOCK * BLOCK; first <= last; first += BLOCK) {
         vfloat weights = exponential(load(scores + first) - top);
         store(scores + first, weights);
         sum += weights;
@@ -105,7 +114,7 @@ ALWAYS void add_values(const struct attention *a, size_t values, const float *we
 {
     const struct cache *c = a->cache;
     vfloat sums[4] = {0};
-    for (int position = 0; position <= last; position++) {
+    for (int position = first_of(a, last); position <= last; position++) {
         size_t at = values + position / BLOCK * block_size(c)
                     + (size_t)(position % BLOCK) * c->width + begin;
         vfloat weight = splat(weights[position]);
@@ -129,7 +138,7 @@ ALWAYS void attend_as(const struct attention *a, int row, int head, float *score
     const float *query = projected_row(a, row) + head * a->head_width;
     float *out = a->mixed + ((size_t)row * a->heads + head) * a->head_width;
     float top = score(a, begin, query, last, scores, bfloat16);
-    float whole = weigh(scores, last, top);
+    float whole = weigh(scores, first_of(a, last), last, top);
     size_t values = begin + (size_t)BLOCK * c->width;
     int i = 0;
     for (; i + 4 * LANES <= c->width; i += 4 * LANES)

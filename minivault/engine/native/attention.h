@@ -37,11 +37,12 @@ struct attention {
     int32_t heads; /* of queries; as many share one head of the cache */
     int32_t head_width;
     int32_t layer;
+    int32_t window; /* so many positions are attended to, the row's own among them; 0: all */
     float scale;
 };
 
 /* Keeps the rows' keys and values, then lets each row attend to its sequence's positions up to its
- * own. A row's bits depend on its query and those positions alone. */
+ * own, as far back as the window reaches. A row's bits depend on its query and those positions alone. */
 void attention_run(struct team *team, const struct attention *attention, int rows);
 
 #endif

@@ -17,24 +17,31 @@ enum norm_kind {
 };
 
 struct norm {
-    const float *weight;
-    const float *bias; /* of LAYER_NORM alone */
+    const float *weight; /* NULL: there is none here */
+    const float *bias;   /* of LAYER_NORM alone */
 };
 
 struct layer {
-    struct norm before_attention, before_network;
-    struct linear project; /* to queries of all heads, then keys, then values of the groups */
+    struct norm before_attention, after_attention, before_network, after_network;
+    struct norm queries, keys; /* before they are turned */
+    /* Together: to queries of all heads, then keys, then values of the groups. */
+    struct linear project[3];
     struct linear merge;
-    struct linear widen; /* gated: to `inner` gates, then as many values */
+    struct linear widen[2]; /* gated, together: to `inner` gates, then as many values */
     struct linear narrow;
-    float scale; /* of attention scores */
+    int32_t projects, widens; /* how many there are */
+    int32_t whole;    /* queries and keys have one norm for all heads together, else one for each */
+    int32_t rotation; /* which table; -1: none */
+    int32_t window;   /* so many positions are looked at, the row's own among them; 0: all */
+    float scale;      /* of attention scores */
 };
 
 struct decoder {
     const struct layer *layers;
     const void *tokens;     /* (vocabulary, hidden) bfloat16, or floats */
     const float *positions; /* (context, hidden) added to the tokens, or NULL */
-    const float *rotations; /* (context, head_width) cosines, then sines; or NULL */
+    const float *rotations; /* (tables, context, rotary) cosines, then sines; or NULL */
+    const float *stretch;   /* (context) what queries are multiplied with, or NULL */
     struct norm last;
     struct linear head;
     const float *mean; /* (hidden) taken from all outputs of the head, or NULL */
@@ -44,11 +51,14 @@ struct decoder {
     int32_t hidden;   /* numbers of a row between the layers */
     int32_t heads;
     int32_t head_width;
+    int32_t rotary; /* numbers of a head that are turned, the first ones */
     int32_t inner;
     int32_t context; /* positions of a slot */
     int32_t norm;    /* enum norm_kind */
     int32_t gate;    /* enum activation of the gates; NONE: there are none */
     float epsilon;
+    float embedding; /* what the tokens are multiplied with */
+    float residual;  /* what is multiplied with before it is added to x */
 };
 
 /* Room for so many rows as are ever run; what an operand's rows are filled up with stays zero. */
@@ -64,6 +74,7 @@ struct room {
     float *projected;  /* (rows, outputs of `project`) */
     float *mixed;      /* (rows, heads × head_width) */
     float *widened;    /* (rows, outputs of `widen`) */
+    float *branch;     /* (rows, hidden) what comes before it is added to x, where it is not at once */
     float *scores;     /* (threads, context up to whole blocks) */
 };
 

@@ -49,11 +49,12 @@ class Decoder:
         """`slots`: sequences at once. `target`: see `compiler.build`. Raises NoKernels."""
         built, self._library = library.loaded(target)
         self.build = built.key
-        self._vocabulary, self._context = description.vocabulary, description.context
+        self._vocabulary, self._embedded = description.vocabulary, len(description.tokens)
+        self._context = description.context
         self._slots = slots
         self._memory = memory = Memory()
         self.cache = BlockCache(
-            layers=len(description.layers),
+            layers=description.depth,
             slots=slots,
             heads=description.kv_heads,
             context=description.context,
@@ -144,7 +145,7 @@ class Decoder:
 
     def _refuse_unknown(self, tokens: Sequence[int]) -> None:
         """A tokenizer may know more than the model; C would read whatever lies there."""
-        if max(tokens) >= self._vocabulary:
+        if max(tokens) >= self._embedded:
             raise IndexError("the prompt holds a token that the model does not know")
 
     def _keeps_bits(self) -> bool:

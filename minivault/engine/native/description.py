@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -22,29 +22,45 @@ class Weights:
 
 @dataclass(frozen=True, slots=True)
 class Layer:
-    """`project` makes queries of all heads, then keys, then values; `scale` is of their scores.
+    """The parts of `project` make queries of all heads, then keys, then values, side by side.
 
-    Where there are gates, `widen` makes those first, then as many values.
+    Where there are gates, the parts of `widen` make those first, then as many values. Norms before
+    and after the layer's halves may be missing, as may those of `queries` and `keys`: one for each
+    head, or one for all of them together. `rotation` says which of the tables turns them; `window`
+    how many positions are attended to, 0 all; `scale` is of their scores.
     """
 
-    before_attention: Weights
-    project: Weights
+    project: tuple[Weights, ...]
     merge: Weights
-    before_network: Weights
-    widen: Weights
+    widen: tuple[Weights, ...]
     narrow: Weights
     scale: float
+    before_attention: Weights | None = None
+    after_attention: Weights | None = None
+    before_network: Weights | None = None
+    after_network: Weights | None = None
+    queries: Weights | None = None
+    keys: Weights | None = None
+    rotation: int | None = None
+    window: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Description:
-    """`hidden` numbers pass from layer to layer; `inner` are in the middle of its network.
+    """Of a model for texts of up to `longest` tokens, to be used for some of up to `context`.
 
-    `kv_heads` heads of keys and values are shared by `heads` of queries; their width is free.
-    `positions` (context, hidden) are added to the tokens, `rotations` (context, head width) hold
-    cosines and sines that turn queries and keys. `gated`: the activation is of gates.
+    `hidden` numbers pass from layer to layer; `inner` are in the middle of its network.
+
+    `layer` makes one of `depth` layers whenever it is asked for: what it holds may be read from
+    files just then. `kv_heads` heads of keys and values are shared by `heads` of queries; their
+    width is free. `positions` (context, hidden) are added to the tokens, which are multiplied with
+    `embedding` before; `rotations` (tables, context, rotary width) hold cosines and sines that turn
+    queries and keys; `stretch` (context,) makes queries longer. `gated`: the activation is of
+    gates. `residual`: a factor of whatever is added to the numbers between the layers.
     """
 
+    architecture: str
+    longest: int
     context: int
     hidden: int
     inner: int
@@ -55,12 +71,16 @@ class Description:
     epsilon: float
     activation: Activation
     tokens: Tensor
-    layers: Sequence[Layer]
+    depth: int
+    layer: Callable[[int], Layer]
     last: Weights
     head: Tensor
     positions: Tensor | None = None
     rotations: Tensor | None = None
+    stretch: Tensor | None = None
     gated: bool = False
+    embedding: float = 1.0
+    residual: float = 1.0
 
     @property
     def vocabulary(self) -> int:

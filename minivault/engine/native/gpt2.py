@@ -1,18 +1,15 @@
-"""Describes a GPT-2 (Radford et al. 2019) by its folder, in every layout of the wild."""
+"""Describes a GPT-2 (Radford et al. 2019) by its files, in every layout of the wild."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator
+from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from minivault.engine.native.checkpoint import Checkpoint, refuse_names
 from minivault.engine.native.description import Activation, Description, Layer, Weights
-from minivault.engine.numbers import refuse_no_numbers
 from minivault.engine.runner import Unsupported
 from minivault.errors import ModelUnusable
 
@@ -50,10 +47,14 @@ class Gpt2Shape:
         return scale / (layer + 1) if self.scale_by_layer else scale
 
 
-def describe(folder: Path) -> Description:
-    """Raises Unsupported for what is no plain GPT-2, ModelUnusable for files that are wrong."""
-    shape = read_shape(folder)
-    tensors = read_weights(folder, shape)
+def describe(source: Checkpoint, context: int | None = None) -> Description:
+    """For texts of up to `context` tokens, None: as many as the model can.
+
+    Raises Unsupported for what is no plain GPT-2, ModelUnusable for files that are wrong.
+    """
+    shape = read_shape(source.config)
+    tensors = read_weights(source, shape)
+    context = min(context or shape.context, shape.context)
 
     def norm(name: str) -> Weights:
         return Weights(tensors[f"{name}.weight"], tensors[f"{name}.bias"])
@@ -61,20 +62,21 @@ def describe(folder: Path) -> Description:
     def product(name: str) -> Weights:
         return Weights(tensors[f"{name}.weight"].t(), tensors[f"{name}.bias"])
 
-    layers = [
-        Layer(
+    def layer(index: int) -> Layer:
+        return Layer(
             before_attention=norm(f"h.{index}.ln_1"),
-            project=product(f"h.{index}.attn.c_attn"),
+            project=(product(f"h.{index}.attn.c_attn"),),
             merge=product(f"h.{index}.attn.c_proj"),
             before_network=norm(f"h.{index}.ln_2"),
-            widen=product(f"h.{index}.mlp.c_fc"),
+            widen=(product(f"h.{index}.mlp.c_fc"),),
             narrow=product(f"h.{index}.mlp.c_proj"),
             scale=shape.scale(index),
         )
-        for index in range(shape.layers)
-    ]
+
     return Description(
-        context=shape.context,
+        architecture="gpt2",
+        longest=shape.context,
+        context=context,
         hidden=shape.hidden,
         inner=shape.inner,
         heads=shape.heads,
@@ -84,16 +86,16 @@ def describe(folder: Path) -> Description:
         epsilon=shape.epsilon,
         activation=shape.activation,
         tokens=tensors["wte.weight"],
-        positions=tensors["wpe.weight"],
-        layers=layers,
+        positions=tensors["wpe.weight"][:context],
+        depth=shape.layers,
+        layer=layer,
         last=norm("ln_f"),
         head=tensors["wte.weight" if shape.tied else "lm_head.weight"],
     )
 
 
-def read_shape(folder: Path) -> Gpt2Shape:
-    """Raises Unsupported for what is no plain GPT-2, ModelUnusable for what cannot be read."""
-    config = _read_json(folder / "config.json")
+def read_shape(config: Mapping[str, Any]) -> Gpt2Shape:
+    """Raises Unsupported for what is no plain GPT-2."""
     if config.get("model_type") != "gpt2":
         raise Unsupported(f"model type {config.get('model_type')}")
     for name, value in _ONLY.items():
@@ -108,27 +110,29 @@ def read_shape(folder: Path) -> Gpt2Shape:
         raise Unsupported(f"configuration: {error!r}") from error
 
 
-def read_weights(folder: Path, shape: Gpt2Shape) -> dict[str, Tensor]:
+def read_weights(source: Checkpoint, shape: Gpt2Shape) -> dict[str, Tensor]:
     """The weights by their names without `transformer.`; `lm_head.weight` only if not tied.
 
-    The tensors are views of the files where the system allows it. Raises ModelUnusable with the
-    names of tensors that are missing, unknown or of another shape.
+    Raises ModelUnusable with the names of tensors that are missing, unknown or of another shape.
     """
-    weights = dict(_tensors(folder))
+    weights = {
+        name.removeprefix("transformer."): source.tensor(name)
+        for name in source.shapes
+        if not name.endswith(_BUFFERS)
+    }
     if shape.tied:
         weights.pop("lm_head.weight", None)
     if shape.layers > len(weights):
         raise ModelUnusable(f"config.json says {shape.layers} layers, of {len(weights)} tensors")
     expected = _expected(shape)
-    _refuse("missing", expected.keys() - weights.keys())
-    _refuse("unknown", weights.keys() - expected.keys())
+    refuse_names("missing", expected.keys() - weights.keys())
+    refuse_names("unknown", weights.keys() - expected.keys())
     wrong = {name for name, size in expected.items() if tuple(weights[name].shape) != size}
-    _refuse("of another shape than the configuration says", wrong)
-    refuse_no_numbers(weights.items())
+    refuse_names("of another shape than the configuration says", wrong)
     return weights
 
 
-def _shape(config: dict[str, Any], activation: Activation) -> Gpt2Shape:
+def _shape(config: Mapping[str, Any], activation: Activation) -> Gpt2Shape:
     for name in ("n_embd", "n_head", "n_layer", "n_positions", "vocab_size"):
         if int(config[name]) < 1:
             raise ValueError(f"{name} is less than one")
@@ -168,41 +172,3 @@ def _expected(shape: Gpt2Shape) -> dict[str, tuple[int, ...]]:
             sizes[f"h.{layer}.{name}.weight"] = (out,) if into is None else (into, out)
             sizes[f"h.{layer}.{name}.bias"] = (out,)
     return sizes
-
-
-def _tensors(folder: Path) -> Iterator[tuple[str, Tensor]]:
-    """All tensors but buffers, by their names without `transformer.`."""
-    for path in _files(folder):
-        try:
-            with safe_open(path, framework="pt") as file:
-                for name in file.keys():  # noqa: SIM118 (a safetensors file is no mapping)
-                    if not name.endswith(_BUFFERS):
-                        yield name.removeprefix("transformer."), file.get_tensor(name)
-        except (SafetensorError, OSError) as error:
-            raise ModelUnusable(f"{path.name} cannot be read: {error}") from error
-
-
-def _files(folder: Path) -> list[Path]:
-    whole, index = folder / "model.safetensors", folder / "model.safetensors.index.json"
-    if whole.exists() or not index.exists():
-        return [whole]
-    names = {str(name) for name in dict(_read_json(index).get("weight_map", {})).values()}
-    if any(Path(name).name != name for name in names):
-        raise ModelUnusable(f"{index.name} names files outside of its folder")
-    return [folder / name for name in sorted(names)]
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise ModelUnusable(f"{path.name} cannot be read: {error}") from error
-    if not isinstance(data, dict):
-        raise ModelUnusable(f"{path.name} holds no JSON object")
-    return data
-
-
-def _refuse(what: str, names: set[str]) -> None:
-    if names:
-        shown = ", ".join(sorted(names)[:5]) + (" …" if len(names) > 5 else "")
-        raise ModelUnusable(f"{len(names)} tensors are {what}: {shown}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import get_ident
 from typing import Any
@@ -13,10 +13,13 @@ from torch import Tensor
 
 from minivault.engine import sequence as seq
 from minivault.engine.likeliest import Row
+from minivault.engine.native import gpt2
+from minivault.engine.native.checkpoint import open_checkpoint
 from minivault.engine.native.decoder import Decoder
-from minivault.engine.native.gpt2 import describe
+from minivault.engine.native.description import Description
+from minivault.engine.native.families import plan_of
 from minivault.engine.native.prefix_cache import CHUNK, PrefixCache
-from minivault.engine.runner import Dtype
+from minivault.engine.runner import USUAL_CONTEXT, Dtype
 
 
 @dataclass(slots=True)
@@ -49,18 +52,29 @@ class NativeRunner:
         threads: int | None = None,
         max_running: int = 32,
         prefix_memory: int = 0,
+        context: int | None = None,
+        tokens: int | None = None,
         target: tuple[str, ...] | None = None,
     ) -> None:
-        """Loads the weights. `target`: the processor that is compiled for, as the compiler's flags.
+        """Loads the weights of a folder, or of a GGUF file.
+
+        `context`: tokens of a text at most, None for as many as the model can, up to 8192.
+        `tokens`: so many of its ids may be drawn, where its vocabulary is filled up with others.
+        `target`: the processor that is compiled for, as the compiler's flags.
 
         Raises Unsupported for a model of another family, NoKernels where there is no compiler,
         ModelUnusable for files that are wrong.
         """
-        description = describe(folder)
+        description = _describe(folder, context, tokens)
         self._threads = threads or torch.get_num_threads()
         self._thread: int | None = None
         self._prefixes = PrefixCache(prefix_memory)
         self.context_length = description.context
+        if context is None and description.context < description.longest:
+            self.notice = (
+                f"texts may have {description.context} tokens, of the {description.longest} that "
+                "this model can; --context allows more, which take more memory"
+            )
         self.vocabulary = description.vocabulary
         self.embedded = len(description.tokens)
         with torch.inference_mode():
@@ -76,7 +90,7 @@ class NativeRunner:
         self.reproducible = self._decoder.reproducible
         self.description: Mapping[str, Any] = {
             "runner": "native",
-            "architecture": "gpt2",
+            "architecture": description.architecture,
             "dtype": dtype,
             "device": "cpu",
             "threads": self._threads,
@@ -207,3 +221,15 @@ class NativeRunner:
         if self._thread != get_ident():
             self._thread = get_ident()
             torch.set_num_threads(self._threads)
+
+
+def _describe(path: Path, context: int | None, tokens: int | None) -> Description:
+    """Raises Unsupported, ModelUnusable."""
+    source = open_checkpoint(path)
+    plan = plan_of(source.config)
+    if plan is None:
+        found = gpt2.describe(source, context)
+    else:
+        usual = plan.default_context(USUAL_CONTEXT)
+        found = plan.describe(source, min(context, plan.longest) if context else usual)
+    return replace(found, head=found.head[:tokens])

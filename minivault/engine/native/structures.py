@@ -13,12 +13,21 @@ from minivault.engine.runner import Dtype
 
 Fields = dict[str, Any]
 
+_NORMS = (
+    "before_attention",
+    "after_attention",
+    "before_network",
+    "after_network",
+    "queries",
+    "keys",
+)
+
 
 def decoder_fields(memory: Memory, model: Description, dtype: Dtype) -> Fields:
     """Of a `struct decoder`, but its cache; the description's tensors may be dropped afterwards."""
     narrow = dtype != "float32"
     table = model.tokens.to(torch.bfloat16 if narrow else torch.float32, copy=True)
-    layers = [_layer(memory, model, layer, dtype) for layer in model.layers]
+    layers = [_layer(memory, model, model.layer(index), dtype) for index in range(model.depth)]
     fields: Fields = {
         "layers": memory.new("struct layer[]", layers),
         "tokens": memory.address(table.contiguous()),
@@ -28,13 +37,17 @@ def decoder_fields(memory: Memory, model: Description, dtype: Dtype) -> Fields:
         "hidden": model.hidden,
         "heads": model.heads,
         "head_width": model.head_width,
+        "rotary": 0 if model.rotations is None else model.rotations.shape[-1],
         "inner": model.inner,
         "context": model.context,
         "norm": getattr(constants, f"{model.norm.upper()}_NORM"),
         "gate": activation_code(model.activation if model.gated else None),
         "epsilon": model.epsilon,
+        "embedding": model.embedding,
+        "residual": model.residual,
     }
-    for name, each in (("positions", model.positions), ("rotations", model.rotations)):
+    tables = {name: getattr(model, name) for name in ("positions", "rotations", "stretch")}
+    for name, each in tables.items():
         if each is not None:
             fields[name] = memory.address(each.to(torch.float32, copy=True).contiguous())
     return fields | _head(memory, model.head, dtype)
@@ -51,6 +64,7 @@ def room_fields(memory: Memory, model: Description, rows: int, threads: int) -> 
         "projected": (rows, heads + 2 * keys),
         "mixed": (rows, heads),
         "widened": (rows, model.inner * (1 + model.gated)),
+        "branch": (rows, model.hidden),
         "scores": (threads, -(-model.context // block) * block),
     }
     operands = {"of_hidden": model.hidden, "of_mixed": heads, "of_inner": model.inner}
@@ -88,15 +102,30 @@ def operand(memory: Memory, rows: int, width: int) -> Fields:
 
 def _layer(memory: Memory, model: Description, layer: Layer, dtype: Dtype) -> Fields:
     activation = None if model.gated else model.activation
-    return {
-        "before_attention": _norm(memory, layer.before_attention),
-        "before_network": _norm(memory, layer.before_network),
-        "project": packed(memory, dtype, layer.project),
+    project = [packed(memory, dtype, each) for each in _joined(layer.project)]
+    widen = [packed(memory, dtype, each, activation) for each in _joined(layer.widen)]
+    wide = layer.queries is not None and len(layer.queries.weight) != model.head_width
+    return {name: _norm(memory, getattr(layer, name)) for name in _NORMS} | {
+        "project": project,
+        "projects": len(project),
         "merge": packed(memory, dtype, layer.merge),
-        "widen": packed(memory, dtype, layer.widen, activation),
+        "widen": widen,
+        "widens": len(widen),
         "narrow": packed(memory, dtype, layer.narrow),
+        "whole": wide,
+        "rotation": -1 if layer.rotation is None else layer.rotation,
+        "window": layer.window,
         "scale": layer.scale,
     }
+
+
+def _joined(parts: tuple[Weights, ...]) -> list[Weights]:
+    """Parts that can be one product as one: it reads its input once."""
+    if len(parts) == 1 or len({each.bias is None for each in parts}) > 1:
+        return list(parts)
+    biases = [each.bias for each in parts if each.bias is not None]
+    whole = torch.cat([each.weight for each in parts])
+    return [Weights(whole, torch.cat(biases) if biases else None)]
 
 
 def _head(memory: Memory, weight: torch.Tensor, dtype: Dtype) -> Fields:
@@ -108,8 +137,8 @@ def _head(memory: Memory, weight: torch.Tensor, dtype: Dtype) -> Fields:
     return {"head": head, "mean": memory.address(mean)}
 
 
-def _norm(memory: Memory, norm: Weights) -> Fields:
-    both = {"weight": norm.weight, "bias": norm.bias}
+def _norm(memory: Memory, norm: Weights | None) -> Fields:
+    both = {"weight": norm.weight, "bias": norm.bias} if norm else {}
     return {
         name: memory.address(each.float().clone())
         for name, each in both.items()

@@ -27,11 +27,11 @@ def gguf_model(path: Path, dtype: torch.dtype) -> Any:
     kind = transformers.MODEL_FOR_CAUSAL_LM_MAPPING[type(config)]
     shapes = _shapes(kind, config)
     weights: dict[str, Tensor] = {}
-    for name, array in weights_of(file, family_of(file), values):
-        if name not in shapes or shapes[name] != array.shape:
+    for name, weight in weights_of(file, family_of(file), values).items():
+        if shapes.get(name) != weight.shape:
             expected = shapes.get(name, "no such tensor")
-            raise ModelUnusable(f"{path.name} holds {name} of {array.shape}; expected: {expected}")
-        weights[name] = torch.from_numpy(array).to(dtype)
+            raise ModelUnusable(f"{path.name} holds {name} of {weight.shape}; expected: {expected}")
+        weights[name] = torch.from_numpy(weight.values()).to(dtype)
     tied = {"lm_head.weight"} if values["tie_word_embeddings"] else set()
     if lacking := sorted(shapes.keys() - weights.keys() - tied):
         raise ModelUnusable(f"{path.name} lacks {', '.join(lacking[:5])}")

@@ -16,6 +16,7 @@ from torch import Tensor
 from minivault.engine import sampler
 from minivault.engine import sequence as seq
 from minivault.engine.likeliest import Row
+from minivault.engine.runner import USUAL_CONTEXT
 from minivault.engine.transformers.driven import DrivenModel, Text
 from minivault.engine.transformers.pipeline import chosen_device, chosen_dtype, text_generation
 from minivault.errors import ModelUnusable, in_short
@@ -40,9 +41,19 @@ class TransformersRunner:
     notice: str | None = None
 
     def __init__(
-        self, folder: Path, *, dtype: str = "auto", device: str = "auto", threads: int | None = None
+        self,
+        folder: Path,
+        *,
+        dtype: str = "auto",
+        device: str = "auto",
+        threads: int | None = None,
+        context: int | None = None,
+        tokens: int | None = None,
     ) -> None:
         """Loads the weights, or takes those that this process has loaded already.
+
+        `context`: tokens of a text at most; None for as many as the model can, up to 8192.
+        `tokens`: so many of its ids may be drawn.
 
         Raises ModelUnusable for what transformers cannot load from safetensors without remote code,
         and for what it loads and cannot write text with.
@@ -52,8 +63,10 @@ class TransformersRunner:
         self._dtype = chosen_dtype(dtype, chosen_device(device))
         model = text_generation(folder, self._dtype, chosen_device(device)).model
         self._architecture, self._device = type(model).__name__, model.device
-        self.context_length = _context_length(model.config)
-        self.vocabulary = model.get_output_embeddings().weight.shape[0]
+        longest = _context_length(model.config)
+        self.context_length = min(context or USUAL_CONTEXT, longest)
+        width = model.get_output_embeddings().weight.shape[0]
+        self.vocabulary = min(tokens or width, width)
         self.embedded = model.get_input_embeddings().weight.shape[0]
         self._driven = DrivenModel(model)
         try:
@@ -83,7 +96,7 @@ class TransformersRunner:
     @torch.inference_mode()
     def decode(self, sequences: Sequence[seq.Sequence]) -> Tensor:
         """Each sequence's logits after its last token, computed one after the other."""
-        return torch.stack([self._next(each) for each in sequences])
+        return torch.stack([self._next(each)[: self.vocabulary] for each in sequences])
 
     def draw(self, sequences: Sequence[seq.Sequence]) -> tuple[list[int], Row]:
         return sampler.sample_from(self.decode(sequences).numpy(force=True), sequences)
