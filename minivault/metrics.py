@@ -64,8 +64,13 @@ READINGS = (
     Description("minivault_engine_step_seconds_total", "Time spent in steps."),
     Description("minivault_engine_last_step_seconds", "Time of the last step."),
     Description("minivault_engine_batch_size", "Sequences in the last step."),
-    Description("minivault_engine_prefix_hits_total", "Prompts whose beginning was kept."),
-    Description("minivault_engine_prefix_misses_total", "Prompts that were computed whole."),
+    Description(
+        "minivault_engine_prefix_hits_total", "Parts of prompts, of 64 tokens, that were kept."
+    ),
+    Description(
+        "minivault_engine_prefix_misses_total",
+        "Parts of prompts, of 64 tokens, that were computed.",
+    ),
     Description("minivault_engine_prefix_bytes", "Memory of the kept beginnings."),
     Description("minivault_warnings", "Sentences that /health warns with."),
     Description("minivault_terminal_lines_lost_total", "Lines left out: nobody read the terminal."),

@@ -66,7 +66,7 @@ class Settings(BaseSettings):
     )
     context: int | None = Field(
         None,
-        ge=16,
+        ge=2,
         le=2**24,
         description="Tokens of prompt and text at most. Default: the model's, at most 8192.",
     )
@@ -79,11 +79,11 @@ class Settings(BaseSettings):
     )
     prefix_memory: Bytes = Field(
         Bytes("256 MiB"),
-        description="Memory for prefilled beginnings that are kept; 0 is none.",
+        description="Memory for earlier turns and beginnings that are kept; 0 is none.",
     )
     share_prefixes: bool = Field(
         False,
-        description="Let callers with different keys reuse each other's prefilled beginnings.",
+        description="Let callers with different keys reuse each other's kept beginnings.",
     )
     backend: str | None = Field(
         None,

@@ -45,6 +45,7 @@ def test_every_field_is_a_variable(name: str, monkeypatch: pytest.MonkeyPatch) -
         "device": "cpu",
         "runner": "native",
         "store_text": "no",
+        "context": "4096",
         "kv_memory": "1 MiB",
         "log_max_bytes": "1 MiB",
         "host": "::1",

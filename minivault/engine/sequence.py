@@ -114,6 +114,12 @@ class Sequence:
             self._tokens = np.append(self._tokens, fresh)
         return self._tokens
 
+    def part(self, begin: int, end: int) -> tuple[int, ...]:
+        """The ids of the tokens from one place up to another."""
+        told = len(self.prompt)
+        drawn = self.generated[max(0, begin - told) : max(0, end - told)]
+        return (*self.prompt[begin:end], *drawn)
+
     @property
     def last_token(self) -> int:
         """The token that the next decode feeds: the last one drawn, or the prompt's last."""

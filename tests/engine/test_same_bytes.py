@@ -142,9 +142,61 @@ def test_two_runners_with_one_and_two_slots_agree() -> None:
 
 
 def test_only_whole_chunks_are_kept() -> None:
+    """Three are drawn after the prompt, and the last of them is never computed."""
     runner = load(small_model(), dtype="float32", prefix_memory=2**24)
-    for length in (63, 64):
+    for length in (60, 61):
         run(runner, [[Ask(seed=4, length=length, tokens=3)]])
     assert runner.statistics()["prefix_bytes"] == 0
-    run(runner, [[Ask(seed=4, length=65, tokens=3)]])
+    run(runner, [[Ask(seed=4, length=62, tokens=3)]])
     assert runner.statistics()["prefix_bytes"] == prefix_cache.CHUNK * runner.kv_bytes_per_token
+
+
+@every_width
+def test_the_next_turn_of_a_conversation_finds_the_earlier_ones(dtype: str) -> None:
+    """Prompt and answer, drawn in company; another caller finds nothing of it."""
+    runner = load(small_model(), dtype=dtype, prefix_memory=2**24)
+    params = dataclasses.replace(SAMPLED, max_tokens=60)
+    first, other = (make_sequence(random_prompt(n, 100), params) for n in (1, 2))
+    engine = Engine(runner)
+    for each in (first, other):
+        engine.add(each)
+    while engine.busy:
+        engine.step()
+    prompt = [*first.prompt, *first.generated, *random_prompt(3, 12)]
+    found = []
+    for group, hits in (("", 2), ("another", 0)):
+        before = runner.statistics()["prefix_hits"]
+        turn = make_sequence(prompt, SAMPLED)
+        turn.group = group
+        engine.add(turn)
+        while engine.busy:
+            engine.step()
+        assert runner.statistics()["prefix_hits"] - before == hits
+        found.append(turn.generated)
+    cold = make_sequence(prompt, SAMPLED)
+    engine = Engine(load(small_model(), dtype=dtype))
+    engine.add(cold)
+    while engine.busy:
+        engine.step()
+    assert found == [cold.generated] * 2
+
+
+def test_a_prompt_that_nobody_else_waits_for_is_prefilled_in_fours(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    runner = load(small_model(), dtype="float32")
+    parts: list[int] = []
+    prefill = runner._decoder.prefill
+
+    def counted(slot: int, begin: int, tokens: Sequence) -> None:
+        parts.append(len(tokens))  # type: ignore[arg-type]
+        prefill(slot, begin, tokens)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(runner._decoder, "prefill", counted)
+    ask, other = Ask(seed=1, length=240, tokens=2), Ask(seed=2, length=200, tokens=9)
+    assert run(runner, [[ask]])[ask] == alone("float32", ask)
+    assert parts == [239]
+    parts.clear()
+    found = run(runner, [[other], [], [], [ask]])
+    assert parts == [199, 64, 64, 64]
+    assert found[ask] == alone("float32", ask)

@@ -29,11 +29,14 @@ from minivault.errors import ModelUnusable
 _PLACES = ((1, 0), (2, 1), (7, 6), (8, 0), (19, 9), (32, 31))
 """Batch sizes, and where the row stands, that the check at load tries; tests try many more."""
 
+MOST_ROWS = 4 * CHUNK
+"""Rows of prompts that one step may run."""
+
 
 class Decoder:
     """Runs rows of one token each, of up to `slots` sequences. For one thread at a time.
 
-    A step may run up to 64 more rows, of any sequence's tokens, after those it draws for. `build`
+    A step may run up to 256 more rows, of any sequence's tokens, after those it draws for. `build`
     says which compiled files it runs by; `reproducible`, whether they keep a row's bits.
     """
 
@@ -62,12 +65,12 @@ class Decoder:
             narrow=dtype != "float32",
         )
         self.kv_bytes_per_token = self.cache.bytes_per_token
-        rows = slots + CHUNK
+        rows = slots + MOST_ROWS
         self._tokens = np.zeros(rows, np.int32)
         self._places = np.zeros((rows, 2), np.int32)
         self._history = np.zeros((slots, description.context), np.int32)
         self._x = torch.zeros(rows, description.hidden)
-        self._logits = torch.zeros(rows, description.vocabulary)
+        self._logits = torch.zeros(max(slots, CHUNK), description.vocabulary)
         self._sampling = memory.new("struct sampling[]", slots)
         room = room_fields(memory, description, rows, threads) | {
             "tokens": memory.address(torch.from_numpy(self._tokens)),
@@ -111,7 +114,7 @@ class Decoder:
         self._history[slot, : len(prompt)] = prompt
 
     def prefill(self, slot: int, begin: int, tokens: Sequence[int]) -> None:
-        """Keeps keys and values of up to 64 tokens of one sequence, from position `begin`."""
+        """Keeps keys and values of up to 256 tokens of one sequence, from position `begin`."""
         self._refuse_unknown(tokens)
         self.run(tokens, [slot] * len(tokens), range(begin, begin + len(tokens)))
 
@@ -120,7 +123,10 @@ class Decoder:
         self._run_rows(self._place(tokens, slots, positions))
 
     def logits(self, rows: int) -> Tensor:
-        """float32 (rows, vocabulary) of the first rows that were run; the next call overwrites."""
+        """float32 (rows, vocabulary) of the first rows that were run: up to 64, or all slots.
+
+        The next call overwrites them.
+        """
         self._run_head(rows)
         return self._logits[:rows]
 

@@ -1,7 +1,9 @@
-"""Prefilled beginnings of prompts, kept for later prompts that begin with the same tokens.
+"""What texts began with, kept for prompts that begin with the same tokens: a conversation's next
+turn above all, whose prompt is the whole conversation so far.
 
-Only whole chunks that a prefill computed are kept: their bits depend on their tokens alone, so a
-prompt gets the same text with them as without.
+Only whole chunks are kept. The bits of one depend on its tokens and those before it alone, whether
+a prefill computed it or it was drawn token by token; so a prompt gets the same text with it as
+without.
 """
 
 from __future__ import annotations
@@ -9,6 +11,7 @@ from __future__ import annotations
 from array import array
 from collections import OrderedDict
 from collections.abc import Sequence
+from hashlib import blake2b
 
 from torch import Tensor
 
@@ -17,9 +20,7 @@ CHUNK = 64
 
 
 class PrefixCache:
-    """Keys and values of chunks, by all tokens from the prompt's begin to the chunk's end.
-
-    A group finds only its own: how fast a prompt is prefilled would tell what others had sent.
+    """Keys and values of chunks, by a key that stands for all tokens up to the chunk's end.
 
     Holds at most `memory` bytes; what was not used for longest goes first. For one thread.
     """
@@ -31,9 +32,8 @@ class PrefixCache:
         self.hits = 0
         self.misses = 0
 
-    def find(self, prompt: Sequence[int], tokens: int, group: str = "") -> list[Tensor]:
-        """The kept chunks at the begin of `prompt`, none of them past its first `tokens`."""
-        keys = [_key(prompt[:end], group) for end in range(CHUNK, tokens + 1, CHUNK)]
+    def find(self, keys: Sequence[bytes]) -> list[Tensor]:
+        """Of the chunks of a prompt, in order, as many from the first on as are kept."""
         found = 0
         while found < len(keys) and keys[found] in self._chunks:
             found += 1
@@ -43,9 +43,8 @@ class PrefixCache:
             self._chunks.move_to_end(key)
         return [self._chunks[key] for key in keys[:found]]
 
-    def keep(self, tokens: Sequence[int], chunk: Tensor, group: str = "") -> None:
-        """Copies the last chunk of these tokens, which are a whole number of chunks."""
-        key = _key(tokens, group)
+    def keep(self, key: bytes, chunk: Tensor) -> None:
+        """Copies a chunk, where there is room for it."""
         if chunk.nbytes > self._memory or key in self._chunks:
             return
         while self.bytes + chunk.nbytes > self._memory:
@@ -54,5 +53,12 @@ class PrefixCache:
         self.bytes += chunk.nbytes
 
 
-def _key(tokens: Sequence[int], group: str) -> bytes:
-    return group.encode() + b"\0" + array("I", tokens).tobytes()
+def first_key(group: str) -> bytes:
+    """The key before any chunk. A group finds only its own chunks: how fast a prompt is prefilled
+    would tell what others had sent."""
+    return group.encode()
+
+
+def next_key(before: bytes, chunk: Sequence[int]) -> bytes:
+    """The key of a chunk of these tokens, `before` being that of the one before it."""
+    return blake2b(before + b"\0" + array("I", chunk).tobytes(), digest_size=32).digest()

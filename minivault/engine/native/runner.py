@@ -18,21 +18,25 @@ from minivault.engine.native.checkpoint import open_checkpoint
 from minivault.engine.native.decoder import Decoder
 from minivault.engine.native.description import Description
 from minivault.engine.native.families import plan_of
-from minivault.engine.native.prefix_cache import CHUNK, PrefixCache
+from minivault.engine.native.prefix_cache import CHUNK, PrefixCache, first_key, next_key
 from minivault.engine.runner import USUAL_CONTEXT, Dtype
+
+ALONE = 4
+"""Chunks that are prefilled at once where no other sequence waits for its turn."""
 
 
 @dataclass(slots=True)
 class Slot:
     """Where a sequence's keys and values lie, and how many tokens they stand for.
 
-    `rest` are the last of these, if they have yet to be computed, along with the first draw.
+    `rest` are the last of these, if they have yet to be computed, along with the first draw. `key`
+    stands for all chunks that are whole, and for who may reuse them.
     """
 
     index: int
     length: int = 0
     rest: tuple[int, ...] = ()
-    group: str = ""  # who may reuse its prefilled beginnings
+    key: bytes = b""
 
 
 class NativeRunner:
@@ -69,6 +73,7 @@ class NativeRunner:
         self._threads = threads or torch.get_num_threads()
         self._thread: int | None = None
         self._prefixes = PrefixCache(prefix_memory)
+        self._open = 0
         self.context_length = description.context
         if context is None and description.context < description.longest:
             self.notice = (
@@ -104,7 +109,7 @@ class NativeRunner:
 
     @torch.inference_mode()
     def prefill(self, sequence: seq.Sequence) -> bool:
-        """One chunk of the prompt, cut at multiples of 64 tokens.
+        """The next chunks of the prompt, cut at multiples of 64 tokens: four where nobody waits.
 
         What is less than a chunk waits for the first draw, whose step it goes along with.
         """
@@ -115,7 +120,8 @@ class NativeRunner:
             slot.rest = sequence.prompt[slot.length : whole]
             slot.length = whole
         elif slot.length < whole:
-            self._extend(slot, sequence.prompt[:whole])
+            chunks = ALONE if self._open == 1 else 1
+            self._extend(slot, sequence.prompt[:whole], chunks)
         return slot.length == whole
 
     @torch.inference_mode()
@@ -158,6 +164,7 @@ class NativeRunner:
         slot: Slot | None = sequence.cache
         sequence.cache = None
         if slot is not None:
+            self._open -= 1
             self._decoder.cache.give_back(slot.index)
 
     def statistics(self) -> Mapping[str, float]:
@@ -172,14 +179,27 @@ class NativeRunner:
         """The sequence's slot; a new one begins with what is kept of its prompt."""
         slot: Slot | None = sequence.cache
         if slot is None:
-            sequence.cache = slot = Slot(self._decoder.cache.take(), group=sequence.group)
+            index = self._decoder.cache.take()
+            sequence.cache = slot = Slot(index, key=first_key(sequence.group))
+            self._open += 1
             self._decoder.begin(slot.index, sequence)
-            most = len(sequence.prompt) - 1
-            for chunk in self._prefixes.find(sequence.prompt, most, slot.group):
-                end = slot.length + CHUNK
-                self._decoder.cache.part(slot.index, slot.length, end).copy_(chunk)
-                slot.length = end
+            self._reuse(slot, sequence.prompt)
         return slot
+
+    def _reuse(self, slot: Slot, prompt: tuple[int, ...]) -> None:
+        keys = [slot.key]
+        for end in range(CHUNK, len(prompt), CHUNK):
+            keys.append(next_key(keys[-1], prompt[end - CHUNK : end]))
+        for chunk in self._prefixes.find(keys[1:]):
+            end = slot.length + CHUNK
+            self._decoder.cache.part(slot.index, slot.length, end).copy_(chunk)
+            slot.length = end
+        slot.key = keys[slot.length // CHUNK]
+
+    def _keep(self, slot: Slot, end: int, chunk: Sequence[int]) -> None:
+        """A chunk that has become whole, of these tokens."""
+        slot.key = next_key(slot.key, chunk)
+        self._prefixes.keep(slot.key, self._decoder.cache.part(slot.index, end - CHUNK, end))
 
     def _rows(self, sequences: Sequence[seq.Sequence]) -> tuple[list[int], list[int], list[int]]:
         """What a step runs: the sequences' last tokens first, then what prompts have left."""
@@ -198,23 +218,23 @@ class NativeRunner:
                     positions += range(begin, slot.length)
         return tokens, slots, positions
 
-    @staticmethod
-    def _advance(sequences: Sequence[seq.Sequence]) -> None:
+    def _advance(self, sequences: Sequence[seq.Sequence]) -> None:
         """Counts what was computed; whatever raised before this can be computed again."""
         for each in sequences:
             slot: Slot = each.cache
             slot.rest = ()
             slot.length += 1
+            if slot.length % CHUNK == 0:
+                self._keep(slot, slot.length, each.part(slot.length - CHUNK, slot.length))
 
-    def _extend(self, slot: Slot, prompt: tuple[int, ...]) -> None:
-        """Computes keys and values up to the next multiple of a chunk, or to the prompt's end."""
+    def _extend(self, slot: Slot, prompt: tuple[int, ...], chunks: int = 1) -> None:
+        """Computes keys and values of so many chunks, or up to the prompt's end."""
         begin = slot.length
-        end = min(begin + CHUNK, len(prompt))
+        end = min(begin + chunks * CHUNK, len(prompt))
         self._decoder.prefill(slot.index, begin, prompt[begin:end])
         slot.length = end
-        if end % CHUNK == 0:
-            chunk = self._decoder.cache.part(slot.index, begin, end)
-            self._prefixes.keep(prompt[:end], chunk, slot.group)
+        for chunk in range(begin + CHUNK, end + 1, CHUNK):
+            self._keep(slot, chunk, prompt[chunk - CHUNK : chunk])
 
     def _use_threads(self) -> None:
         """OpenMP counts its threads anew in every thread that calls it."""
