@@ -92,6 +92,7 @@ def live_server(
     settings = Settings(**(values | {"drain": 0.0} | options))
     service = Service.opened(settings, backend or EchoBackend())
     listener = socket.create_server(("127.0.0.1", port))
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # as the real server has it
     config = uvicorn.Config(create_app(settings, service), log_level="warning", lifespan="on")
     server = _Server(config)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)

@@ -20,6 +20,8 @@ from starlette.routing import Route
 
 from minivault import protocol
 from minivault.http1 import MOST_CHUNKS
+from minivault.server import listen
+from minivault.settings import Settings
 
 pytestmark = pytest.mark.slow
 
@@ -331,8 +333,8 @@ def test_garbage_after_an_early_answer_is_hung_up_on(connect: Connect) -> None:
         assert read_to_end(connection) == b""
 
 
-def test_dead_peers_are_noticed_by_the_kernel() -> None:
-    async def options() -> tuple[int, int]:
+def test_nothing_waits_for_an_acknowledgement_and_dead_peers_are_noticed() -> None:
+    async def options() -> tuple[bool, int, int]:
         loop = asyncio.get_running_loop()
         config = uvicorn.Config(Starlette(), log_level="critical")
         config.load()
@@ -343,16 +345,17 @@ def test_dead_peers_are_noticed_by_the_kernel() -> None:
             made.append(protocol.DeadlineProtocol(config, state, {}))
             return made[-1]
 
-        server = await loop.create_server(make, "127.0.0.1", 0)
+        server = await loop.create_server(make, sock=listen(Settings(port=0)))
         _, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
         while not made or made[0].transport is None:
             await asyncio.sleep(0)
         accepted = made[0].transport.get_extra_info("socket")
+        at_once = bool(accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
         keep_alive = accepted.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
         timeout = accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT)
         writer.close()
         server.close()
         await asyncio.sleep(0.01)
-        return keep_alive, timeout
+        return at_once, keep_alive, timeout
 
-    assert asyncio.run(options()) == (1, 30_000)
+    assert asyncio.run(options()) == (True, 1, 30_000)
