@@ -155,7 +155,8 @@ bench-peers: $(VENV)/developer ## measure speed side by side with other servers
 	@$(PY) -m benchmarks.peers $(ARGS)
 
 faults: $(VENV)/developer tools ## the long forms: kills, full disks, cut connections, a hostile client, every row
-	@MINIVAULT_FULL=1 $(PY) -m pytest tests/faults tests/vault tests/gguf tests/engine/test_families.py tests/engine/test_chat.py $(ARGS)
+	@MINIVAULT_FULL=1 $(PY) -m pytest tests/faults tests/vault tests/gguf tests/engine \
+	  tests/test_stop_strings.py tests/test_schemas.py tests/web/test_accept.py tests/web/test_sse.py $(ARGS)
 
 soak: $(VENV)/developer tools ## half an hour of load with cuts
 	@$(PY) -m tests.faults.soak $(ARGS)

@@ -12,9 +12,13 @@ import pytest
 from hypothesis import settings
 
 from tests.loop_watch import LoopWatch, limit
+from tests.tools import FULL
 
-# No timing in tests: a busy machine must not turn one red. Every run tries the same examples.
-settings.register_profile("minivault", deadline=None, derandomize=True)
+# No timing in tests: a busy machine must not turn one red. Every run tries the same examples; ten
+# times as many of them in `make faults`.
+settings.register_profile(
+    "minivault", deadline=None, derandomize=True, max_examples=400 if FULL else 40
+)
 settings.load_profile("minivault")
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from minivault.stop_strings import StopStrings
@@ -32,7 +32,6 @@ def cut(text: str, places: list[int]) -> list[str]:
     return [text[a:b] for a, b in zip(borders, borders[1:], strict=False)]
 
 
-@settings(max_examples=500)
 @given(FEW_LETTERS, STOPS, st.lists(st.integers(0, 100), max_size=10))
 def test_any_cut_of_the_text_says_what_the_whole_text_says(
     text: str, stops: list[str], places: list[int]
@@ -43,7 +42,6 @@ def test_any_cut_of_the_text_says_what_the_whole_text_says(
     assert matched == any(stop in text for stop in stops)
 
 
-@settings(max_examples=300)
 @given(FEW_LETTERS, STOPS)
 def test_only_what_can_still_become_a_stop_string_is_held_back(text: str, stops: list[str]) -> None:
     filter_ = StopStrings(stops)

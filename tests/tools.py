@@ -8,6 +8,9 @@ from typing import NoReturn
 
 import pytest
 
+#: Whether every test takes its long form: `make faults`.
+FULL = bool(os.environ.get("MINIVAULT_FULL"))
+
 
 def tool(name: str) -> str:
     """Where a program is."""

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 _TRIES = 5
+_PAUSE = 0.1  # seconds for whoever writes meanwhile
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +147,7 @@ def _walk(
         try:
             return _walk_once(folder, against, watched, progress if attempt == 0 else None)
         except (ChainBroken, FileNotFoundError):
-            time.sleep(0.1)
+            time.sleep(_PAUSE)
             if attempt == _TRIES - 1 or _snapshot(folder) == before:
                 raise
     raise AssertionError

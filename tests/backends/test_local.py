@@ -104,12 +104,13 @@ def test_a_text_cut_at_any_token_is_flushed_as_decoding_at_once_would(
 def test_there_is_one_piece_for_every_token(models: dict[str, Path]) -> None:
     async def run() -> Said:
         async with local(models["llama"]) as backend:
-            return await say(backend, request("the cat", max_tokens=50))
+            return await say(backend, request("the cat", max_tokens=50, top_logprobs=3))
 
     said = asyncio.run(run())
     assert [piece.tokens for piece in said.pieces] == [1] * 50
     assert said.finish == Finish(FinishReason.LENGTH, 50)
     assert any(not piece.text for piece in said.pieces)
+    assert {len(each.top) for piece in said.pieces for each in piece.logprobs} == {3}
 
 
 def test_the_text_ends_at_an_end_token(tmp_path: Path) -> None:
@@ -319,9 +320,9 @@ def test_a_prefilled_beginning_is_reused_within_one_caller_unless_told_otherwise
     assert again > other
 
 
-def test_log_probabilities_come_with_their_token(models: dict[str, Path]) -> None:
+def test_log_probabilities_come_with_their_token() -> None:
     async def run() -> Said:
-        async with local(models["llama"]) as backend:
+        async with local(STORYTELLER) as backend:
             return await say(backend, request("the cat", top_logprobs=3, **GREEDY))
 
     said = asyncio.run(run())

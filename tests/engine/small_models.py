@@ -50,7 +50,7 @@ def save_model(family: str, folder: Path, *, seed: int = 0) -> Path:
     import torch
 
     transformers = _transformers()
-    vocabulary = _save_tokenizer(family, folder)
+    vocabulary = save_tokenizer(family, folder)
     config = transformers.AutoConfig.for_model(
         family,
         vocab_size=vocabulary,
@@ -65,8 +65,11 @@ def save_model(family: str, folder: Path, *, seed: int = 0) -> Path:
     return folder
 
 
-def _save_tokenizer(family: str, folder: Path) -> int:
-    """Llama gets a SentencePiece one with a begin of text and a chat template, others bytes."""
+def save_tokenizer(family: str, folder: Path) -> int:
+    """The tokenizer alone, and its size.
+
+    Llama gets a SentencePiece one with a begin of text and a chat template, others bytes.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     if family != "llama":
         for name in ("tokenizer.json", "tokenizer_config.json"):

@@ -20,6 +20,8 @@ from minivault.model_store import ModelStore
 from minivault.settings import Settings
 from tests.engine.small_models import save_model
 
+pytestmark = pytest.mark.slow  # transformers is asked too
+
 #: Damages of each kind to each file. All of them take minutes: `make faults`.
 EACH = 60 if os.environ.get("MINIVAULT_FULL") else 4
 
@@ -67,7 +69,6 @@ def refused(folder: Path) -> str:
     return ""
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", [*FILES, "model.safetensors"])
 def test_a_damaged_file_is_loaded_or_refused_in_one_line(
     name: str, whole: Path, tmp_path: Path

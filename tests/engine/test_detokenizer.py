@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from minivault.engine.detokenizer import StoppableText, TokenBytes
@@ -35,13 +35,11 @@ def stream(text: StoppableText, token_ids: list[int]) -> list[str]:
     return [*(text.push(each) for each in token_ids), text.flush()]
 
 
-@settings(max_examples=300)
 @given(ids(BYTE_LEVEL))
 def test_random_bytes_are_decoded_as_all_at_once(token_ids: list[int]) -> None:
     assert "".join(stream(BYTE_LEVEL.text([]), token_ids)) == BYTE_LEVEL.decode(token_ids)
 
 
-@settings(max_examples=300)
 @given(st.binary(max_size=40))
 def test_bytes_become_what_utf8_makes_of_them(data: bytes) -> None:
     token_ids = [byte_token(byte) for byte in data]
@@ -50,7 +48,6 @@ def test_bytes_become_what_utf8_makes_of_them(data: bytes) -> None:
 
 
 @pytest.mark.parametrize("tokenizer", ALL[1:], ids=NAMES[1:])
-@settings(max_examples=150)
 @given(data=st.data())
 def test_any_tokens_are_decoded_as_all_at_once(
     tokenizer: SmallTokenizer, data: st.DataObject
@@ -60,7 +57,6 @@ def test_any_tokens_are_decoded_as_all_at_once(
 
 
 @pytest.mark.parametrize("tokenizer", ALL, ids=NAMES)
-@settings(max_examples=100)
 @given(data=st.data())
 def test_the_text_goes_on_where_the_prompt_ends(
     tokenizer: SmallTokenizer, data: st.DataObject
@@ -81,7 +77,6 @@ def test_hard_text_cut_at_every_token_comes_back(tokenizer: SmallTokenizer) -> N
 
 
 @pytest.mark.parametrize("tokenizer", ALL, ids=NAMES)
-@settings(max_examples=100)
 @given(
     data=st.data(), stop=st.lists(st.sampled_from(["cat", "語", "\ufffd", " ", "sc"]), max_size=3)
 )

@@ -122,7 +122,7 @@ def test_the_c_files_are_compiled_without_a_warning(
 
 @every_target
 @every_dtype
-@pytest.mark.parametrize("inputs,outputs", [(48, 144), (41, 33), (100, 203), (3072, 768)])
+@pytest.mark.parametrize("inputs,outputs", [(48, 144), (41, 33), (100, 203), (3072, 100)])
 def test_a_product_is_right(
     dtype: Dtype, inputs: int, outputs: int, target: tuple[str, ...] | None
 ) -> None:
@@ -165,11 +165,11 @@ def test_a_product_gives_a_row_the_same_bits_at_every_place(
     row = drawn(76, seed=5)
     alone = product(row[None])[0]
     for size in (2, 3, 5, 7, 8, 9, 16, 17, 33, 100, 512):
-        batch = drawn(size, 76, seed=size)
-        for place in {*range(min(size, 17)), size // 2, size - 1}:
-            placed = batch.clone()
-            placed[place] = row
-            assert torch.equal(product(placed)[place], alone)
+        for first in (0, 1):  # at every other place, others between them
+            batch = drawn(size, 76, seed=size)
+            batch[first::2] = row
+            found = product(batch)[first::2]
+            assert torch.equal(found, alone.expand_as(found)), (size, first)
     product.close()
 
 
@@ -188,19 +188,18 @@ def test_a_step_gives_a_row_the_same_bits_at_every_place(
     prompt = random_prompt(1, 40)
     expected = None
     for size in (1, 2, 5, 8, 9, 17, 32):
-        for place in {0, 1, 3, size // 2, size - 1} & set(range(size)):
+        for first in (0, 1):  # at every other place, others between them
             slots = [model.cache.take() for _ in range(size)]
-            for n, slot in enumerate(slots):
-                tokens = prompt if n == place else random_prompt(n, 1 + n)
-                model.prefill(slot, 0, tokens[:-1] or tokens)
-            last = [prompt[-1] if n == place else n for n in range(size)]
-            positions = [len(prompt) - 1 if n == place else 1 + n for n in range(size)]
-            model.run(last, slots, positions)
-            found = model.logits(size)[place].clone()
+            texts = [random_prompt(n, 2 + n) for n in range(size)]
+            texts[first::2] = [prompt] * len(texts[first::2])
+            for slot, tokens in zip(slots, texts, strict=True):
+                model.prefill(slot, 0, tokens[:-1])
+            model.run([each[-1] for each in texts], slots, [len(each) - 1 for each in texts])
+            found = model.logits(size)[first::2].clone()
             for slot in slots:
                 model.cache.give_back(slot)
-            expected = found if expected is None else expected
-            assert torch.equal(found, expected), (size, place)
+            expected = found[0] if expected is None else expected
+            assert torch.equal(found, expected.expand_as(found)), (size, first)
 
 
 @every_dtype

@@ -8,7 +8,7 @@ from pathlib import Path
 from tempfile import mkdtemp
 
 import numpy as np
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from minivault.engine import sampler
@@ -90,7 +90,6 @@ def native_model() -> Decoder:
     return model
 
 
-@settings(max_examples=150, deadline=None, derandomize=True)
 @given(
     every=st.lists(params, min_size=1, max_size=8),
     seed=st.integers(0, 1000),

@@ -28,7 +28,7 @@ class Answers(BaseHTTPRequestHandler):
 @pytest.fixture
 def upstream() -> Iterator[int]:
     with ThreadingHTTPServer(("127.0.0.1", 0), Answers) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
         yield server.server_port
         server.shutdown()
 

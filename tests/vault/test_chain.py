@@ -19,6 +19,8 @@ from minivault.vault.signing import BadCheckpoint, write_keys
 from minivault.vault.verify import check_receipt, verify
 from tests.vault.samples import write
 
+pytestmark = pytest.mark.usefixtures("nobody_writes_meanwhile")
+
 
 def _log(folder: Path, count: int = 5, **options: object) -> list[Receipt]:
     vault = Vault(folder, **options)  # type: ignore[arg-type]  # the options are the test's

@@ -22,6 +22,8 @@ from minivault.vault.signing import BadCheckpoint, write_keys
 from minivault.vault.verify import check_receipt, verify
 from tests.vault.samples import write
 
+pytestmark = pytest.mark.usefixtures("nobody_writes_meanwhile")
+
 
 @pytest.fixture
 def place(tmp_path: Path) -> Path:

@@ -21,7 +21,6 @@ TEXT = st.text(st.characters(), max_size=200)
 NASTY = '\0\u2028\u2029\x85\x1b[31m\r\n"\\\ud800x\udc00\U0001f600\ufeff' + "\\ud800"
 
 
-@settings(max_examples=200, deadline=None)
 @example(NASTY)
 @given(TEXT)
 def test_any_text_is_one_line_of_ascii_and_comes_back(text: str) -> None:

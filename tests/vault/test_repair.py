@@ -19,6 +19,8 @@ from minivault.vault.signing import write_keys
 from minivault.vault.verify import check_receipt, verify
 from tests.vault.samples import lines, write
 
+pytestmark = pytest.mark.usefixtures("nobody_writes_meanwhile")
+
 
 def _grow(folder: Path, name: str, count: int, **options: object) -> list[Receipt]:
     vault = Vault(folder, **options)  # type: ignore[arg-type]  # the options are the test's

@@ -12,7 +12,7 @@ from pathlib import Path
 from time import sleep
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from minivault.backends.base import Logprobs, ModelInfo, Piece, Request, TokenLogprob
@@ -57,7 +57,6 @@ def cut(data: bytes, seed: int) -> list[bytes]:
     return pieces
 
 
-@settings(max_examples=150, deadline=None)
 @given(
     st.lists(st.text(alphabet=NASTY + "ab ", min_size=1, max_size=12), max_size=8), st.integers()
 )
