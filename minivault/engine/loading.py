@@ -6,7 +6,7 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from minivault.engine.runner import Dtype, NoKernels, Runner, Unsupported
+from minivault.engine.runner import NATIVE_ONLY, Dtype, NoKernels, Runner, Unsupported
 from minivault.errors import ModelUnusable
 
 if TYPE_CHECKING:
@@ -60,9 +60,9 @@ def load_runner(
         give_back_free()
     if runner == "native":
         raise ModelUnusable(f"runner native: {why}; or use --runner auto") from why
-    if dtype == "int8":
+    if dtype in NATIVE_ONLY:
         raise ModelUnusable(
-            f"dtype int8 needs the native runner: {why}; or use --dtype bfloat16 or float32"
+            f"dtype {dtype} needs the native runner: {why}; or use --dtype bfloat16 or float32"
         ) from why
     served = TransformersRunner(
         folder, dtype=dtype, device=device, threads=threads, context=context, tokens=tokens
@@ -90,13 +90,13 @@ def _native(
     from minivault.engine.native.runner import NativeRunner
     from minivault.engine.transformers.pipeline import chosen_device, chosen_dtype
 
-    wanted = runner == "native" or dtype == "int8"
+    wanted = runner == "native" or dtype in NATIVE_ONLY
     on = torch.device("cpu") if device == "auto" and wanted else chosen_device(device)
     if on.type != "cpu":
         raise Unsupported(f"it computes on the CPU, not on {on.type} (--device cpu)")
-    narrow = dtype != "int8" and chosen_dtype(dtype, on) == torch.bfloat16
-    kept: Dtype = "int8" if dtype == "int8" else "bfloat16" if narrow else "float32"
-    native = NativeRunner(folder, dtype=kept, **options)  # type: ignore[arg-type]
+    if dtype != "int8" and dtype != "int4":
+        dtype = "bfloat16" if chosen_dtype(dtype, on) == torch.bfloat16 else "float32"
+    native = NativeRunner(folder, dtype=dtype, **options)  # type: ignore[arg-type]
     if not native.reproducible and not wanted:
         raise NoKernels("its C kernels do not keep a row's bits on this processor")
     return native

@@ -8,8 +8,11 @@ from typing import Any, Literal, Protocol
 from minivault.engine import sequence as seq
 from minivault.engine.likeliest import Row
 
-Dtype = Literal["float32", "bfloat16", "int8"]
+Dtype = Literal["float32", "bfloat16", "int8", "int4"]
 """The numbers that weights are kept as."""
+
+NATIVE_ONLY = ("int8", "int4")
+"""Widths that only the C kernels compute with."""
 
 USUAL_CONTEXT = 8192
 """Tokens of a text at most, where nobody says how many: room for more has to be paid for."""

@@ -75,14 +75,14 @@ def _q5_1(blocks: Blocks) -> Floats:
 
 def _q4_k(blocks: Blocks) -> Floats:
     """Two scales, 8 × 6 bits for scales and as many for least values, 4 × 32 bytes of halves."""
-    return _by_groups(blocks, _group_halves(blocks[:, 16:]))
+    return _by_groups(blocks, group_halves(blocks[:, 16:]))
 
 
 def _q5_k(blocks: Blocks) -> Floats:
     """As Q4_K; 32 bytes before the halves: bit j of byte i is the fifth of weight i of group j."""
     groups = np.arange(8, dtype=np.uint8)[None, :, None]
     fifth = (blocks[:, 16:48][:, None, :] >> groups & 1) << 4
-    return _by_groups(blocks, _group_halves(blocks[:, 48:]) + fifth)
+    return _by_groups(blocks, group_halves(blocks[:, 48:]) + fifth)
 
 
 def _q6_k(blocks: Blocks) -> Floats:
@@ -117,7 +117,7 @@ def _with_fifth(packed: Blocks, fifth: Blocks) -> Floats:
     return _halves(packed) + (bits << 4).astype(np.float32)
 
 
-def _group_halves(packed: Blocks) -> NDArray[np.uint8]:
+def group_halves(packed: Blocks) -> NDArray[np.uint8]:
     """(blocks, 8 groups, 32): of 32 bytes the low halves are one group, the high ones the next."""
     runs = packed.reshape(len(packed), 4, 1, 32)
     return np.concatenate([runs & 15, runs >> 4], axis=2).reshape(len(packed), 8, 32)
@@ -125,12 +125,12 @@ def _group_halves(packed: Blocks) -> NDArray[np.uint8]:
 
 def _by_groups(blocks: Blocks, weights: NDArray[np.uint8]) -> Floats:
     """Each group's weights times its scale, less its least value."""
-    scales, least = _six_bits(blocks[:, 4:16])
+    scales, least = six_bits(blocks[:, 4:16])
     scaled = (_scale(blocks, 0) * scales)[:, :, None] * weights.astype(np.float32)
     return (scaled - (_scale(blocks, 2) * least)[:, :, None]).reshape(len(blocks), 256)
 
 
-def _six_bits(packed: Blocks) -> tuple[Floats, Floats]:
+def six_bits(packed: Blocks) -> tuple[Floats, Floats]:
     """The 8 scales and the 8 least values in 12 bytes: 4 scales, 4 least values, then the lower
     halves of the last four of both; their upper two bits top the first eight bytes."""
     first, second, last = packed[:, :4], packed[:, 4:8], packed[:, 8:]

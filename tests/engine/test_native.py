@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, get_args
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -21,6 +22,7 @@ from minivault.engine.native import compiler as compiling
 from minivault.engine.native.compiler import build
 from minivault.engine.native.decoder import Decoder
 from minivault.engine.native.description import Activation, Weights
+from minivault.engine.native.groups import GROUP, Groups, Kind, quantized
 from minivault.engine.native.library import Memory
 from minivault.engine.native.packing import packed
 from minivault.engine.native.runner import NativeRunner
@@ -44,7 +46,7 @@ pytestmark = pytest.mark.usefixtures("compiler")
 DTYPES: tuple[Dtype, ...] = get_args(Dtype)
 TARGETS: list[tuple[str, ...] | None] = [None]
 if os.uname().machine == "x86_64":  # what this processor can run, and has none of the narrow sums
-    TARGETS += [("-mavx2", "-mfma"), ("-march=x86-64",)]
+    TARGETS += [("-march=x86-64-v4",), ("-march=x86-64-v3",), ("-march=x86-64",)]
 every_target = pytest.mark.parametrize("target", TARGETS, ids=lambda flags: " ".join(flags or ()))
 every_dtype = pytest.mark.parametrize("dtype", DTYPES)
 
@@ -55,16 +57,17 @@ class Product:
     def __init__(
         self,
         dtype: Dtype,
-        weight: Tensor,
+        weight: Tensor | Groups,
         bias: Tensor | None = None,
         activation: Activation | None = None,
         *,
+        gated: bool = False,
         threads: int = 2,
         target: tuple[str, ...] | None = None,
     ) -> None:
         self._library = library.library(build(target).path)
         self._memory = Memory()
-        fields = packed(self._memory, dtype, Weights(weight, bias), activation)
+        fields = packed(self._memory, dtype, Weights(weight, bias), activation, gated=gated)
         self._linear = self._memory.new("struct linear *", fields)
         self._team = self._library.team_new(threads)
 
@@ -89,18 +92,34 @@ def drawn(*size: int, seed: int = 0) -> Tensor:
     return torch.randn(size, generator=torch.Generator().manual_seed(seed))
 
 
-def exact(dtype: Dtype, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+def exact(dtype: Dtype, x: Tensor, weight: Tensor | Groups, bias: Tensor) -> Tensor:
     """The same product in float64, of numbers as narrow as the width makes them."""
-    if dtype == "bfloat16":
-        x, weight = x.bfloat16(), weight.bfloat16()
-    if dtype == "int8":
-        x, weight = in_steps(x), in_steps(weight)
-    return functional.linear(x.double(), weight.double(), bias.double())
+    if isinstance(weight, Tensor) and dtype in ("int8", "int4"):
+        weight = quantized(weight.numpy(), 8 if dtype == "int8" else 4)
+    if isinstance(weight, Groups):
+        weight, x = torch.from_numpy(weight.values()), in_steps(x)
+    elif dtype == "bfloat16":
+        weight = weight.bfloat16()
+    return functional.linear(x.double(), weight[:, : x.shape[1]].double(), bias.double())
 
 
 def in_steps(rows: Tensor) -> Tensor:
-    steps = rows.abs().amax(1, keepdim=True) / 127
-    return (rows / steps).round() * steps
+    """By groups of 32."""
+    groups = functional.pad(rows, (0, -rows.shape[1] % GROUP)).view(len(rows), -1, GROUP)
+    steps = groups.abs().amax(2, keepdim=True).clamp_min(1e-30) / 127
+    found: Tensor = ((groups / steps).round() * steps).flatten(1)
+    return found[:, : rows.shape[1]]
+
+
+def random_groups(kind: Kind, outputs: int, inputs: int) -> Groups:
+    """Any bytes that a file may hold, the extremes among them."""
+    dice = np.random.default_rng(5)
+    shape = outputs, inputs // GROUP
+    numbers = dice.integers(0, 256, (*shape, 32 if kind == "int8" else 16), np.uint8)
+    numbers[: outputs // 4], numbers[outputs // 4 : outputs // 2] = 0, 255
+    scale, least = dice.normal(0, 0.01, (2, *shape)).astype(np.float16)
+    scale[0, 0] = 6e-8  # the least there is
+    return Groups(kind, numbers, scale, least if kind == "int4_least" else None)
 
 
 @pytest.fixture(scope="module")
@@ -135,6 +154,31 @@ def test_a_product_is_right(
     grown = product(x, into=before.clone())
     assert torch.equal(grown, before + product(x))
     product.close()
+
+
+@every_target
+@pytest.mark.parametrize("kind", get_args(Kind))
+def test_a_product_of_groups_is_right(kind: Kind, target: tuple[str, ...] | None) -> None:
+    weight, bias, x = random_groups(kind, 203, 96), drawn(203, seed=1), drawn(19, 96, seed=2)
+    x[0], x[1, :32], x[2, ::2] = 1, 0, -1
+    product = Product("float32", weight, bias, target=target)
+    expected = exact("float32", x, weight, bias)
+    found = product(x).double()
+    product.close()
+    assert float((found - expected).abs().max() / expected.abs().max()) < 2e-6
+
+
+@every_target
+@every_dtype
+def test_a_gated_product_is_its_values_times_what_their_gates_say(
+    dtype: Dtype, target: tuple[str, ...] | None
+) -> None:
+    weight, bias, x = drawn(2 * 41, 64), drawn(2 * 41, seed=1), drawn(9, 64, seed=2)
+    first, second = zip(weight.chunk(2), bias.chunk(2), strict=True)
+    gates = Product(dtype, *first, "silu", target=target)(x)
+    values = Product(dtype, *second, target=target)(x)
+    found = Product(dtype, weight, bias, "silu", gated=True, target=target)(x)
+    assert torch.equal(found, gates * values)
 
 
 @every_target

@@ -8,11 +8,13 @@
 #include "team.h"
 
 enum {
-    BLOCK = 16, /* positions whose keys and values lie together */
+    BLOCK = 16,  /* positions whose keys and values lie together */
+    QUERIES = 8, /* that share one reading of keys and values, at most */
 };
 
-/* Memory: [slot][layer][head][block of positions][keys (width, 16), then values (16, width)], as
- * floats or as bfloat16. Keys lie across, so that sixteen scores are made at once. */
+/* Memory: [slot][layer][head][block of positions][keys, then values]. Keys lie across, so that sixteen
+ * scores are made at once. As floats: keys (width, 16), values (16, width). As bfloat16 two neighbours
+ * lie together, so that they are widened at once: keys (width / 2, 16, 2), values (8, width, 2). */
 struct cache {
     void *memory;
     int32_t bfloat16; /* else floats */
@@ -33,7 +35,7 @@ struct attention {
     const struct place *places;
     const float *projected; /* (rows, (heads + 2 × cache heads) × head_width): queries, keys, values */
     float *mixed;           /* (rows, heads × head_width) */
-    float *scores;          /* (threads, blocks × 16) */
+    float *scores;          /* (threads, QUERIES, blocks × 16 + width) */
     int32_t heads; /* of queries; as many share one head of the cache */
     int32_t head_width;
     int32_t layer;

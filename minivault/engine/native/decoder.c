@@ -39,41 +39,16 @@ static void embed(const void *context, int row, int thread)
 static void layer_norm(const struct decoder *d, const struct norm *norm, const float *from,
                        float *to, int width)
 {
-    int whole = width / LANES * LANES;
-    vfloat sums = {0};
-    float tail = 0;
-    for (int i = 0; i < whole; i += LANES)
-        sums += load(from + i);
-    for (int i = whole; i < width; i++)
-        tail += from[i];
-    float mean = (sum_of(sums) + tail) / (float)width;
-    vfloat squares = {0};
-    tail = 0;
-    for (int i = 0; i < whole; i += LANES) {
-        vfloat off = load(from + i) - mean;
-        squares = fma16(off, off, squares);
-    }
-    for (int i = whole; i < width; i++)
-        tail += (from[i] - mean) * (from[i] - mean);
-    float scale = 1 / sqrtf((sum_of(squares) + tail) / (float)width + d->epsilon);
-    for (int i = 0; i < whole; i += LANES)
-        store(to + i, fma16((load(from + i) - mean) * scale, load(norm->weight + i),
-                            load(norm->bias + i)));
-    for (int i = whole; i < width; i++)
+    float mean = row_sum(from, width) / (float)width;
+    float scale = 1 / sqrtf(row_squares(from, mean, width) / (float)width + d->epsilon);
+    for (int i = 0; i < width; i++)
         to[i] = (from[i] - mean) * scale * norm->weight[i] + norm->bias[i];
 }
 
 static void rms_norm(const struct decoder *d, const struct norm *norm, const float *from, float *to,
                      int width)
 {
-    int whole = width / LANES * LANES;
-    vfloat squares = {0};
-    float tail = 0;
-    for (int i = 0; i < whole; i += LANES)
-        squares = fma16(load(from + i), load(from + i), squares);
-    for (int i = whole; i < width; i++)
-        tail += from[i] * from[i];
-    float scale = 1 / sqrtf((sum_of(squares) + tail) / (float)width + d->epsilon);
+    float scale = 1 / sqrtf(row_squares(from, 0, width) / (float)width + d->epsilon);
     for (int i = 0; i < width; i++)
         to[i] = from[i] * scale * norm->weight[i];
 }
@@ -103,16 +78,6 @@ static void take_row(const void *context, int row, int thread)
     (void)thread;
     const struct rows *r = context;
     operand_set(r->to, r->kind, row, r->from + (size_t)row * r->width, r->width);
-}
-
-/* Gates and values, side by side, become a row of half as many numbers. */
-static void gate_row(const void *context, int row, int thread)
-{
-    (void)thread;
-    const struct rows *r = context;
-    float *gates = r->room->widened + (size_t)row * 2 * r->width;
-    linear_gate(r->decoder->gate, gates, gates + r->width, r->width);
-    operand_set(r->to, r->kind, row, gates, r->width);
 }
 
 /* Rotary positions (arXiv:2104.09864) of one head: its halves turn against each other. */
@@ -228,11 +193,11 @@ static void attend(struct team *team, const struct decoder *d, const struct room
 static void run_network(struct team *team, const struct decoder *d, const struct room *room,
                         const struct layer *l, int rows)
 {
-    const struct operand *in = normalized(team, d, room, &l->before_network, l->widen->kind, rows);
-    run_all(team, l->widen, l->widens, in, rows, room->widened);
+    const struct operand *in = normalized(team, d, room, &l->before_network, l->widen.kind, rows);
+    linear_run(team, &l->widen, in, rows, room->widened, d->inner, 0);
     struct rows wide = {.decoder = d, .room = room, .from = room->widened, .to = &room->of_inner,
                         .kind = l->narrow.kind, .width = d->inner};
-    team_run(team, d->gate == NONE ? take_row : gate_row, &wide, rows);
+    team_run(team, take_row, &wide, rows);
     run_last(team, d, room, &l->narrow, &l->after_network, wide.to, rows);
 }
 

@@ -27,9 +27,9 @@ struct layer {
     /* Together: to queries of all heads, then keys, then values of the groups. */
     struct linear project[3];
     struct linear merge;
-    struct linear widen[2]; /* gated, together: to `inner` gates, then as many values */
+    struct linear widen; /* to `inner` numbers, gated or not */
     struct linear narrow;
-    int32_t projects, widens; /* how many there are */
+    int32_t projects; /* how many there are */
     int32_t whole;    /* queries and keys have one norm for all heads together, else one for each */
     int32_t rotation; /* which table; -1: none */
     int32_t window;   /* so many positions are looked at, the row's own among them; 0: all */
@@ -55,7 +55,6 @@ struct decoder {
     int32_t inner;
     int32_t context; /* positions of a slot */
     int32_t norm;    /* enum norm_kind */
-    int32_t gate;    /* enum activation of the gates; NONE: there are none */
     float epsilon;
     float embedding; /* what the tokens are multiplied with */
     float residual;  /* what is multiplied with before it is added to x */
@@ -73,9 +72,9 @@ struct room {
     float *normalized; /* (rows, hidden) */
     float *projected;  /* (rows, outputs of `project`) */
     float *mixed;      /* (rows, heads × head_width) */
-    float *widened;    /* (rows, outputs of `widen`) */
+    float *widened;    /* (rows, inner) */
     float *branch;     /* (rows, hidden) what comes before it is added to x, where it is not at once */
-    float *scores;     /* (threads, context up to whole blocks) */
+    float *scores;     /* (threads, QUERIES, context + head_width, each up to whole blocks) */
 };
 
 /* What the layers make of `rows` tokens at their places: x. Keeps their keys and values; rows of

@@ -8,6 +8,8 @@ from typing import Literal
 
 from torch import Tensor
 
+from minivault.engine.native.groups import Groups
+
 Activation = Literal["gelu", "gelu_tanh", "relu", "silu"]
 Norm = Literal["layer", "rms"]
 
@@ -16,7 +18,7 @@ Norm = Literal["layer", "rms"]
 class Weights:
     """Of a product (outputs, inputs), or of a norm; and what is added, if anything is."""
 
-    weight: Tensor
+    weight: Tensor | Groups
     bias: Tensor | None = None
 
 

@@ -1,16 +1,59 @@
 #include "linear.h"
 
+#include "sums.h"
 #include "vectors.h"
 
 enum {
-    TILE = 8,              /* rows that share one reading of a panel */
     PART_BYTES = 96 << 10, /* a thread takes about so many bytes of weights at once */
     FEWEST_PARTS = 16,
 };
 
 /* --- rows of x --------------------------------------------------------------------------- */
 
-static void to_bfloat16(uint16_t *to, const float *from, int count)
+/* Whole numbers from -127 to 127; the scale is that of the largest. What is no number makes the scale
+ * none, and so the whole row. */
+static float to_bytes(int8_t *to, int32_t *sum, const float *from)
+{
+    vfloat top = {0};
+    vint wrong = {0}, sums = {0};
+    for (int i = 0; i < GROUP; i += LANES) {
+        vfloat v = load(from + i);
+        wrong |= v != v;
+        top = larger(top, absolute(v));
+    }
+    float largest = largest_of(top);
+    if (any_of(wrong) || !(largest <= __FLT_MAX__)) {
+        memset(to, 0, GROUP);
+        *sum = 0;
+        return __builtin_nanf("");
+    }
+    float levels = largest > 1e-30f ? 127 / largest : 0;
+    for (int i = 0; i < GROUP; i += LANES) {
+        vint number = (vint)(load(from + i) * levels + ROOM) - (vint)splat(ROOM);
+        vbyte bytes = __builtin_convertvector(number, vbyte);
+        memcpy(to + i, &bytes, sizeof bytes);
+        sums += number;
+    }
+    *sum = 0;
+    for (int i = 0; i < LANES; i++)
+        *sum += sums[i];
+    return largest / 127;
+}
+
+static void to_groups(const struct operand *x, int row, const float *from, int count)
+{
+    size_t group = (size_t)row * (x->stride / GROUP);
+    int8_t *to = (int8_t *)x->rows + (size_t)row * x->stride;
+    for (int i = 0; i < x->stride; i += GROUP, group++) {
+        float rest[GROUP] = {0};
+        if (i + GROUP > count && i < count)
+            memcpy(rest, from + i, (count - i) * sizeof *rest);
+        const float *all = i + GROUP > count ? rest : from + i;
+        x->scale[group] = to_bytes(to + i, &x->sums[group], all);
+    }
+}
+
+static void to_pairs(uint16_t *to, const float *from, int count)
 {
     int i = 0;
     for (; i + LANES <= count; i += LANES)
@@ -19,69 +62,25 @@ static void to_bfloat16(uint16_t *to, const float *from, int count)
         to[i] = narrowed(splat(from[i]))[0];
 }
 
-/* To whole numbers from -127 to 127, kept 128 higher; their scale is that of the largest. What is no
- * number makes the scale none, and so the whole row. */
-static float to_bytes(uint8_t *to, const float *from, int count)
+/* Bytes of a row's number. */
+static size_t number_size(int kind)
 {
-    vfloat top = {0};
-    vint wrong = {0};
-    for (int i = 0; i < count; i += LANES) {
-        vfloat v = load_some(from + i, count - i < LANES ? count - i : LANES);
-        wrong |= v != v;
-        top = larger(top, absolute(v));
-    }
-    float largest = largest_of(top);
-    if (any_of(wrong) || !(largest <= __FLT_MAX__)) {
-        memset(to, 128, (size_t)count);
-        return __builtin_nanf("");
-    }
-    float levels = largest > 1e-30f ? 127 / largest : 0;
-    int i = 0;
-    for (; i + LANES <= count; i += LANES) {
-        vint whole = __builtin_convertvector(rounded(load(from + i) * levels), vint) + 128;
-        typedef uint8_t vbyte __attribute__((vector_size(16)));
-        vbyte bytes = __builtin_convertvector(whole, vbyte);
-        memcpy(to + i, &bytes, sizeof bytes);
-    }
-    for (; i < count; i++)
-        to[i] = (uint8_t)(rounded(splat(from[i] * levels))[0] + 128);
-    return largest / 127;
+    return kind == FLOAT32 || kind == BFLOAT16 ? (kind == BFLOAT16 && PAIRS ? 2 : 4) : 1;
 }
 
 void operand_set(const struct operand *x, int kind, int row, const float *from, int count)
 {
-    size_t begin = (size_t)row * x->stride;
-    if (kind == FLOAT32)
-        memcpy((float *)x->rows + begin, from, count * sizeof *from);
-    else if (kind == BFLOAT16)
-        to_bfloat16((uint16_t *)x->rows + begin, from, count);
-    else
-        x->scale[row] = to_bytes((uint8_t *)x->rows + begin, from, count);
-}
-
-/* --- one tile: some rows by one panel ---------------------------------------------------- */
-
-typedef struct {
-    vfloat low, high;
-} pair; /* one row's sums for the 32 outputs of a panel */
-
-#if defined(__AVX2__) && defined(__FMA__) && !defined(__AVX512F__)
-#include "pieces.h"
-#else
-#include "sums.h"
-#endif
-
-/* The whole numbers of INT8 become what they stand for. */
-ALWAYS void scale_tile(const struct linear *l, int panel, const struct operand *x, int row,
-                       int rows, pair *sums)
-{
-    vfloat low = load(l->scale + panel * PANEL), high = load(l->scale + panel * PANEL + LANES);
-#pragma GCC unroll 8
-    for (int r = 0; r < rows; r++) {
-        vfloat scale = splat(x->scale[row + r]);
-        sums[r].low = __builtin_convertvector((vint)sums[r].low, vfloat) * (low * scale);
-        sums[r].high = __builtin_convertvector((vint)sums[r].high, vfloat) * (high * scale);
+    size_t size = number_size(kind);
+    uint8_t *to = (uint8_t *)x->rows + (size_t)row * x->stride * size;
+    if (size == 1) {
+        to_groups(x, row, from, count);
+        return;
     }
+    if (size == 2)
+        to_pairs((uint16_t *)to, from, count);
+    else
+        memcpy(to, from, count * size);
+    memset(to + count * size, 0, (x->stride - count) * size);
 }
 
 /* --- what follows a product -------------------------------------------------------------- */
@@ -89,7 +88,7 @@ ALWAYS void scale_tile(const struct linear *l, int panel, const struct operand *
 /* x·Φ(x) by the formula of GPT-2: tanh written with one exponential. */
 static vfloat gelu_tanh(vfloat x)
 {
-    vfloat u = x * fma16(x * x, splat(0.044715f), splat(1.0f)) * 0.7978845608028654f;
+    vfloat u = x * fused(x * x, splat(0.044715f), splat(1.0f)) * 0.7978845608028654f;
     return x / (1.0f + exponential(choose(u < -40.0f, splat(80.0f), u * -2.0f)));
 }
 
@@ -97,11 +96,11 @@ static vfloat gelu_tanh(vfloat x)
 static vfloat gelu(vfloat x)
 {
     vfloat z = absolute(x) * 0.70710678118654752f;
-    vfloat t = 1.0f / fma16(z, splat(0.3275911f), splat(1.0f));
-    vfloat p = fma16(t, splat(1.061405429f), splat(-1.453152027f));
-    p = fma16(p, t, splat(1.421413741f));
-    p = fma16(p, t, splat(-0.284496736f));
-    p = fma16(p, t, splat(0.254829592f));
+    vfloat t = 1.0f / fused(z, splat(0.3275911f), splat(1.0f));
+    vfloat p = fused(t, splat(1.061405429f), splat(-1.453152027f));
+    p = fused(p, t, splat(1.421413741f));
+    p = fused(p, t, splat(-0.284496736f));
+    p = fused(p, t, splat(0.254829592f));
     vfloat tail = p * t * exponential(-z * z) * 0.5f; /* Φ(-|x|) */
     return x * choose(x < 0.0f, tail, 1.0f - tail);
 }
@@ -122,32 +121,26 @@ static vfloat activated(vfloat y, int activation)
     }
 }
 
-void linear_gate(int activation, float *gates, const float *values, int count)
+/* Sixteen outputs of one row, or as many as there are, from number `output` on. */
+ALWAYS void finish(const struct linear *l, const float *sums, const float *bias, float shift,
+                   int output, float *y, int add)
 {
-    for (int i = 0; i < count; i += LANES) {
-        int some = count - i < LANES ? count - i : LANES;
-        vfloat y = activated(load_some(gates + i, some), activation) * load_some(values + i, some);
-        memcpy(gates + i, &y, some * sizeof *gates);
+    float done[HALF];
+    for (int i = 0; i < HALF; i += LANES) {
+        vfloat sum = load(sums + i) + shift;
+        if (bias)
+            sum += load(bias + i);
+        if (l->activation != NONE)
+            sum = activated(sum, l->activation);
+        if (l->gated) {
+            vfloat value = load(sums + HALF + i);
+            sum *= bias ? value + load(bias + HALF + i) : value;
+        }
+        store(done + i, sum);
     }
-}
-
-/* Sixteen outputs of one row, or as many as there are. */
-static void finish(const struct linear *l, vfloat sum, float shift, int output, float *y, int add)
-{
-    int count = l->outputs - output;
-    if (count <= 0)
-        return;
-    sum += shift;
-    if (l->bias)
-        sum += load(l->bias + output);
-    if (l->activation != NONE)
-        sum = activated(sum, l->activation);
-    if (count >= LANES) {
-        store(y + output, add ? load(y + output) + sum : sum);
-    } else {
-        for (int i = 0; i < count; i++)
-            y[output + i] = add ? y[output + i] + sum[i] : sum[i];
-    }
+    int count = l->outputs - output < HALF ? l->outputs - output : HALF;
+    for (int i = 0; i < count; i++)
+        y[output + i] = add ? y[output + i] + done[i] : done[i];
 }
 
 /* --- the whole product ------------------------------------------------------------------- */
@@ -159,25 +152,51 @@ struct job {
     int rows, stride, add, panels, panels_each;
 };
 
-ALWAYS void tile(const struct job *job, int panel, int row, int rows)
+static size_t panel_size(const struct linear *l)
+{
+    if (l->kind == FLOAT32 || l->kind == BFLOAT16)
+        return (size_t)l->inputs * PANEL * (l->kind == FLOAT32 ? 4 : 2);
+    return (size_t)l->inputs / GROUP * group_size(l->kind);
+}
+
+static void finish_panel(const struct job *job, int panel, int row, int rows, float sums[][PANEL])
 {
     const struct linear *l = job->linear;
-    pair sums[TILE] = {0};
-    if (l->kind == FLOAT32) { /* each kind is compiled by itself */
-        sum_tile(l, FLOAT32, panel, job->x, row, rows, sums);
-    } else if (l->kind == BFLOAT16) {
-        sum_tile(l, BFLOAT16, panel, job->x, row, rows, sums);
-    } else {
-        sum_tile(l, INT8, panel, job->x, row, rows, sums);
-        scale_tile(l, panel, job->x, row, rows, sums);
-    }
-#pragma GCC unroll 8
+    const float *bias = l->bias ? l->bias + panel * PANEL : NULL;
     for (int r = 0; r < rows; r++) {
         float *y = job->y + (size_t)(row + r) * job->stride;
         float shift = job->x->shift ? job->x->shift[row + r] : 0;
-        finish(l, sums[r].low, shift, panel * PANEL, y, job->add);
-        finish(l, sums[r].high, shift, panel * PANEL + LANES, y, job->add);
+        if (l->gated) {
+            finish(l, sums[r], bias, shift, panel * HALF, y, job->add);
+            continue;
+        }
+        finish(l, sums[r], bias, shift, panel * PANEL, y, job->add);
+        finish(l, sums[r] + HALF, bias ? bias + HALF : NULL, shift, panel * PANEL + HALF, y, job->add);
     }
+}
+
+ALWAYS void tile(const struct job *job, int panel, int row, int rows)
+{
+    const struct linear *l = job->linear;
+    const struct operand *x = job->x;
+    size_t begin = (size_t)row * x->stride;
+    struct reading t = {
+        (const uint8_t *)l->weight + panel * panel_size(l),
+        (const uint8_t *)x->rows + begin * number_size(l->kind),
+        x->scale + begin / GROUP,
+        x->sums + begin / GROUP,
+        l->inputs,
+        x->stride,
+    };
+    float sums[TILE][PANEL];
+    switch (l->kind) { /* each kind is compiled by itself */
+    case FLOAT32: sum_panel(&t, FLOAT32, rows, sums); break;
+    case BFLOAT16: sum_panel(&t, BFLOAT16, rows, sums); break;
+    case INT8: sum_panel(&t, INT8, rows, sums); break;
+    case INT4: sum_panel(&t, INT4, rows, sums); break;
+    default: sum_panel(&t, INT4_LEAST, rows, sums);
+    }
+    finish_panel(job, panel, row, rows, sums);
 }
 
 /* The number of rows is spelled out so that their sums stay in registers. */
@@ -187,11 +206,13 @@ static void some_rows(const struct job *job, int panel, int row, int rows)
     case 1: tile(job, panel, row, 1); break;
     case 2: tile(job, panel, row, 2); break;
     case 3: tile(job, panel, row, 3); break;
+#if TILE == 8
     case 4: tile(job, panel, row, 4); break;
     case 5: tile(job, panel, row, 5); break;
     case 6: tile(job, panel, row, 6); break;
     case 7: tile(job, panel, row, 7); break;
-    default: tile(job, panel, row, 8);
+#endif
+    default: tile(job, panel, row, TILE);
     }
 }
 
@@ -208,8 +229,7 @@ static void some_panels(const void *context, int part, int thread)
 
 static int panels_each(const struct linear *l, int panels)
 {
-    static const int bytes[] = {[FLOAT32] = 4, [BFLOAT16] = 2, [INT8] = 1};
-    int most = PART_BYTES / (l->inputs * PANEL * bytes[l->kind]);
+    int most = PART_BYTES / (int)panel_size(l);
     int fair = panels / FEWEST_PARTS;
     int each = most < fair ? most : fair;
     return each > 1 ? each : 1;
@@ -218,7 +238,7 @@ static int panels_each(const struct linear *l, int panels)
 void linear_run(struct team *team, const struct linear *linear, const struct operand *x, int rows,
                 float *y, int stride, int add)
 {
-    int panels = (linear->outputs + PANEL - 1) / PANEL;
+    int width = linear->gated ? HALF : PANEL, panels = (linear->outputs + width - 1) / width;
     struct job job = {linear, x, y, rows, stride, add, panels, panels_each(linear, panels)};
     team_run(team, some_panels, &job, (panels + job.panels_each - 1) / job.panels_each);
 }

@@ -8,38 +8,40 @@
 
 #include "team.h"
 
-enum kind { FLOAT32, BFLOAT16, INT8 };
+/* What weights are kept as. INT8: d·(q - 128), INT4: d·(q - 8), INT4_LEAST: d·q + m, where d and m are
+ * of 32 inputs of one output. */
+enum kind { FLOAT32, BFLOAT16, INT8, INT4, INT4_LEAST };
 enum activation { NONE, GELU, GELU_TANH, RELU, SILU };
 
 enum {
-    PANEL = 32, /* outputs whose weights lie together: [panel][inputs / group][32][group] */
-    GROUP = 4,  /* rows of x are filled up with zeros to a multiple of this */
+    PANEL = 32, /* outputs whose weights lie together */
+    GROUP = 32, /* inputs that share d and m; rows of x are filled up with zeros to a multiple of it */
 };
 
+/* The weights of a panel. FLOAT32: [input][32]. BFLOAT16: [pair of inputs][32][2]. The others: of each
+ * group 32 d, then of INT4_LEAST 32 m, all float16, then q: [four inputs][32][4] bytes. A byte of the
+ * narrowest holds two, in its low half one of the first 16 inputs, in its high half that 16 later. */
 struct linear {
     const void *weight;
-    const float *bias;     /* (outputs up to whole panels) or NULL */
-    const float *scale;    /* INT8: of each output */
-    const int32_t *offset; /* INT8: -128 × the sum of each output's weights */
+    const float *bias; /* (outputs up to whole panels) or NULL */
     int32_t kind;
     int32_t activation;
-    int32_t inputs; /* a multiple of GROUP */
-    int32_t outputs;
+    int32_t gated;   /* each panel is 16 gates, then their values: y is activation(gate) × value */
+    int32_t inputs;  /* a multiple of GROUP */
+    int32_t outputs; /* numbers of y */
 };
 
-/* Rows in the form that a kind of product reads. */
+/* Rows in the form that a kind of product reads: floats, or whole numbers in groups of 32. */
 struct operand {
-    void *rows;         /* floats, bfloat16 or bytes, `stride` of them a row */
-    float *scale;       /* INT8: of each row */
+    void *rows;         /* floats or signed bytes, `stride` of them a row */
+    float *scale;       /* (rows, stride / 32) of each group */
+    int32_t *sums;      /* (rows, stride / 32) of each group's whole numbers */
     const float *shift; /* of each row: added to all its outputs; or NULL */
     int stride;
 };
 
 /* Brings one row of `count` floats into that form; `row` says which it becomes. */
 void operand_set(const struct operand *x, int kind, int row, const float *from, int count);
-
-/* gates[i] becomes activation(gates[i]) × values[i]. */
-void linear_gate(int activation, float *gates, const float *values, int count);
 
 /* y (rows, stride) becomes the product, or grows by it. */
 void linear_run(struct team *team, const struct linear *linear, const struct operand *x, int rows,

@@ -4,22 +4,22 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
 from minivault.engine.native.description import Activation, Weights
+from minivault.engine.native.groups import Groups, quantized
 from minivault.engine.native.library import Memory, constants
 from minivault.engine.native.memory import in_large_pages
 from minivault.engine.runner import Dtype
 
-_TOGETHER = {"float32": 1, "bfloat16": 2, "int8": 4}  # inputs that one instruction multiplies
-_TINY = 1e-30
 
-
-def kind(dtype: Dtype) -> int:
-    """`enum kind` of a product."""
-    return int(getattr(constants, dtype.upper()))
+def kind(name: str) -> int:
+    """`enum kind` of a product, by a width's name or that of `Groups`."""
+    return int(getattr(constants, name.upper()))
 
 
 def activation_code(activation: Activation | None) -> int:
@@ -28,37 +28,80 @@ def activation_code(activation: Activation | None) -> int:
 
 
 def packed(
-    memory: Memory, dtype: Dtype, weights: Weights, activation: Activation | None = None
+    memory: Memory,
+    dtype: Dtype,
+    weights: Weights,
+    activation: Activation | None = None,
+    *,
+    gated: bool = False,
 ) -> dict[str, Any]:
     """The fields of a `struct linear`; the weights may be dropped afterwards.
 
-    int8: one scale per output, of its largest weight (arXiv:2208.07339, section 2).
+    Weights that come in groups stay as they are, whatever `dtype` says. `gated`: the first half of
+    the outputs are gates of the second, and the product has half as many.
     """
-    group, panel = constants.GROUP, constants.PANEL
-    outputs, inputs = weights.weight.shape
-    weight = functional.pad(weights.weight, (0, -inputs % group, 0, -outputs % panel))
+    weight = weights.weight
+    if dtype in ("int8", "int4") and isinstance(weight, Tensor):
+        weight = quantized(weight.float().numpy(), 8 if dtype == "int8" else 4)
+    outputs, inputs = weight.shape
     fields: dict[str, Any] = {
-        "kind": kind(dtype),
+        "kind": kind(weight.kind if isinstance(weight, Groups) else dtype),
         "activation": activation_code(activation),
-        "inputs": len(weight[0]),
-        "outputs": outputs,
+        "gated": gated,
+        "inputs": inputs + -inputs % constants.GROUP,
+        "outputs": outputs // 2 if gated else outputs,
     }
     if weights.bias is not None:
-        bias = functional.pad(weights.bias.float(), (0, -outputs % panel)).contiguous()
-        fields["bias"] = memory.address(bias)
-    if dtype == "int8":
-        scale = (weight.float().abs().amax(1) / 127).clamp_min(_TINY)
-        weight = (weight / scale[:, None]).round().to(torch.int8)
-        fields["scale"] = memory.address(scale)
-        fields["offset"] = memory.address((weight.sum(1) * -128).int())
+        bias = _filled(_beside(weights.bias.float(), gated))
+        fields["bias"] = memory.address(bias.contiguous())
+    if isinstance(weight, Groups):
+        panels = in_large_pages(torch.from_numpy(_group_panels(weight, gated)))
     else:
         weight = weight.to(torch.bfloat16 if dtype == "bfloat16" else torch.float32)
-    panels = in_large_pages(_panels(weight, panel, _TOGETHER[dtype]))
+        panels = in_large_pages(_panels(weight, gated))
     return fields | {"weight": memory.address(panels)}
 
 
-def _panels(weight: Tensor, panel: int, together: int) -> Tensor:
+def _panels(weight: Tensor, gated: bool) -> Tensor:
     """(outputs, inputs) to (panels, inputs / together, outputs of a panel, together)."""
-    outputs, inputs = weight.shape
-    shape = outputs // panel, panel, inputs // together, together
-    return weight.view(shape).permute(0, 2, 1, 3)
+    weight = functional.pad(weight, (0, -weight.shape[1] % constants.GROUP))
+    filled = _filled(_beside(weight, gated))
+    together = 2 if weight.dtype == torch.bfloat16 else 1
+    shape = len(filled) // constants.PANEL, constants.PANEL, filled.shape[1] // together, together
+    return filled.view(shape).permute(0, 2, 1, 3)
+
+
+def _group_panels(weight: Groups, gated: bool) -> NDArray[np.uint8]:
+    """(panels, groups, bytes): scales, least values, then numbers, four neighbours at a time."""
+    panel = constants.PANEL
+
+    def by_panels(each: NDArray[Any]) -> NDArray[Any]:
+        filled = _filled(_beside(torch.from_numpy(each), gated)).numpy()
+        return filled.reshape(-1, panel, *each.shape[1:])
+
+    numbers = by_panels(weight.numbers)
+    count, _, groups, size = numbers.shape
+    numbers = numbers.reshape(count, panel, groups, size // 4, 4).transpose(0, 2, 3, 1, 4)
+    parts = [numbers.reshape(count, groups, panel * size)]
+    for each in (weight.least, weight.scale):
+        if each is not None:
+            halves = np.ascontiguousarray(by_panels(each).transpose(0, 2, 1))
+            parts.insert(0, halves.view(np.uint8))
+    return np.concatenate(parts, axis=2)
+
+
+def _beside(outputs: Tensor, gated: bool) -> Tensor:
+    """Of gates and as many values: 16 gates, then their values, and so on."""
+    if not gated:
+        return outputs
+    half = constants.PANEL // 2
+    both = [_filled(each, half) for each in outputs.chunk(2)]
+    by_halves = [each.view(-1, half, *each.shape[1:]) for each in both]
+    return torch.stack(by_halves, 1).flatten(0, 2)
+
+
+def _filled(outputs: Tensor, whole: int | None = None) -> Tensor:
+    """With zeros after the last output, up to whole panels."""
+    missing = -len(outputs) % (whole or constants.PANEL)
+    zeros = outputs.new_zeros(missing, *outputs.shape[1:])
+    return torch.cat([outputs, zeros]) if missing else outputs

@@ -64,7 +64,8 @@ class Plan:
         """
         self._check(source)
         table = source.tensor(_TABLE)
-        last = self._norm(source, _LAST)
+        last = self._norm(source, _LAST).weight
+        assert isinstance(last, Tensor)
         turned = [each.table(context) for each in self.ropes]
         return Description(
             architecture=str(source.config["model_type"])
@@ -83,7 +84,7 @@ class Plan:
             tokens=table,
             depth=self.depth,
             layer=lambda index: self._layer(source, index),
-            last=Weights(last.weight.float() / self.logits),
+            last=Weights(last.float() / self.logits),
             head=table if self.tied else source.tensor(_HEAD),
             rotations=torch.stack(turned),
             stretch=self._stretch(context) if self.growing else None,

@@ -7,8 +7,9 @@ from typing import Any
 import torch
 
 from minivault.engine.native.description import Description, Layer, Weights
+from minivault.engine.native.groups import joined
 from minivault.engine.native.library import LANES, Memory, constants
-from minivault.engine.native.packing import activation_code, packed
+from minivault.engine.native.packing import packed
 from minivault.engine.runner import Dtype
 
 Fields = dict[str, Any]
@@ -41,7 +42,6 @@ def decoder_fields(memory: Memory, model: Description, dtype: Dtype) -> Fields:
         "inner": model.inner,
         "context": model.context,
         "norm": getattr(constants, f"{model.norm.upper()}_NORM"),
-        "gate": activation_code(model.activation if model.gated else None),
         "epsilon": model.epsilon,
         "embedding": model.embedding,
         "residual": model.residual,
@@ -57,20 +57,24 @@ def room_fields(memory: Memory, model: Description, rows: int, threads: int) -> 
     """Of a `struct room`, but what Python reads and writes as well."""
     heads = model.heads * model.head_width
     keys = model.kv_heads * model.head_width
-    block = constants.BLOCK
     sizes = {
         "shift": (rows,),
         "normalized": (rows, model.hidden),
         "projected": (rows, heads + 2 * keys),
         "mixed": (rows, heads),
-        "widened": (rows, model.inner * (1 + model.gated)),
+        "widened": (rows, model.inner),
         "branch": (rows, model.hidden),
-        "scores": (threads, -(-model.context // block) * block),
+        "scores": (threads, constants.QUERIES, _whole(model.context) + _whole(model.head_width)),
     }
     operands = {"of_hidden": model.hidden, "of_mixed": heads, "of_inner": model.inner}
     return {name: memory.address(torch.zeros(size)) for name, size in sizes.items()} | {
         name: operand(memory, rows, width) for name, width in operands.items()
     }
+
+
+def _whole(numbers: int) -> int:
+    """Up to whole blocks."""
+    return int(-(-numbers // constants.BLOCK) * constants.BLOCK)
 
 
 def draw_fields(memory: Memory, model: Description, threads: int) -> Fields:
@@ -91,26 +95,26 @@ def draw_fields(memory: Memory, model: Description, threads: int) -> Fields:
 
 
 def operand(memory: Memory, rows: int, width: int) -> Fields:
-    """Room for rows of the widest numbers; the filling at their ends stays zero."""
-    stride = -(-width // constants.GROUP) * constants.GROUP
+    """Room for rows of the widest numbers."""
+    groups = -(-width // constants.GROUP)
+    stride = groups * constants.GROUP
     return {
         "rows": memory.address(torch.zeros(rows, stride)),
-        "scale": memory.address(torch.zeros(rows)),
+        "scale": memory.address(torch.zeros(rows, groups)),
+        "sums": memory.address(torch.zeros(rows, groups, dtype=torch.int32)),
         "stride": stride,
     }
 
 
 def _layer(memory: Memory, model: Description, layer: Layer, dtype: Dtype) -> Fields:
-    activation = None if model.gated else model.activation
     project = [packed(memory, dtype, each) for each in _joined(layer.project)]
-    widen = [packed(memory, dtype, each, activation) for each in _joined(layer.widen)]
-    wide = layer.queries is not None and len(layer.queries.weight) != model.head_width
+    [widen] = _joined(layer.widen)
+    wide = layer.queries is not None and layer.queries.weight.shape[0] != model.head_width
     return {name: _norm(memory, getattr(layer, name)) for name in _NORMS} | {
         "project": project,
         "projects": len(project),
         "merge": packed(memory, dtype, layer.merge),
-        "widen": widen,
-        "widens": len(widen),
+        "widen": packed(memory, dtype, widen, model.activation, gated=model.gated),
         "narrow": packed(memory, dtype, layer.narrow),
         "whole": wide,
         "rotation": -1 if layer.rotation is None else layer.rotation,
@@ -121,19 +125,20 @@ def _layer(memory: Memory, model: Description, layer: Layer, dtype: Dtype) -> Fi
 
 def _joined(parts: tuple[Weights, ...]) -> list[Weights]:
     """Parts that can be one product as one: it reads its input once."""
-    if len(parts) == 1 or len({each.bias is None for each in parts}) > 1:
+    kinds = {getattr(each.weight, "kind", None) for each in parts}
+    if len(parts) == 1 or len(kinds) > 1 or len({each.bias is None for each in parts}) > 1:
         return list(parts)
     biases = [each.bias for each in parts if each.bias is not None]
-    whole = torch.cat([each.weight for each in parts])
+    whole = joined([each.weight for each in parts])
     return [Weights(whole, torch.cat(biases) if biases else None)]
 
 
 def _head(memory: Memory, weight: torch.Tensor, dtype: Dtype) -> Fields:
-    """The product, and the mean that int8 would have no steps left beside."""
-    if dtype != "int8":
+    """The product, and the mean that int8 would have no steps left beside; int4 has it as int8."""
+    if dtype not in ("int8", "int4"):
         return {"head": packed(memory, dtype, Weights(weight))}
     mean = weight.float().mean(0)
-    head = packed(memory, dtype, Weights(weight - mean))
+    head = packed(memory, "int8", Weights(weight - mean))
     return {"head": head, "mean": memory.address(mean)}
 
 
@@ -142,5 +147,5 @@ def _norm(memory: Memory, norm: Weights | None) -> Fields:
     return {
         name: memory.address(each.float().clone())
         for name, each in both.items()
-        if each is not None
+        if isinstance(each, torch.Tensor)
     }

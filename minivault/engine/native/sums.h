@@ -1,116 +1,178 @@
-/* The sums of a tile, sixteen outputs at once. INT8 comes as whole numbers, to be scaled. */
+/* The sums of some rows by some vectors of a panel, beginning with vector `from`. How many of both go
+ * together is what a processor's registers can hold; it is spelled out so that sums stay in them. */
 
 #ifndef SUMS_H
 #define SUMS_H
 
+#include "bytes.h"
 #include "linear.h"
 #include "vectors.h"
 
-ALWAYS void sum_float32(const struct linear *l, int panel, const struct operand *x, int row,
-                        int rows, pair *sums)
+#if VECTOR == 64
+#define TILE 8 /* rows that share one reading of a panel */
+enum { FEW = 8, TOGETHER_FOR_FEW = 2, TOGETHER = 2 };
+#elif defined(__aarch64__)
+#define TILE 4
+enum { FEW = 2, TOGETHER_FOR_FEW = 8, TOGETHER = 4 };
+#else
+#define TILE 4
+enum { FEW = 2, TOGETHER_FOR_FEW = 4, TOGETHER = 2 };
+#endif
+
+#if defined(FASTEST) && defined(__AVX512BF16__)
+enum { PAIRS = 1 }; /* rows are bfloat16 as well, and two neighbours are multiplied at once */
+#else
+enum { PAIRS = 0 };
+#endif
+
+enum { VECTORS = PANEL / LANES, MOST = TOGETHER_FOR_FEW, HALF = PANEL / 2 };
+
+/* Weights and rows as a tile reads them. */
+struct reading {
+    const uint8_t *weights; /* of the panel */
+    const uint8_t *rows;
+    const float *scale;
+    const int32_t *sums;
+    int inputs, stride;
+};
+
+ALWAYS void sum_float32(const struct reading *t, int from, int together, int rows,
+                        vfloat sums[][MOST])
 {
-    const float *w = (const float *)l->weight + (size_t)panel * l->inputs * PANEL;
-    const float *in = (const float *)x->rows + (size_t)row * x->stride;
-    for (int k = 0; k < l->inputs; k++, w += PANEL) {
-        vfloat low = load(w), high = load(w + LANES);
+    const float *w = (const float *)t->weights + from * LANES, *x = (const float *)t->rows;
+    for (int k = 0; k < t->inputs; k++, w += PANEL)
 #pragma GCC unroll 8
         for (int r = 0; r < rows; r++) {
-            vfloat each = splat(in[(size_t)r * x->stride + k]);
-            sums[r].low = fma16(low, each, sums[r].low);
-            sums[r].high = fma16(high, each, sums[r].high);
+            vfloat each = splat(x[(size_t)r * t->stride + k]);
+#pragma GCC unroll 8
+            for (int v = 0; v < together; v++)
+                sums[r][v] = fused(load(w + v * LANES), each, sums[r][v]);
         }
-    }
 }
 
-/* Adds the products of two neighbouring inputs. */
-ALWAYS vfloat dot_bfloat16(vfloat sum, vint w, vint x)
+/* The processor's own product, which rounds as no other does. */
+ALWAYS void add_pairs(const struct reading *t, vint w, int k, int v, int rows, vfloat sums[][MOST])
 {
-#ifdef __AVX512BF16__
-    return (vfloat)_mm512_dpbf16_ps((__m512)sum, (__m512bh)w, (__m512bh)x);
+#if defined(__AVX512BF16__)
+    const uint16_t *x = (const uint16_t *)t->rows + k;
+#pragma GCC unroll 8
+    for (int r = 0; r < rows; r++) {
+        vint each = splat_at(x + (size_t)r * t->stride);
+        sums[r][v]
+            = (vfloat)_mm512_dpbf16_ps((__m512)sums[r][v], (__m512bh)w, (__m512bh)each);
+    }
 #else
-    sum = fma16((vfloat)(w << 16), (vfloat)(x << 16), sum);
-    return fma16((vfloat)(w & (int32_t)0xffff0000), (vfloat)(x & (int32_t)0xffff0000), sum);
+    (void)t, (void)w, (void)k, (void)v, (void)rows, (void)sums;
 #endif
 }
 
-ALWAYS vint load_ints(const void *from)
+ALWAYS void sum_bfloat16(const struct reading *t, int from, int together, int rows,
+                         vfloat sums[][MOST])
 {
-    vint v;
-    memcpy(&v, from, sizeof v);
-    return v;
-}
-
-ALWAYS vint splat_at(const void *from)
-{
-    int32_t x;
-    memcpy(&x, from, sizeof x);
-    return splat_int(x);
-}
-
-ALWAYS void sum_bfloat16(const struct linear *l, int panel, const struct operand *x, int row,
-                         int rows, pair *sums)
-{
-    const uint16_t *w = (const uint16_t *)l->weight + (size_t)panel * l->inputs * PANEL;
-    const uint16_t *in = (const uint16_t *)x->rows + (size_t)row * x->stride;
-    for (int k = 0; k < l->inputs; k += 2, w += 2 * PANEL) {
-        vint low = load_ints(w), high = load_ints(w + 2 * LANES);
+    const uint16_t *w = (const uint16_t *)t->weights + from * 2 * LANES;
+    for (int k = 0; k < t->inputs; k += 2, w += 2 * PANEL)
 #pragma GCC unroll 8
-        for (int r = 0; r < rows; r++) {
-            vint each = splat_at(in + (size_t)r * x->stride + k);
-            sums[r].low = dot_bfloat16(sums[r].low, low, each);
-            sums[r].high = dot_bfloat16(sums[r].high, high, each);
+        for (int v = 0; v < together; v++) {
+            vint both = load_ints(w + v * 2 * LANES);
+            if (PAIRS) {
+                add_pairs(t, both, k, v, rows, sums);
+                continue;
+            }
+            const float *x = (const float *)t->rows;
+            vfloat first = (vfloat)(both << 16), second = (vfloat)(both & (int32_t)0xffff0000);
+#pragma GCC unroll 8
+            for (int r = 0; r < rows; r++) {
+                const float *each = x + (size_t)r * t->stride + k;
+                sums[r][v] = fused(first, splat(each[0]), sums[r][v]);
+                sums[r][v] = fused(second, splat(each[1]), sums[r][v]);
+            }
         }
+}
+
+/* Bytes of a group. */
+ALWAYS int group_size(int kind)
+{
+    return PANEL * (kind == INT8 ? 2 + GROUP : kind == INT4 ? 2 + GROUP / 2 : 4 + GROUP / 2);
+}
+
+/* Σ q·x of one group. */
+ALWAYS void sum_numbers(const uint8_t *q, const uint8_t *x, size_t stride, int kind, int rows,
+                        vint *found)
+{
+    int bytes = kind == INT8 ? GROUP : GROUP / 2;
+#pragma GCC unroll 8
+    for (int r = 0; r < rows; r++)
+        found[r] = (vint){0};
+#pragma GCC unroll 8
+    for (int k = 0; k < bytes; k += 4, q += 4 * PANEL) {
+        vint w = load_ints(q), first = kind == INT8 ? weights_of(w, kind) : w & 0x0f0f0f0f;
+#pragma GCC unroll 8
+        for (int r = 0; r < rows; r++)
+            found[r] = add_products(found[r], first, splat_at(x + r * stride + k), kind);
+        if (kind == INT8)
+            continue;
+        vint second = (vint)((vuint)w >> 4) & 0x0f0f0f0f;
+#pragma GCC unroll 8
+        for (int r = 0; r < rows; r++)
+            found[r] = add_products(found[r], second, splat_at(x + r * stride + k + 16), kind);
     }
 }
 
-/* Adds the products of four neighbouring inputs: whole numbers, so any order is exact. */
-ALWAYS vint dot_int8(vint sum, vint w, vint x)
+ALWAYS void sum_groups(const struct reading *t, int kind, int from, int together, int rows,
+                       vfloat sums[][MOST])
 {
-#ifdef __AVX512VNNI__
-    return (vint)_mm512_dpbusd_epi32((__m512i)sum, (__m512i)x, (__m512i)w);
-#else
-    for (int bits = 0; bits < 32; bits += 8)
-        sum += (w << (24 - bits) >> 24) * (x >> bits & 0xff);
-    return sum;
-#endif
-}
-
-ALWAYS void sum_int8(const struct linear *l, int panel, const struct operand *x, int row, int rows,
-                     pair *sums)
-{
-    const int8_t *w = (const int8_t *)l->weight + (size_t)panel * l->inputs * PANEL;
-    const uint8_t *in = (const uint8_t *)x->rows + (size_t)row * x->stride;
-    vint low_sums[TILE], high_sums[TILE];
+    const uint8_t *group = t->weights;
+    size_t groups = (size_t)t->stride / GROUP;
+    int scales = kind == INT4_LEAST ? 4 : 2; /* bytes of them, for each output */
+    for (int g = 0; g < t->inputs / GROUP; g++, group += group_size(kind))
 #pragma GCC unroll 8
-    for (int r = 0; r < rows; r++) {
-        low_sums[r] = load_ints(l->offset + panel * PANEL);
-        high_sums[r] = load_ints(l->offset + panel * PANEL + LANES);
-    }
-    for (int k = 0; k < l->inputs; k += 4, w += 4 * PANEL) {
-        vint low = load_ints(w), high = load_ints(w + 4 * LANES);
+        for (int v = 0; v < together; v++) {
+            vint found[TILE];
+            int output = (from + v) * LANES;
+            sum_numbers(group + PANEL * scales + 4 * output, t->rows + (size_t)g * GROUP, t->stride,
+                        kind, rows, found);
+            const uint16_t *d = (const uint16_t *)group + output;
+            vfloat scale = from_float16(d);
+            vfloat least = kind == INT4_LEAST ? from_float16(d + PANEL) : scale;
 #pragma GCC unroll 8
-        for (int r = 0; r < rows; r++) {
-            vint each = splat_at(in + (size_t)r * x->stride + k);
-            low_sums[r] = dot_int8(low_sums[r], low, each);
-            high_sums[r] = dot_int8(high_sums[r], high, each);
+            for (int r = 0; r < rows; r++) {
+                const int32_t *sum_of_x = t->sums + r * groups + g;
+                float of_x = t->scale[r * groups + g];
+                vfloat number
+                    = __builtin_convertvector(whole(found[r], sum_of_x, kind), vfloat);
+                sums[r][v] = fused(number, scale * of_x, sums[r][v]);
+                if (kind == INT4_LEAST)
+                    sums[r][v] = fused(least, splat(of_x * (float)*sum_of_x), sums[r][v]);
+            }
         }
-    }
-#pragma GCC unroll 8
-    for (int r = 0; r < rows; r++) {
-        sums[r].low = (vfloat)low_sums[r];
-        sums[r].high = (vfloat)high_sums[r];
-    }
 }
 
-ALWAYS void sum_tile(const struct linear *l, int kind, int panel, const struct operand *x, int row,
-                     int rows, pair *sums)
+ALWAYS void sum_some(const struct reading *t, int kind, int from, int together, int rows,
+                     float out[][PANEL])
 {
+    vfloat sums[TILE][MOST] = {0};
     if (kind == FLOAT32)
-        sum_float32(l, panel, x, row, rows, sums);
+        sum_float32(t, from, together, rows, sums);
     else if (kind == BFLOAT16)
-        sum_bfloat16(l, panel, x, row, rows, sums);
+        sum_bfloat16(t, from, together, rows, sums);
     else
-        sum_int8(l, panel, x, row, rows, sums);
+        sum_groups(t, kind, from, together, rows, sums);
+#pragma GCC unroll 8
+    for (int r = 0; r < rows; r++)
+#pragma GCC unroll 8
+        for (int v = 0; v < together; v++)
+            store(&out[r][(from + v) * LANES], sums[r][v]);
+}
+
+/* All sums of at most TILE rows and one panel. */
+ALWAYS void sum_panel(const struct reading *t, int kind, int rows, float out[][PANEL])
+{
+    if (rows <= FEW)
+        for (int from = 0; from < VECTORS; from += TOGETHER_FOR_FEW)
+            sum_some(t, kind, from, TOGETHER_FOR_FEW, rows, out);
+    else
+        for (int from = 0; from < VECTORS; from += TOGETHER)
+            sum_some(t, kind, from, TOGETHER, rows, out);
 }
 
 #endif

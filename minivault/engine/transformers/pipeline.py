@@ -11,6 +11,7 @@ import torch
 
 from minivault.engine.numbers import refuse_no_numbers
 from minivault.engine.processor import multiplies_bfloat16
+from minivault.engine.runner import NATIVE_ONLY
 from minivault.engine.tokenizer_files import transformers_tokenizer
 from minivault.engine.transformers.gguf import gguf_model
 from minivault.errors import ModelUnusable, in_short
@@ -33,10 +34,10 @@ def chosen_device(device: str) -> torch.device:
 def chosen_dtype(dtype: str, device: torch.device) -> torch.dtype:
     """`auto` takes bfloat16 where the device multiplies it in hardware, else float32.
 
-    Raises ModelUnusable for int8, which transformers' models do not have here.
+    Raises ModelUnusable for int8 and int4, which transformers' models do not have here.
     """
-    if dtype == "int8":
-        raise ModelUnusable("dtype int8 needs the native runner; use auto, float32 or bfloat16")
+    if dtype in NATIVE_ONLY:
+        raise ModelUnusable(f"dtype {dtype} needs the native runner; use auto, float32 or bfloat16")
     if dtype == "auto":
         on_cuda = device.type == "cuda"
         fast = torch.cuda.is_bf16_supported() if on_cuda else multiplies_bfloat16()
