@@ -30,6 +30,7 @@ from minivault.variables import complaints
 from minivault.vault.secret import derive
 from minivault.web import generate, health
 from minivault.web.docs import docs_routes
+from minivault.web.ended_logins import EndedLogins
 from minivault.web.keys import Keyring
 from minivault.web.login import login_routes
 from minivault.web.logs import log_routes
@@ -49,6 +50,7 @@ def create_app(settings: Settings, service: Service | None = None) -> Starlette:
         api=settings.api_key,
         logs=settings.log_key,
         secret=derive(service.secret, "minivault cookie"),
+        ended=EndedLogins(settings.logs_dir),
     )
     room = ReadingRoom(lambda: service.registry.busy)
     app = Starlette(

@@ -5,6 +5,7 @@ MiniVaultError                    500
 │   └── KeyConflict               422  the same key or id came with another prompt or parameters
 ├── MalformedRequest              400  not JSON, or not readable as a request at all
 ├── Unauthorized                  401  an API key is missing or wrong
+├── TooManyWrongKeys              429  .retry_after seconds
 ├── Forbidden                     403  another site's page asked
 ├── NotFound                      404  no such generation, record or page
 ├── BodyTooLarge                  413
@@ -82,6 +83,17 @@ class Unauthorized(MiniVaultError):
 
     status = 401
     title = "Key needed"
+
+
+class TooManyWrongKeys(MiniVaultError):
+    """Wrong keys came from this address: the next one is looked at after `retry_after` seconds."""
+
+    status = 429
+    title = "Too many wrong keys"
+
+    def __init__(self, message: str, *, retry_after: int = 1) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
 
 
 class Forbidden(MiniVaultError):

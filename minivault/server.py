@@ -21,10 +21,11 @@ from minivault.app import create_app, refuse_workers
 from minivault.background import start_task
 from minivault.console_log import LOG_CONFIG
 from minivault.errors import CannotStart
+from minivault.key_strength import SHORTEST, is_weak
 from minivault.open_files import connection_limit, shortage
 from minivault.protocol import LARGEST_HEAD, DeadlineProtocol
 from minivault.service import Service
-from minivault.settings import SHORTEST_KEY, Settings, is_weak
+from minivault.settings import Settings
 from minivault.standard_streams import never_waiting
 from minivault.trace import trace
 
@@ -196,10 +197,10 @@ def _refuse_open_address(address: str, settings: Settings) -> None:
     if not settings.api_key:
         raise CannotStart(f"{reached}: give an --api-key, or say --insecure if that is meant")
     for option, keys in (("--api-key", settings.api_key), ("--log-key", settings.log_key)):
-        if any(map(is_weak, keys)):
+        if any(is_weak(key.get_secret_value()) for key in keys):
             raise CannotStart(
-                f"{reached}, and a key of {option} can be guessed: one has at least {SHORTEST_KEY} "
-                "characters and not always the same (openssl rand -hex 16 makes one)"
+                f"{reached}, and a key of {option} can be guessed: one has at least {SHORTEST} "
+                "characters, and not only usual words and rows (openssl rand -hex 16 makes one)"
             )
 
 

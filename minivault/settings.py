@@ -21,7 +21,6 @@ from minivault.size import Bytes
 Keys = Annotated[list[SecretStr], NoDecode]
 Names = Annotated[list[str], NoDecode]
 
-SHORTEST_KEY = 12  # characters, where other machines may try
 
 _HOST = re.compile(r"[^\s/*,]+")
 _ORIGIN = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^\s/*,]+/?")
@@ -192,12 +191,6 @@ def _at_home(path: str | Path) -> Path:
         return Path(path).expanduser()
     except RuntimeError:
         raise ValueError(f"there is no home folder for {str(path).split('/')[0]}") from None
-
-
-def is_weak(key: SecretStr) -> bool:
-    """Whether a key can be guessed, or was hardly meant as one: a word of a comment, `changeme`."""
-    word = key.get_secret_value()
-    return len(word) < SHORTEST_KEY or len(set(word)) < 5
 
 
 def _listed(

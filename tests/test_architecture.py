@@ -18,7 +18,16 @@ PACKAGE = ROOT / "minivault"
 #: From the bottom to the top: a room may import what stands above its own line here, and itself,
 #: but not its neighbours in the same line.
 LAYERS = [
-    {"errors", "size", "stage", "stop_strings", "console_log", "trace", "standard_streams"},
+    {
+        "errors",
+        "size",
+        "stage",
+        "stop_strings",
+        "console_log",
+        "trace",
+        "standard_streams",
+        "key_strength",
+    },
     {"libraries", "background"},
     {"schemas", "settings", "resources", "gguf", "client"},
     {"parsing", "backends.base", "variables", "open_files"},

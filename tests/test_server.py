@@ -92,7 +92,7 @@ def test_an_open_address_needs_a_key_or_a_word(host: str) -> None:
     server.listen(Settings(host=host, port=0, api_key=["correct-horse"])).close()
 
 
-@pytest.mark.parametrize("weak", ["#", "keys", "changeme", "elevenchars", "aaaaaaaaaaaaaaaa"])
+@pytest.mark.parametrize("weak", ["#", "keys", "changeme1234", "elevenchars"])
 @pytest.mark.parametrize("option", ["api_key", "log_key"])
 def test_a_key_that_can_be_guessed_is_for_loopback_only(option: str, weak: str) -> None:
     keys: dict[str, Any] = {"api_key": ["correct-horse"]} | {option: [weak]}

@@ -1,4 +1,4 @@
-"""Attempts to log in: whoever gives wrong keys again and again has to wait between them."""
+"""Attempts to get in: whoever gives wrong keys again and again has to wait between them."""
 
 from __future__ import annotations
 
@@ -15,15 +15,19 @@ MOST_ADDRESSES = 4096
 class Attempts:
     """Counts wrong keys by where they come from; IPv6 by the network, which one client has whole.
 
-    Only the login form asks: a right Bearer token or cookie is never kept waiting.
+    A right key is kept waiting too, else a wait would slow no guesses; but not one that has come
+    from there before, so that nobody keeps out those who are in already. Cookies are no guesses.
     """
 
     def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
         self._now = now
         self._failures: dict[str, tuple[int, float]] = {}  # how many, and when the last one was
+        self._proven: dict[tuple[str, str], None] = {}  # places, and the keys that came from there
 
-    def wait(self, address: str) -> float:
-        """Seconds until the next key from there is looked at; 0 if it is now."""
+    def wait(self, address: str, digest: str = "") -> float:
+        """Seconds until a key from there, of this digest, is looked at; 0 if it is now."""
+        if (_place(address), digest) in self._proven:
+            return 0.0
         count, last = self._failures.get(_place(address), (0, 0.0))
         if count < FREE or self._now() - last > FORGOTTEN_AFTER:
             return 0.0
@@ -36,7 +40,14 @@ class Attempts:
         if len(self._failures) > MOST_ADDRESSES:
             del self._failures[next(iter(self._failures))]
 
+    def proved(self, address: str, digest: str) -> None:
+        """A right key came from there, and is never kept waiting again."""
+        self._proven[_place(address), digest] = None
+        if len(self._proven) > MOST_ADDRESSES:
+            del self._proven[next(iter(self._proven))]
+
     def succeeded(self, address: str) -> None:
+        """Somebody logged in from there: what was wrong before is forgotten."""
         self._failures.pop(_place(address), None)
 
 

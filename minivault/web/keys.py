@@ -6,10 +6,14 @@ import hmac
 from collections.abc import Iterable
 from enum import StrEnum
 from hashlib import sha256
+from math import ceil
 
 from pydantic import SecretStr
 from starlette.datastructures import Headers
 
+from minivault.errors import TooManyWrongKeys
+from minivault.web.attempts import Attempts
+from minivault.web.ended_logins import EndedLogins
 from minivault.web.logins import Logins
 
 
@@ -32,36 +36,59 @@ class Keyring:
         api: Iterable[SecretStr] = (),
         logs: Iterable[SecretStr] = (),
         secret: bytes,
+        ended: EndedLogins | None = None,
     ) -> None:
-        """Raises ValueError for an empty key, which would let everybody in."""
-        self.logins = Logins(secret)
+        """`ended`: where the logins are kept that were ended; only in memory without it.
+
+        Raises ValueError for an empty key, which would let everybody in."""
+        self.logins = Logins(secret, ended)
+        self.attempts = Attempts()
         self._digests = {Door.API: _digests(api), Door.LOGS: _digests(logs)}
 
     def guards(self, door: Door) -> bool:
         """Whether this door has a key at all."""
         return bool(self._digests[door])
 
-    def caller(self, door: Door, headers: Headers) -> str | None:
-        """A name for the key of this door that a request brings, as Bearer token or as cookie.
+    def caller(self, door: Door, headers: Headers, address: str = "") -> str | None:
+        """A name for the key of this door that a request brings, as cookie or as Bearer token.
 
-        None if it brings none. The name stays the same and does not tell the key.
+        None if it brings none. The name stays the same and does not tell the key. `address` is
+        where the request comes from: raises TooManyWrongKeys if its token has to wait.
         """
         if not self.guards(door):
             return None
-        scheme, _, key = headers.get("authorization", "").partition(" ")
-        bearer = _digest(_as_sent(key.strip())) if scheme.lower() == "bearer" else ""
+        digest = self._logged_in(door, headers) or self._given(door, headers, address)
+        return _digest(f"caller {digest}")[:16] if digest else None
+
+    def is_inside(self, headers: Headers) -> bool:
+        """Whether a request brings the cookie of a login that goes on."""
+        return any(self._logged_in(door, headers) for door in Door)
+
+    def _logged_in(self, door: Door, headers: Headers) -> str | None:
+        """The digest of the key that a request's cookie was given for."""
         cookie = _cookie(headers, self.logins.name(door))
-        found = [
-            digest
-            for digest in self._digests[door]
-            if _equal(bearer, digest) | self.logins.holds(door, digest, cookie)
-        ]
-        return _digest(f"caller {found[0]}")[:16] if found else None
+        holds = self.logins.holds
+        return next((each for each in self._digests[door] if holds(door, each, cookie)), None)
+
+    def _given(self, door: Door, headers: Headers, address: str) -> str | None:
+        """The digest of the Bearer token, if it is a key of this door; a wrong key is counted."""
+        scheme, _, key = headers.get("authorization", "").partition(" ")
+        if scheme.lower() != "bearer":
+            return None
+        given = _digest(_as_sent(key.strip()))
+        if wait := ceil(self.attempts.wait(address, given)):
+            message = f"wrong keys came from this address; the next is looked at in {wait} s"
+            raise TooManyWrongKeys(message, retry_after=wait)
+        doors = [each for each in Door if _is_among(self._digests[each], given)]
+        if doors:
+            self.attempts.proved(address, given)
+        else:
+            self.attempts.failed(address)
+        return given if door in doors else None
 
     def fits(self, door: Door, key: str) -> bool:
         """Whether this is a key of that door."""
-        given = _digest(key)
-        return sum(_equal(given, digest) for digest in self._digests[door]) > 0
+        return _is_among(self._digests[door], _digest(key))
 
     def cookies(self, key: str) -> dict[str, str]:
         """The cookies that this key is worth, by name: one for each door that it opens."""
@@ -75,12 +102,14 @@ class Keyring:
         return {"cookie": names(Door.API), "log_cookie": names(Door.LOGS)}
 
     def log_out(self, headers: Headers) -> list[str]:
-        """Ends the logins that a request brings; returns the names of all cookies to forget."""
+        """Ends the logins that a request brings; returns the names of all cookies to forget.
+
+        Blocks while that is written.
+        """
         names = {door: self.logins.name(door) for door in Door}
         for door, name in names.items():
-            cookie = _cookie(headers, name)
-            if any(self.logins.holds(door, digest, cookie) for digest in self._digests[door]):
-                self.logins.end(cookie)
+            if self._logged_in(door, headers):
+                self.logins.end(_cookie(headers, name))
         return list(names.values())
 
 
@@ -100,9 +129,9 @@ def _digests(keys: Iterable[SecretStr]) -> tuple[str, ...]:
     return tuple(_digest(word) for word in words)
 
 
-def _equal(given: str, expected: str) -> bool:
-    """As bytes: compare_digest takes no str outside of ASCII, and a header may hold one."""
-    return hmac.compare_digest(given.encode(), expected.encode())
+def _is_among(digests: tuple[str, ...], given: str) -> bool:
+    """In a time that does not tell which, or how much of it."""
+    return sum(hmac.compare_digest(given, each) for each in digests) > 0
 
 
 def _cookie(headers: Headers, wanted: str) -> str:

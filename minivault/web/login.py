@@ -11,9 +11,9 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.templating import Jinja2Templates
 
+from minivault.background import in_thread
 from minivault.parsing import MOST_FIELDS
-from minivault.web.attempts import Attempts
-from minivault.web.keys import Door, Keyring
+from minivault.web.keys import Keyring
 from minivault.web.operations import HTML, Operation
 from minivault.web.policies import LOGIN_POLICY
 
@@ -40,7 +40,7 @@ class Login:
         self._keyring = keyring
         self._templates = templates
         self._refused = refused
-        self._attempts = Attempts()
+        self._attempts = keyring.attempts
 
     async def show(self, request: Request) -> Response:
         """GET /login"""
@@ -70,7 +70,7 @@ class Login:
         """POST /logout"""
         prefix = request.scope.get("root_path", "")
         response = RedirectResponse(f"{prefix}/login", status_code=303)
-        for name in self._keyring.log_out(request.headers):
+        for name in await in_thread(self._keyring.log_out, request.headers):
             response.delete_cookie(name, httponly=True, samesite="strict")
         return response
 
@@ -90,7 +90,7 @@ class Login:
             "destination": destination,
             "wrong": status == 401,
             "wait": ceil(wait),
-            "inside": any(self._keyring.caller(door, request.headers) for door in Door),
+            "inside": self._keyring.is_inside(request.headers),
         }
         return self._templates.TemplateResponse(request, "login.html", context, status, headers)
 

@@ -8,7 +8,7 @@ import secrets
 import time
 from hashlib import sha256
 
-LIFETIME = 30 * 86400  # seconds that a login holds, if the browser keeps its cookie so long
+from minivault.web.ended_logins import LIFETIME, EndedLogins
 
 _COOKIE = re.compile(r"([0-9a-f]{32})\.([0-9]{1,12})\.[0-9a-f]{64}")
 
@@ -16,13 +16,13 @@ _COOKIE = re.compile(r"([0-9a-f]{32})\.([0-9]{1,12})\.[0-9a-f]{64}")
 class Logins:
     """A cookie says which login it is, since when, and proves that we gave it for a key.
 
-    Nothing is kept of those that go on, so servers that share a secret accept each other's. Those
-    that were ended are known to this server until it is started anew.
+    Nothing is kept of those that go on, so servers that share a secret accept each other's; kept
+    are those that were ended.
     """
 
-    def __init__(self, secret: bytes) -> None:
+    def __init__(self, secret: bytes, ended: EndedLogins | None = None) -> None:
         self._secret = secret
-        self._ended: dict[str, int] = {}  # by nonce, and when they began
+        self._ended = ended or EndedLogins()
 
     def name(self, door: str) -> str:
         """The cookie's name. Cookies know no ports: two servers on one host need two names."""
@@ -36,17 +36,16 @@ class Logins:
     def holds(self, door: str, digest: str, cookie: str) -> bool:
         """Whether this cookie was given for that key, and neither ended nor grew too old."""
         match = _COOKIE.fullmatch(cookie)
-        if not match or match[1] in self._ended or int(match[2]) < time.time() - LIFETIME:
+        if not match or int(match[2]) < time.time() - LIFETIME:
             return False
         nonce, began, proof = cookie.split(".")
-        return hmac.compare_digest(proof, self._proof(door, digest, nonce, began))
+        is_ours = hmac.compare_digest(proof, self._proof(door, digest, nonce, began))
+        return is_ours and nonce not in self._ended
 
     def end(self, cookie: str) -> None:
-        """From now on nobody gets in with this cookie, one that `holds`."""
+        """From now on nobody gets in with this cookie, one that `holds`. Blocks."""
         nonce, began, _ = cookie.split(".")
-        overdue = time.time() - LIFETIME
-        self._ended = {each: since for each, since in self._ended.items() if since > overdue}
-        self._ended[nonce] = int(began)
+        self._ended.add(nonce, int(began))
 
     def _proof(self, door: str, digest: str, nonce: str, began: str) -> str:
         return self._mac(f"cookie {door} {digest} {nonce} {began}")

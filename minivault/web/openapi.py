@@ -69,6 +69,7 @@ STATUS_MEANINGS = {
     413: "The body is over 256 KiB.",
     415: "A browser sent something that is not application/json, or the body is compressed.",
     422: "A field is wrong; `errors` names it.",
+    429: "Wrong keys came from this address: `Retry-After` says when the next is looked at.",
     500: "It went wrong in here.",
     503: "Not now: `Retry-After` says in how many seconds to come again.",
 }
@@ -146,7 +147,7 @@ def _problems(operation: Operation) -> set[int]:
     """Its own, those of the guards before it, and what nobody foresaw."""
     found = {400, 422, 500, *operation.problems}
     if needs_key(operation.path):
-        found.add(401)
+        found |= {401, 429}
     if not is_harmless(operation.path, operation.method):
         found.add(403)
     if operation.method == "POST":

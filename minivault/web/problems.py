@@ -15,7 +15,13 @@ from starlette.responses import Response
 from starlette.routing import Match, Route
 from starlette.types import ExceptionHandler, Scope
 
-from minivault.errors import InvalidRequest, MiniVaultError, Unauthorized, Unavailable
+from minivault.errors import (
+    InvalidRequest,
+    MiniVaultError,
+    TooManyWrongKeys,
+    Unauthorized,
+    Unavailable,
+)
 from minivault.schemas import Problem, field_errors
 from minivault.trace import trace
 
@@ -83,7 +89,7 @@ def _errors(error: MiniVaultError) -> list[dict[str, str]] | None:
 
 
 def _headers(error: MiniVaultError) -> dict[str, str]:
-    if isinstance(error, Unavailable):
+    if isinstance(error, Unavailable | TooManyWrongKeys):
         return {"Retry-After": str(error.retry_after)}
     if isinstance(error, Unauthorized):
         return {"WWW-Authenticate": 'Bearer realm="MiniVault"'}

@@ -13,8 +13,9 @@ from pydantic import SecretStr
 from starlette.datastructures import Headers
 from starlette.testclient import TestClient
 
-from minivault.web import logins
+from minivault.web import ended_logins
 from minivault.web.attempts import FORGOTTEN_AFTER, FREE, MOST_ADDRESSES, Attempts
+from minivault.web.ended_logins import EndedLogins
 from minivault.web.keys import Door, Keyring
 from minivault.web.middleware.keys import Need, is_loopback, needed
 from tests.live import live_server
@@ -290,6 +291,50 @@ def test_a_login_can_be_ended_and_a_copy_of_its_cookie_with_it() -> None:
     assert client.get("/models").status_code == 200
 
 
+def test_an_ended_login_stays_ended_when_the_server_starts_anew(tmp_path: Path) -> None:
+    """On every server on that log folder, and whatever else is in the file."""
+    folder = tmp_path / "logs"
+    with httpx.Client(trust_env=False) as jar, live_server(tmp_path, api_key=[KEY]) as one:
+        jar.post(f"{one.url}/login", data={"key": KEY})
+        stolen = dict(jar.cookies)
+        with live_server(tmp_path, api_key=[KEY]) as beside:
+            assert httpx.get(f"{beside.url}/models", cookies=stolen).status_code == 200
+            (folder / ended_logins.NAME).write_bytes(b"\xff half a li")
+            (folder / ended_logins.NAME).chmod(0o600)
+            assert jar.post(f"{one.url}/logout").status_code == 303
+            jar.post(f"{one.url}/login", data={"key": KEY})
+            assert jar.post(f"{one.url}/logout").status_code == 303
+            assert httpx.get(f"{beside.url}/models", cookies=stolen).status_code == 401
+    with live_server(tmp_path, api_key=[KEY]) as later:
+        assert httpx.get(f"{later.url}/models", cookies=stolen).status_code == 401
+        assert httpx.get(f"{later.url}/models", headers=bearer(KEY)).status_code == 200
+    assert (folder / ended_logins.NAME).stat().st_mode & 0o777 == 0o600
+
+
+def test_a_login_that_cannot_be_ended_for_good_is_ended_and_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / ended_logins.NAME).mkdir()
+    ended = EndedLogins(tmp_path)
+    keyring = Keyring(api=[SecretStr(KEY)], secret=b"one", ended=ended)
+    sent = Headers({"cookie": "; ".join(f"{n}={v}" for n, v in keyring.cookies(KEY).items())})
+    assert keyring.caller(Door.API, sent)
+    keyring.log_out(sent)
+    assert keyring.caller(Door.API, sent) is None
+    assert "after a restart its cookie holds again" in caplog.text
+
+
+def test_what_is_kept_of_ended_logins_is_bounded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ended_logins, "_TIDY_AT", 1000)
+    ended, now = EndedLogins(tmp_path), int(time.time())
+    for number in range(60):
+        ended.add(f"{number:032x}", now - (ended_logins.LIFETIME + 1 if number < 40 else 0))
+    assert (tmp_path / ended_logins.NAME).stat().st_size < 60 * 44
+    assert f"{59:032x}" in EndedLogins(tmp_path)
+
+
 def test_nobody_is_logged_out_by_another_site() -> None:
     client = on_loopback(api_key=[KEY])
     log_in(client, KEY)
@@ -300,7 +345,7 @@ def test_nobody_is_logged_out_by_another_site() -> None:
 def test_a_login_grows_too_old(monkeypatch: pytest.MonkeyPatch) -> None:
     client = on_loopback(api_key=[KEY])
     log_in(client, KEY)
-    later = time.time() + logins.LIFETIME + 1
+    later = time.time() + ended_logins.LIFETIME + 1
     monkeypatch.setattr("minivault.web.logins.time.time", lambda: later)
     assert client.get("/models").status_code == 401
 
@@ -327,7 +372,33 @@ def test_wrong_keys_are_counted_and_after_a_few_they_have_to_wait() -> None:
     assert (late.status_code, late.headers["retry-after"]) == (429, "1")
     assert "Try again in 1 s" in late.text
     assert site.reasons.count("login") == 7
-    assert client.get("/models", headers=bearer(KEY)).status_code == 200
+
+
+def test_wrong_tokens_have_to_wait_too_but_not_a_key_that_came_from_there_before() -> None:
+    site = Guarded(api_key=[KEY, "another-key"], log_key=[LOG_KEY])
+    client = site.client()
+
+    def statuses(key: str, path: str = "/models", count: int = 1) -> set[int]:
+        return {client.get(path, headers=bearer(key)).status_code for _ in range(count)}
+
+    assert statuses(KEY) == {200}
+    log_in(client, KEY)
+    with_cookie = dict(client.cookies)
+    client.cookies.clear()
+    assert statuses(LOG_KEY, count=9) == {401}, "a key, though of another door, is no guess"
+    assert statuses("wrong", count=FREE) == {401}
+    for late in ("wrong", "another-key"):
+        refused = client.get("/models", headers=bearer(late))
+        assert (refused.status_code, refused.headers["retry-after"]) == (429, "1")
+        assert "wrong keys came from this address" in refused.json()["detail"]
+        assert statuses(late, "/static/a.css") == statuses(late, "/login") == {200}
+        assert statuses(late, "/health") == {200}
+        assert site.states[-1] == {**site.states[-1], "keyed": False, "caller": ""}
+    assert statuses(KEY) == statuses(LOG_KEY, "/logs") == {200}
+    assert log_in(client, "another-key").status_code == 429, "the form asks the same doorkeeper"
+    assert site.reasons.count("key") == 9 + FREE + 2
+    client.cookies.update(with_cookie)
+    assert statuses("wrong") == {200}, "a cookie is no guess, and it goes first"
 
 
 def test_the_wait_doubles_up_to_a_bound_and_is_of_one_address() -> None:
@@ -361,7 +432,7 @@ def test_an_ipv6_network_is_one_address_and_a_flood_of_them_is_bounded() -> None
 @pytest.mark.parametrize("empty", ["", " ", "\t"])
 def test_an_empty_key_is_refused(door: str, empty: str) -> None:
     with pytest.raises(ValueError, match="empty key"):
-        Keyring(**{door: [SecretStr(KEY), SecretStr(empty)]}, secret=b"one")
+        Keyring(secret=b"one", **{door: [SecretStr(KEY), SecretStr(empty)]})  # type: ignore[arg-type]
 
 
 def test_a_blank_behind_the_last_comma_lets_nobody_in(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,7 @@ from starlette.datastructures import Headers
 from starlette.responses import HTMLResponse, RedirectResponse
 from starlette.types import Scope
 
-from minivault.errors import Unauthorized
+from minivault.errors import TooManyWrongKeys, Unauthorized
 from minivault.web.keys import Door, Keyring
 from minivault.web.login import DESTINATIONS
 from minivault.web.middleware.guards import LedElsewhere
@@ -53,17 +53,26 @@ class KeyCheck:
         self.insecure = insecure
 
     def check(self, scope: Scope) -> None:
-        """Raises Unauthorized, or LedElsewhere for a person."""
+        """Raises Unauthorized, TooManyWrongKeys, or LedElsewhere for a person."""
         need = needed(route_path(scope))
         headers = Headers(scope=scope)
         exposed = self.exposed or not _on_loopback(scope)
         door = self._door(need, exposed=exposed)
-        caller = self.keyring.caller(door, headers)
+        caller = self._caller(door, scope, headers) if need is not Need.NOTHING else None
         missing = None if caller else self._missing(need, door, exposed=exposed)
         scope.setdefault("state", {}).update(keyed=missing is None, caller=caller or "")
         if missing is not None and need is not Need.STATUS:
             _lead_to_login(scope, headers, missing)
             raise Unauthorized(missing)
+
+    def _caller(self, door: Door, scope: Scope, headers: Headers) -> str | None:
+        address = (scope.get("client") or ("",))[0]
+        try:
+            return self.keyring.caller(door, headers, address)
+        except TooManyWrongKeys:
+            if needed(route_path(scope)) is Need.STATUS:
+                return None  # whoever asks whether the server is well is told that much
+            raise
 
     def _door(self, need: Need, *, exposed: bool) -> Door:
         """The log has a door of its own as soon as there is a key to it, or others can reach it."""
