@@ -8,16 +8,21 @@ that nobody asked for. SystemExit takes the event loop along. Here they all beco
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
+import os
+import sys
 from collections.abc import Callable, Coroutine
-from concurrent.futures import Future
-from threading import Thread
+from concurrent.futures import Future, ThreadPoolExecutor
+from threading import Thread, get_native_id
 from typing import Any, ParamSpec, TypeVar
 
 from minivault.errors import MiniVaultError
 from minivault.trace import trace
 
 logger = logging.getLogger("minivault")
+
+_NICENESS = 10
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -44,6 +49,25 @@ def describe(error: BaseException) -> str:
 async def in_thread(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     """Calls a function in a thread of the pool. Raises what it raises, always as an Exception."""
     return await asyncio.to_thread(carried(function), *args, **kwargs)
+
+
+class Pool:
+    """A few threads for one kind of work: no other kind keeps it waiting, nor does it others."""
+
+    def __init__(self, name: str, threads: int, *, nice: bool = False) -> None:
+        """`nice`: the work waits behind what has no thread like this (on Linux)."""
+        self._threads = ThreadPoolExecutor(threads, name, initializer=be_nice if nice else None)
+
+    async def run(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """As `in_thread`, which has one pool for all that nobody's text waits for."""
+        return await asyncio.wrap_future(self._threads.submit(carried(function), *args, **kwargs))
+
+
+def be_nice() -> None:
+    """Lets other threads go first. On Linux a thread has a niceness of its own."""
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError):
+            os.setpriority(os.PRIO_PROCESS, get_native_id(), _NICENESS)
 
 
 def start_thread(work: Callable[[], T], *, name: str) -> Future[T]:

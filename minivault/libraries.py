@@ -64,6 +64,9 @@ INTERFACES = {
     "tokenizers": (
         "tokenizers:Tokenizer.from_file(path)",
         "tokenizers:Tokenizer.encode(sequence, add_special_tokens)",
+        "tokenizers:Tokenizer.encode_batch(input, add_special_tokens)",
+        "tokenizers:Tokenizer.encode_batch_fast(input, add_special_tokens)",
+        "tokenizers:Encoding.token_to_chars",
         "tokenizers:Tokenizer.decode(ids, skip_special_tokens)",
         "tokenizers:Tokenizer.get_added_tokens_decoder",
         "tokenizers:Tokenizer.encode_special_tokens",

@@ -11,7 +11,7 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 from minivault.backends.base import Finish, Logprobs, ModelInfo, Piece, Request, TokenLogprob
-from minivault.background import in_thread
+from minivault.background import Pool, in_thread
 from minivault.engine.processor import available_cores
 from minivault.engine.sequence import Output, SamplingParams, TokenChoice
 from minivault.engine.sequence import Sequence as EngineSequence
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from minivault.engine.tokenizer import Tokenizer
 
 _log = logging.getLogger(__name__)
+
+_PROMPTS = Pool("prompts made again", 2)
 
 
 class LocalBackend:
@@ -66,7 +68,7 @@ class LocalBackend:
         """
         engine, outputs = self._running_engine(), _Outputs()
         if request.tokens is None:  # one that is made again from a record
-            tokens = await in_thread(self.tokenize, request.prompt)
+            tokens = await _PROMPTS.run(self.tokenize, request.prompt)
             request = replace(request, tokens=tuple(tokens))
         sequence = self._sequence(request, outputs)
         _queue(engine, sequence)

@@ -7,7 +7,7 @@ from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tokenizers import AddedToken
+from tokenizers import AddedToken, Encoding
 from tokenizers import Tokenizer as Backend
 
 Span = tuple[int, int]
@@ -51,30 +51,29 @@ class ControlTokens:
 
     def encode_text(self, text: str) -> list[int]:
         """The tokens of what people wrote, with those that the model wants around it."""
-        return list(self._text.encode(text).ids)
+        return _ids(self._text, text, special=True)
 
     def encode_prompt(self, prompt: str, contents: Sequence[Span]) -> list[int]:
         """The tokens of what a template made; what stands in `contents`, in order, is text.
 
         They are those of the prompt as a whole, unless a content looks like a control token.
         """
-        encoding = self._backend.encode(prompt, add_special_tokens=False)
-        found = self._found(prompt, encoding.ids, encoding.offsets)
+        encoding = self._backend.encode_batch([prompt], add_special_tokens=False)[0]
+        ids = list(encoding.ids)
+        found = self._found(prompt, ids, encoding)
         own = [each for each in found if not _overlaps(each, contents)]
-        if len(own) == len(found):
-            return list(encoding.ids)
-        return self._encode_around(prompt, own)
+        return ids if len(own) == len(found) else self._encode_around(prompt, own)
 
     def ids_in(self, prompt: str) -> list[int]:
         """The control tokens of a prompt, in order."""
-        ids = self._backend.encode(prompt, add_special_tokens=False).ids
-        return [each for each in ids if each in self._tokens]
+        return [each for each in _ids(self._backend, prompt) if each in self._tokens]
 
-    def _found(self, prompt: str, ids: Sequence[int], offsets: Sequence[Span]) -> list[Found]:
+    def _found(self, prompt: str, ids: Sequence[int], encoding: Encoding) -> list[Found]:
         """A token that takes the blanks around it along says more than where its name stands."""
         found = []
-        for token_id, (begin, end) in zip(ids, offsets, strict=True):
+        for index, token_id in enumerate(ids):
             if token := self._tokens.get(token_id):
+                begin, end = encoding.token_to_chars(index) or encoding.offsets[index]
                 place = max(begin, prompt.find(token.content, begin, end))
                 found.append(Found(token_id, place, min(end, place + len(token.content))))
         return found
@@ -87,7 +86,7 @@ class ControlTokens:
             stand_in = self._stand_ins[token.lstrip, token.rstrip]
             parts += [prompt[at : each.begin], stand_in.content]
             at = each.end
-        ids = self._text.encode("".join([*parts, prompt[at:]]), add_special_tokens=False).ids
+        ids = _ids(self._text, "".join([*parts, prompt[at:]]))
         own_ids = iter([each.token_id for each in own])
         return [next(own_ids) if each in self._stand_in_ids else each for each in ids]
 
@@ -111,6 +110,12 @@ class ControlTokens:
         text.encode_special_tokens = True
         text.add_tokens(list(self._stand_ins.values()))
         return text
+
+
+def _ids(backend: Backend, text: str, *, special: bool = False) -> list[int]:
+    """The tokens of a text, as a batch of one: `encode` holds Python's lock for all of its time,
+    a second for a long prompt, and everybody else would wait."""
+    return list(backend.encode_batch_fast([text], add_special_tokens=special)[0].ids)
 
 
 def _overlaps(found: Found, contents: Sequence[Span]) -> bool:

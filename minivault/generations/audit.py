@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 
-from minivault.background import in_thread
+from minivault.background import Pool
 from minivault.schemas import Receipt
 from minivault.vault import Begin, Entry, Outcome, Vault
+
+THREADS = Pool("vault", 4)
 
 
 class Audit:
@@ -26,7 +28,7 @@ class Audit:
         """Returns when the record is on disk. Raises LogUnavailable; the vault goes on trying."""
         self.open.discard(entry)
         if outcome.logprobs:  # a line of megabytes is not written in the loop
-            return await asyncio.wrap_future(await in_thread(self._vault.commit, entry, outcome))
+            return await asyncio.wrap_future(await THREADS.run(self._vault.commit, entry, outcome))
         return await asyncio.wrap_future(self._vault.commit(entry, outcome))
 
     async def abandon(self, entry: Entry) -> None:

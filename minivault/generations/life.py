@@ -10,8 +10,8 @@ from contextlib import aclosing
 from functools import partial
 
 from minivault.backends.base import Backend, Finish
-from minivault.background import in_thread, kind, start_thread
-from minivault.errors import BackendFailed, LogUnavailable, MiniVaultError
+from minivault.background import Pool, kind, start_thread
+from minivault.errors import BackendFailed, LogUnavailable, MiniVaultError, Unavailable
 from minivault.generations.generation import Generation, State
 from minivault.generations.places import Places
 from minivault.generations.prompt import Prepared
@@ -23,6 +23,9 @@ from minivault.schemas import UNFINISHED, FinishReason, Receipt
 from minivault.trace import trace
 
 logger = logging.getLogger(__name__)
+
+_LONG = 2**14  # characters: a tokenizer takes some 2 to 5 µs for each
+_PROMPTS, _LONG_PROMPTS = Pool("prompts", 4), Pool("long prompts", 2, nice=True)
 
 
 async def live(
@@ -40,11 +43,7 @@ async def live(
     """
     # Accepted means: the begin is on disk, so there will be a record, whatever happens.
     audit = generation.visitor.audit
-    if generation.asked and generation.asked.messages:
-        # A chat template takes its time, and the pool's threads are everybody's.
-        prepared = await asyncio.wrap_future(start_thread(prepare, name="conversation"))
-    else:
-        prepared = await in_thread(prepare)
+    prepared = await _prepared(generation, prepare)
     generation.request, generation.share = prepared.request, prepared.share
     generation.prompt_tokens = prepared.prompt_tokens
     places.admit(generation)
@@ -83,6 +82,22 @@ async def live(
     generation.finish_reason = reason
     generation.state = State.ENDED
     generation.append(terminal_event(generation, receipt))
+
+
+async def _prepared(generation: Generation, prepare: Callable[[], Prepared]) -> Prepared:
+    """In a thread where nobody waits behind what takes long: a chat template, a long prompt."""
+    asked = generation.asked
+    if asked and asked.messages:
+        return await asyncio.wrap_future(start_thread(prepare, name="conversation"))
+    if not asked or len(asked.prompt or "") <= _LONG:
+        return await _PROMPTS.run(prepare)
+
+    def still_wanted() -> Prepared:
+        if generation.ending:
+            raise Unavailable("whoever asked has left")
+        return prepare()
+
+    return await _LONG_PROMPTS.run(still_wanted)
 
 
 async def _speak(generation: Generation, backend: Backend, speech: Speech) -> FinishReason:

@@ -10,8 +10,8 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from minivault.backends.base import Request
-from minivault.background import in_thread
 from minivault.errors import FieldError, KeyConflict
+from minivault.generations.audit import THREADS
 from minivault.generations.generation import Follower, Generation
 from minivault.generations.generation_id import IdParts, engine_hash
 from minivault.generations.prompt import prepare, prepare_again, recorded_prompt
@@ -104,7 +104,7 @@ async def _from_log(registry: Registry, parts: IdParts, back: Return) -> Answer:
     if parts.engine != engine_hash(backend.info) or not backend.info.reproducible:
         return Gone()
     async with registry.lookups:
-        records = await in_thread(registry.vault.find, back.id)
+        records = await THREADS.run(registry.vault.find, back.id)
     known = registry.find(back.id)
     if known is not None:  # somebody else came back meanwhile
         return await _from_memory(registry, known, back)

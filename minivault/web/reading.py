@@ -8,22 +8,19 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
-import sys
 import threading
 import time
 from collections.abc import Callable, Hashable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Generic, TypeVar
 
-from minivault.background import carried
+from minivault.background import be_nice, carried
 from minivault.errors import Unavailable
 
 AT_ONCE = 2
 MOST_WAITING = 32
 STRETCH = 0.005  # seconds of work between two looks whether somebody else needs the time
 REST = 3  # times as long as the work before, while texts are being made
-NICENESS = 10
 
 T = TypeVar("T")
 
@@ -97,7 +94,7 @@ class ReadingRoom:
     def __init__(self, busy: Callable[[], bool] = lambda: False) -> None:
         """`busy`: whether texts are being made; called in the reading threads."""
         self._busy = busy
-        self._threads = ThreadPoolExecutor(AT_ONCE, "reading", initializer=_be_nice)
+        self._threads = ThreadPoolExecutor(AT_ONCE, "reading", initializer=be_nice)
         self._under_way: dict[Hashable, Reading[Any]] = {}
 
     def begin(self, what: Callable[[Turn], T], *, key: Hashable = None) -> Reading[T]:
@@ -143,10 +140,3 @@ def _retrieved(future: asyncio.Future[Any]) -> None:
     """What an asker that left does not hear is nobody's to complain of."""
     if not future.cancelled():
         future.exception()
-
-
-def _be_nice() -> None:
-    """On Linux a thread has a niceness of its own."""
-    if sys.platform == "linux":
-        with contextlib.suppress(OSError):
-            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import random
 import shutil
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -47,6 +49,27 @@ def test_a_prompt_has_the_tokens_that_transformers_gives_it(folder: Path, text: 
     tokenizer = load_tokenizer(folder)
     assert tokenizer.encode(text) == expected
     assert tokenizer.decode(expected) == theirs.decode(expected, skip_special_tokens=True)
+
+
+def test_others_go_on_while_a_long_prompt_is_read() -> None:
+    """`tokenizers` must not hold Python's lock meanwhile: half a second for this one."""
+    chance, letters = random.Random(1), "abcdefghijklmnopqrstuvwxyz \n.,é"
+    prompt = "".join(chance.choice(letters) for _ in range(200_000))
+    tokenizer = load_tokenizer(STORYTELLER)
+    began, ended, turns = threading.Event(), threading.Event(), 0
+
+    def read() -> None:
+        began.set()
+        tokenizer.encode(prompt)
+        ended.set()
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    began.wait()
+    while not ended.wait(0.001):
+        turns += 1
+    reader.join()
+    assert turns > 20
 
 
 def test_gpt2s_bare_layout_has_the_tokens_that_transformers_gives_it(tmp_path: Path) -> None:
