@@ -18,23 +18,18 @@ linux = pytest.mark.skipif(sys.platform != "linux", reason="processor time by th
 
 @linux
 @pytest.mark.slow
-def test_the_loop_carries_pieces_and_every_layer_has_its_share(
+def test_loop_layers_and_engine_are_measured_bare_and_served(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    overhead.main(["--echo-only", "--clients", "2", "--pieces", "50", "--rounds", "1", "--json"])
-    echo = json.loads(capsys.readouterr().out)["echo"]
+    small = ["--shape", "tiny", "--clients", "2", "--pieces", "50", "--rounds", "1"]
+    overhead.main([*small, "--dtype", "float32", "--json"])
+    result = json.loads(capsys.readouterr().out)
+    echo = result["echo"]
     assert echo["tokens_per_second"] > 0
     assert echo["loop_us_per_token"] > 0
     assert sum(echo["layers"].values()) == pytest.approx(1, abs=0.01)
     assert {"generations", "vault"} <= set(echo["layers"])
-
-
-@linux
-@pytest.mark.slow
-def test_the_engine_is_measured_bare_and_served(capsys: pytest.CaptureFixture[str]) -> None:
-    small = ["--shape", "tiny", "--clients", "2", "--pieces", "20", "--rounds", "1"]
-    overhead.main([*small, "--dtype", "float32", "--json"])
-    [row] = json.loads(capsys.readouterr().out)["engine"]
+    [row] = result["engine"]
     assert row["bare_tokens_per_second"] > 0
     assert row["served_tokens_per_second"] > 0
     assert row["loop_us_per_token"] > 0
