@@ -22,30 +22,12 @@ from minivault.cli.bench import bench
 from minivault.cli.doctor import doctor
 from minivault.cli.logs import app as logs
 from minivault.cli.models import models, pull
-from minivault.cli.options import options, read_settings, takes
+from minivault.cli.options import MODEL_AND_LOG, options, read_settings, takes
 from minivault.errors import CannotStart, ChainBroken, InvalidRequest, MiniVaultError
 from minivault.parsing import parse_parameters
 from minivault.schemas import Parameters
 from minivault.settings import INSTEAD, Settings
 from minivault.standard_streams import escape_what_does_not_fit, open_missing
-
-#: What of a server's settings matters to a single answer.
-_FOR_ONE_ANSWER = {
-    "model",
-    "models_dir",
-    "logs_dir",
-    "dtype",
-    "device",
-    "runner",
-    "threads",
-    "context",
-    "kv_memory",
-    "backend",
-    "secret_file",
-    "signing_key",
-    "offline",
-    "store_text",
-}
 
 app = typer.Typer(
     name="minivault",
@@ -78,7 +60,7 @@ def serve(
     raise typer.Exit(code)
 
 
-@takes(options(Parameters), options(Settings, only=_FOR_ONE_ANSWER))
+@takes(options(Parameters), options(Settings, only={*MODEL_AND_LOG, "store_text"}))
 def generate(
     prompt: Annotated[
         str | None,

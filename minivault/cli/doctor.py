@@ -8,32 +8,13 @@ from typing import Annotated, Any
 
 import typer
 
-from minivault.cli.options import options, read_settings, takes
+from minivault.cli.options import MODEL_AND_LOG, options, read_settings, takes
 from minivault.settings import Settings
-
-#: What of a server's settings decides on which ground it stands.
-_GROUND = {
-    "model",
-    "models_dir",
-    "logs_dir",
-    "dtype",
-    "device",
-    "runner",
-    "threads",
-    "context",
-    "max_running",
-    "max_waiting",
-    "kv_memory",
-    "backend",
-    "secret_file",
-    "signing_key",
-    "offline",
-}
 
 _MARKS = {"good": "good   ", "costs": "costs  ", "broken": "BROKEN "}
 
 
-@takes(options(Settings, only=_GROUND))
+@takes(options(Settings, only={*MODEL_AND_LOG, "max_running", "max_waiting"}))
 def doctor(
     *,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,

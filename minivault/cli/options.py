@@ -19,6 +19,23 @@ from minivault.size import Bytes
 
 Command = Callable[..., None]
 
+#: What of a server's settings matters wherever a model is loaded or a log opened.
+MODEL_AND_LOG = {
+    "model",
+    "models_dir",
+    "backend",
+    "runner",
+    "dtype",
+    "device",
+    "threads",
+    "context",
+    "kv_memory",
+    "offline",
+    "logs_dir",
+    "secret_file",
+    "signing_key",
+}
+
 #: What is not typed by Typer itself: the models read these from text.
 _METAVARS: dict[object, str] = {Bytes: "SIZE", Path: "PATH", str: "TEXT"}
 

@@ -1,42 +1,31 @@
-"""Draws the next token of every row; no row's draw depends on another row.
+"""Draws the next token of a row of logits, where the C files do not: in the transformers runner.
 
 Order: repetition penalty (over prompt and text, arXiv:1909.05858), temperature, top-k with ties by
 token id, top-p (arXiv:1904.09751). Wide passes only compare, select and scale single numbers, which
-is exact; sums are made in float64 over one row's own tokens, always in the same order.
+is exact; sums are made in float64 over the row's own tokens, always in the same order. So a seed
+draws the same from the same logits here and in native/draw.c, and a test holds the two together.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 
 from minivault.engine.likeliest import Ids, Odds, Row, likeliest
-from minivault.engine.sequence import SamplingParams, TokenChoice
-from minivault.engine.sequence import Sequence as EngineSequence
+from minivault.engine.sequence import SamplingParams, Sequence, TokenChoice
 
 _FIRST_CUT = 1024  # without top-k, top-p looks at so many of the likeliest before it sorts all
 _GOLDEN = 0x9E3779B97F4A7C15
 _MASK = (1 << 64) - 1
 
 
-def sample_from(logits: Row, sequences: Sequence[EngineSequence]) -> tuple[list[int], Row]:
-    """`sample`, and logits that are as they were where log probabilities are asked for."""
-    asked = any(each.params.top_logprobs for each in sequences)
-    original = logits.copy() if asked else logits
-    return sample(logits, sequences), original
+def sample(row: Row, sequence: Sequence) -> int:
+    """The next token of a sequence; the penalty changes the row in place.
 
-
-def sample(logits: Row, sequences: Sequence[EngineSequence]) -> list[int]:
-    """One token id per row of logits (rows, vocabulary), which the penalty changes in place.
-
-    -1 for a row that holds what is no number.
+    -1 if it holds what is no number.
     """
-    penalize(logits, sequences)
-    return [
-        draw(row, each.params, len(each.generated))
-        for row, each in zip(logits, sequences, strict=True)
-    ]
+    if sequence.params.repetition_penalty != 1:
+        penalize(row, sequence.tokens(), np.float32(sequence.params.repetition_penalty))
+    return draw(row, sequence.params, len(sequence.generated))
 
 
 def choice(row: Row, token: int, count: int) -> TokenChoice:
@@ -48,19 +37,10 @@ def choice(row: Row, token: int, count: int) -> TokenChoice:
     return TokenChoice(token, float(exact[token]), tuple((int(i), float(exact[i])) for i in top))
 
 
-def penalize(logits: Row, sequences: Sequence[EngineSequence]) -> None:
+def penalize(row: Row, known: Ids, penalty: np.float32) -> None:
     """Makes tokens that a sequence has already less likely, in place."""
-    rows = [n for n, each in enumerate(sequences) if each.params.repetition_penalty != 1]
-    if not rows:
-        return
-    known = [sequences[row].tokens() for row in rows]
-    counts = [len(each) for each in known]
-    places = np.repeat(np.array(rows) * logits.shape[1], counts) + np.concatenate(known)
-    penalties = np.array([sequences[row].params.repetition_penalty for row in rows], np.float32)
-    penalty = np.repeat(penalties, counts)
-    flat = logits.reshape(-1)
-    found = flat[places]
-    flat[places] = np.where(found > 0, found / penalty, found * penalty)
+    found = row[known]
+    row[known] = np.where(found > 0, found / penalty, found * penalty)
 
 
 def draw(row: Row, params: SamplingParams, step: int) -> int:

@@ -16,7 +16,7 @@ from minivault.engine.engine import Engine
 from minivault.engine.likeliest import Row
 from minivault.engine.native.runner import NativeRunner
 from minivault.engine.runner import Runner
-from minivault.engine.sampler import sample_from
+from minivault.engine.sampler import sample
 from minivault.engine.sequence import Output, SamplingParams, Sequence, State
 from minivault.engine.transformers.runner import TransformersRunner
 from minivault.errors import Unavailable
@@ -197,7 +197,10 @@ class Faulty:
         return logits
 
     def draw(self, sequences: Many[Sequence]) -> tuple[list[int], Row]:
-        return sample_from(self.decode(sequences).numpy(), sequences)
+        logits = self.decode(sequences).numpy()
+        return [
+            sample(row, each) for row, each in zip(logits.copy(), sequences, strict=True)
+        ], logits
 
 
 def test_a_failed_prefill_ends_that_sequence_alone(runner: NativeRunner) -> None:

@@ -99,7 +99,11 @@ class TransformersRunner:
         return torch.stack([self._next(each)[: self.vocabulary] for each in sequences])
 
     def draw(self, sequences: Sequence[seq.Sequence]) -> tuple[list[int], Row]:
-        return sampler.sample_from(self.decode(sequences).numpy(force=True), sequences)
+        logits = self.decode(sequences).numpy(force=True)
+        asked = any(each.params.top_logprobs for each in sequences)
+        original = logits.copy() if asked else logits  # drawing changes it in place
+        tokens = [sampler.sample(*pair) for pair in zip(logits, sequences, strict=True)]
+        return tokens, original
 
     def release(self, sequence: seq.Sequence) -> None:
         sequence.cache = None
