@@ -20,12 +20,14 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 from minivault.vault import Begin, Outcome, Vault
 from minivault.vault.chain import Head
 from minivault.vault.reader import Reader
 from minivault.vault.record import link, render
 from minivault.vault.search import Query, search
+from minivault.vault.tree.log_tree import LogTree
 from minivault.vault.verify import verify
 
 WORDS = ["Once", " upon", " a", " time", " there", " was", " a", " little", " fox"]
@@ -48,6 +50,7 @@ def measure(folder: Path, records: int, lines: int) -> dict[str, Any]:
     """All figures, by name."""
     return {
         **_throughput(folder / "many", records),
+        **_tree(folder, records),
         **_latency(folder / "one", 300),
         **_pieces(folder / "pieces"),
         **_reading(folder / "read", lines),
@@ -80,6 +83,25 @@ def _throughput(folder: Path, records: int) -> dict[str, Any]:
         took = time.perf_counter() - started
         groups = vault.statistics()["writes"]
     return {"records_per_second": records / took, "records_per_fsync": 2 * records / groups}
+
+
+def _tree(folder: Path, records: int) -> dict[str, Any]:
+    """The share of the writer's time that goes to the tree, within one run: its clients wait."""
+    spent = 0.0
+
+    def timed(method: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*arguments: Any, **named: Any) -> Any:
+            nonlocal spent
+            result, took = _timed(partial(method, *arguments, **named))
+            spent += took
+            return result
+
+        return call
+
+    methods: dict[str, Any] = {name: timed(getattr(LogTree, name)) for name in ("saw", "follow")}
+    with mock.patch.multiple(LogTree, **methods):
+        rate = _throughput(folder / "tree", records)["records_per_second"]
+    return {"tree_percent_of_the_time": 100 * spent / (records / rate)}
 
 
 def _latency(folder: Path, count: int) -> dict[str, Any]:

@@ -120,6 +120,10 @@ def print_verification(found: Verification, *, as_json: bool) -> None:
         print("note: there is no checkpoint, so a cut end would not be seen")
     elif found.is_signed:
         print(f"the signed checkpoint vouches for record {found.checkpoint} and all before it")
+    if found.tree:
+        print(f"the tree is made of the same records, up to record {found.tree}")
+    else:
+        print("note: there is no tree, so no record can be proven alone")
     if found.redacted:
         print(f"redacted: {', '.join(map(str, found.redacted))}")
     if found.unproven:

@@ -81,6 +81,7 @@ class Chain:
     judge: Judge | None = None
     told: dict[int, Told] = field(default_factory=dict)
     base: str = GENESIS  # what the first line names as its predecessor
+    on_hashes: Callable[[int, list[str]], object] | None = None  # told of lines: first seq, hashes
     _redacted: dict[int, tuple[Redaction, str, int]] = field(default_factory=dict)
     _unproven: set[int] = field(default_factory=set)
 
@@ -121,6 +122,7 @@ class Chain:
         head = self.head or self._start(lines[0], name)
         seq, digest, form, proves = head.seq, head.hash, head.redacted, head.proves
         watched, sha256, last = self.watched, hashlib.sha256, b""
+        hashes: list[str] = []
         for line in lines:
             number += 1
             seq += 1
@@ -133,11 +135,14 @@ class Chain:
             own = digest = sha256(line).hexdigest()
             if not line.startswith(_PLAIN, _PLAIN_AT) or not line.startswith(_HEAD):
                 digest = self._special(line, seq, own, name, number)
+            hashes.append(digest)
             bare, last = quick_form(line, own), line
             form = own if bare is line else sha256(bare).hexdigest() if bare else None
             if seq in watched:
                 watched[seq] = Head(seq, digest, form or _form(line), proves)
         self.head = Head(seq, digest, form or _form(last), proves)
+        if self.on_hashes:
+            self.on_hashes(seq + 1 - len(hashes), hashes)
         return number
 
     def _start(self, line: bytes, name: str) -> Head:

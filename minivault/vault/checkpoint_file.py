@@ -25,7 +25,7 @@ class CheckpointFile:
     def __init__(self, folder: Folder, signer: Signer | None = None) -> None:
         self._folder = folder
         self._signer = signer
-        self.known = Checkpoint(f"minivault/{new_salt()}", 0, GENESIS)
+        self.known = Checkpoint(_new_origin(), 0, GENESIS)
 
     def open(self) -> bool:
         """Reads it; returns whether there is one. Raises BadCheckpoint, OSError."""
@@ -82,10 +82,14 @@ class CheckpointFile:
             return None
         return self.known
 
-    def adopt(self, head: Head, first: int, base: str) -> Checkpoint | None:
-        """Vouches for this head whatever was there before; returns that."""
+    def adopt(self, head: Head, first: int, base: str, *, is_other: bool) -> Checkpoint | None:
+        """Vouches for this head whatever was there before; returns that.
+
+        The log gets a new name if it `is_other` than the one that was vouched for.
+        """
         before = self.look()
-        known = replace(self.known, first=first, base=base).advanced(head)
+        origin = _new_origin() if is_other else self.known.origin
+        known = replace(self.known, origin=origin, first=first, base=base).advanced(head)
         self.known = replace(known, is_signed=self._signer is not None)
         self._folder.replace(NAME, dump(self.known, self._signer))
         return before
@@ -115,3 +119,7 @@ class CheckpointFile:
             return self._folder.read(NAME)
         except FileNotFoundError:
             return None
+
+
+def _new_origin() -> str:
+    return f"minivault/{new_salt()}"

@@ -20,6 +20,7 @@ from minivault.vault.retention import Rotation, require_following
 from minivault.vault.segments import NAME, lines_after, lines_backwards, place, segments
 from minivault.vault.signing import BadCheckpoint, Signer
 from minivault.vault.torn import cut, cut_torn_tail
+from minivault.vault.tree.log_tree import LogTree
 
 logger = logging.getLogger(__name__)
 
@@ -48,6 +49,7 @@ class Log:
         self._checkpointed = -1
         self.head = Head()
         self.checkpoint = CheckpointFile(folder, signer)
+        self.tree = LogTree(folder.path, signer, fsync=fsync)
         self.redacted: list[int] = []
 
     @property
@@ -63,6 +65,7 @@ class Log:
         self._follow(self.checkpoint.head, is_sure=self._signer is not None)
         if self._signer and self.seq and not is_known:
             raise BadCheckpoint(f"it holds records that were never signed with this key; {ADOPT}")
+        self.tree.open(self.seq)
         if not is_known:
             self.write_checkpoint()
         if self.checkpoint.is_left_alone:
@@ -93,6 +96,7 @@ class Log:
             sync(self._fd)
         self._end += len(data)
         self._last, self.head = lines[-1], head
+        self.tree.saw(receipts[0].seq, [bytes.fromhex(each.hash) for each in receipts])
         return receipts
 
     def catch_up(self) -> None:
@@ -124,6 +128,7 @@ class Log:
             newest = require_following(self.checkpoint.beginning(self.head), removed)
             kept = files[len(removed) :][:1]
             require_following(newest, kept)
+            self._grow_tree()
         except ChainBroken as error:
             logger.warning(
                 "no old files of the log are removed: %s (minivault logs verify says more, and"
@@ -131,6 +136,8 @@ class Log:
                 error,
             )
             return
+        if self.tree.seq < newest.seq:
+            return  # their records are not in the tree yet; it is asked for again
         self.checkpoint.begin_at(newest.seq + 1, newest.hash, self.head)
         for segment in removed:
             self._folder.remove(segment.name)
@@ -140,10 +147,26 @@ class Log:
         """Keeps the head beside the log (after the log's sync, which `append` did)."""
         self.checkpoint.write(self.head)
         self._checkpointed = self.seq
+        with contextlib.suppress(OSError):  # what is made from the log can wait
+            self._grow_tree()
 
     @property
     def is_checkpointed(self) -> bool:
-        return self._checkpointed == self.seq
+        """Whether all that is made from the log has its newest record."""
+        return self._checkpointed == self.seq and not self._is_tree_behind()
+
+    def _grow_tree(self) -> None:
+        """Raises LogUnavailable if the tree is another log's, OSError if it cannot be written."""
+        if self.checkpoint.is_left_alone:
+            return
+        try:
+            self.tree.follow(self.seq, self.checkpoint.known.origin)
+        except (BadCheckpoint, ChainBroken) as error:
+            raise LogUnavailable(f"something else wrote the log's tree: {error}") from error
+
+    def _is_tree_behind(self) -> bool:
+        is_stuck = self.checkpoint.is_left_alone or self.tree.is_left_alone or self.tree.problem
+        return not is_stuck and self.tree.seq < self.seq
 
     def salts_after(self, seq: int) -> set[bytes]:
         """The salts of all records that came after record `seq`, as they stand in their lines."""

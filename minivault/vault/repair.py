@@ -29,6 +29,7 @@ from minivault.vault.redacted import was_of
 from minivault.vault.rewrite import rewrite
 from minivault.vault.segments import ASIDE, Segment, log_files, place, segments
 from minivault.vault.signing import Signer
+from minivault.vault.tree.log_tree import LogTree
 
 _LINK = re.compile(
     rb'(?:,"prev_redacted":"([0-9a-f]{64})")?,"seq":(\d{1,18}),"prev":"([0-9a-f]{64})"\}$'
@@ -89,7 +90,7 @@ def adopt(folder: Path, signing_key: Path | None = None) -> Adopted:
         checkpoint.look()
         judge = checkpoint.judge
         unsigned = sorted(each.target for each in chain.told.values() if judge and judge(each))
-        before = checkpoint.adopt(chain.head or Head(), max(1, chain.first), chain.base)
+        before = _vouch(checkpoint, LogTree(folder, signer), chain.head or Head(), chain)
         return Adopted(checkpoint.known, before, unsigned)
 
 
@@ -121,8 +122,17 @@ def repair(folder: Path, signing_key: Path | None = None) -> Repaired:
         rewrite(opened, segment, [*(line + b"\n" for line in found.good), *new])
         for each in later:
             opened.rename(each.name, _aside(each))
-        checkpoint.adopt(head, max(1, chain.first), chain.base)
+        _vouch(checkpoint, LogTree(folder, signer), head, chain)
         return repaired
+
+
+def _vouch(file: CheckpointFile, tree: LogTree, head: Head, chain: Chain) -> Checkpoint | None:
+    """For the log up to `head`, and its tree; returns the checkpoint that was there."""
+    is_other = not tree.adopt(head.seq)
+    before = file.adopt(head, max(1, chain.first), chain.base, is_other=is_other)
+    while tree.seq < head.seq and not tree.problem:
+        tree.follow(head.seq, file.known.origin)
+    return before
 
 
 def where_moved(folder: Path, receipt: Receipt) -> int | None:

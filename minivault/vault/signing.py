@@ -115,6 +115,8 @@ def require_note(body: str, origin: str, signatures: str, key: Ed25519PublicKey)
             signature = base64.b64decode(text, validate=True)
         except (ValueError, binascii.Error):
             continue
+        if base64.b64encode(signature).decode() != text:  # its last bits are not all there
+            continue
         if dash != "—" or name != origin or signature[:4] != _key_id(name, key):
             continue
         try:

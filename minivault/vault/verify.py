@@ -18,6 +18,8 @@ from minivault.vault.record import GENESIS
 from minivault.vault.repair import where_moved
 from minivault.vault.segments import log_files, place, segments, tail
 from minivault.vault.signing import BadCheckpoint, load_public_key
+from minivault.vault.tree.comparison import Comparison
+from minivault.vault.tree.head import TreeHead
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
@@ -31,6 +33,9 @@ class Verification:
     """What was found: records `first` to `last` follow each other, and `head` is the last hash.
 
     `checkpoint` says up to which record a kept head vouches that nothing was cut off (0: none).
+    `tree` says up to which record the tree was compared with the log, record by record (0: there is
+    none).
+
     `redacted` lists the records whose text was removed, as later records tell; for those in
     `unfinished` the removal is recorded but was not carried out. Of those in `unproven`, which
     version 0.1.0 wrote, the fields that are left are vouched for since the redaction only.
@@ -44,6 +49,7 @@ class Verification:
     redacted: tuple[int, ...] = ()
     unfinished: tuple[int, ...] = ()
     unproven: tuple[int, ...] = ()
+    tree: int = 0
 
     @property
     def records(self) -> int:
@@ -75,6 +81,7 @@ def verify(
         redactions.done,
         redactions.unfinished,
         redactions.unproven,
+        walked.tree.last if walked.tree else 0,
     )
 
 
@@ -136,6 +143,7 @@ class _Walked:
     first: int
     last: Head
     redactions: Redactions
+    tree: TreeHead | None
 
 
 def _walk(
@@ -161,7 +169,8 @@ def _snapshot(folder: Path) -> list[tuple[str, int, int]]:
 def _walk_once(
     folder: Path, against: _Against, watched: Iterable[int], progress: Progress | None
 ) -> tuple[_Walked, dict[int, Head | None]]:
-    chain = against.chain(watched)
+    chain, tree = against.chain(watched), Comparison(folder, against.key)
+    chain.on_hashes = tree.hear
     for damaged in log_files(folder).damaged:
         raise ChainBroken(damaged.name, 0, "it cannot be read")
     found = segments(folder)
@@ -171,7 +180,7 @@ def _walk_once(
     if chain.first > 1:
         _, base, form = tail(found[0].first_line())
         chain.watched[chain.first - 1] = Head(chain.first - 1, base, form)
-    walked = _Walked(chain.first, chain.head or Head(), redactions)
+    walked = _Walked(chain.first, chain.head or Head(), redactions, tree.finish())
     earliest = max((each.first for each in against.known), default=1)
     for checkpoint in against.known:
         _require(checkpoint, walked, chain.watched, earliest, f"{folder.name}/")

@@ -59,7 +59,7 @@ class Writer:
             opened.callback(self._folder.close)
             try:
                 recovered = self._open_files(opened, signer)
-            except (OSError, BadCheckpoint) as error:
+            except (OSError, BadCheckpoint, LogUnavailable) as error:
                 why = reason(error) if isinstance(error, OSError) else str(error)
                 raise CannotStart(f"the log in {self._folder.path}: {why}") from error
             self._opened = opened.pop_all()

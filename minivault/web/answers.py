@@ -258,6 +258,9 @@ class Verification(BaseModel):
     redacted: list[int] | None = None
     unproven: list[int] | None = None
     unfinished: list[int] | None = None
+    tree: int | None = Field(
+        default=None, description="The tree is made of the same records, up to here; 0: none."
+    )
 
 
 class ReplayAnswer(BaseModel):

@@ -19,6 +19,11 @@ def _mode(path: Path) -> int:
     return stat.S_IMODE(path.stat().st_mode)
 
 
+def _modes(folder: Path) -> dict[str, int]:
+    """Of all files below it."""
+    return {path.name: _mode(path) for path in folder.rglob("*") if path.is_file()}
+
+
 def test_everything_is_readable_for_its_owner_alone(tmp_path: Path) -> None:
     folder = tmp_path / "logs"
     before = os.umask(0)
@@ -28,13 +33,15 @@ def test_everything_is_readable_for_its_owner_alone(tmp_path: Path) -> None:
         vault.open()
         for number in range(4):
             write(vault, f"g{number}")
-        modes = {path.name: _mode(path) for path in folder.iterdir()}
+        modes = _modes(folder)
         vault.close()
     finally:
         os.umask(before)
     assert _mode(folder) == 0o700
     assert len(modes) >= 5
     assert set(modes.values()) == {0o600}, modes
+    folders = [path for path in folder.rglob("*") if path.is_dir()]
+    assert {_mode(path) for path in folders} == {0o700}
 
 
 def test_what_was_there_keeps_its_mode_and_is_refused_if_it_is_not_private(tmp_path: Path) -> None:
@@ -45,7 +52,7 @@ def test_what_was_there_keeps_its_mode_and_is_refused_if_it_is_not_private(tmp_p
     write(vault, "a")
     vault.close()
     assert _mode(folder) == 0o755
-    assert {_mode(path) for path in folder.iterdir()} == {0o600}
+    assert set(_modes(folder).values()) == {0o600}
     folder.chmod(0o775)  # by umask 002, where everybody has a group of their own
     Vault(folder).open()
     folder.chmod(0o777)
@@ -113,14 +120,26 @@ def _foreign(path: Path) -> None:
 
 
 @pytest.mark.parametrize("place", [_symlink, _hardlink, _foreign, os.mkfifo, Path.mkdir])
-@pytest.mark.parametrize("name", ["log.jsonl", "checkpoint", "inflight-1-a.000001.jsonl"])
+@pytest.mark.parametrize(
+    "name", ["log.jsonl", "checkpoint", "inflight-1-a.000001.jsonl", "tree/checkpoint"]
+)
 def test_what_is_no_private_file_is_refused(place: object, name: str, tmp_path: Path) -> None:
-    (tmp_path / "victim").write_bytes(b"x")
-    place(tmp_path / name)  # type: ignore[operator]  # one of the functions above
+    path = tmp_path / name
+    path.parent.mkdir(exist_ok=True)
+    path.with_name("victim").write_bytes(b"x")
+    place(path)  # type: ignore[operator]  # one of the functions above
     with pytest.raises(CannotStart) as caught:
         Vault(tmp_path).open()
     assert "\n" not in str(caught.value)
-    assert (tmp_path / "victim").read_bytes() == b"x"
+    assert path.with_name("victim").read_bytes() == b"x"
+
+
+def test_a_tree_that_is_a_link_elsewhere_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "logs").mkdir()
+    (tmp_path / "logs" / "tree").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(CannotStart, match="tree is not a folder"):
+        Vault(tmp_path / "logs").open()
 
 
 def test_a_folder_that_cannot_be_used_is_said_in_one_line(tmp_path: Path) -> None:

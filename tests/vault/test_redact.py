@@ -22,7 +22,8 @@ from tests.vault.samples import begin, outcome, write
 def _everything(folder: Path) -> bytes:
     return b"".join(
         gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-        for path in folder.iterdir()
+        for path in folder.rglob("*")
+        if path.is_file()
     )
 
 

@@ -102,13 +102,13 @@ def test_texts_that_are_not_stored_are_nowhere_in_the_folder(tmp_path: Path) -> 
     entry = vault.begin(begin("a", prompt="canary one")).result(5)
     vault.pieces([(entry, "canary two")])
     vault.begin(begin("b", prompt="canary three")).result(5)
-    everything = b"".join(path.read_bytes() for path in tmp_path.iterdir())
+    everything = b"".join(path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
     vault.commit(entry, outcome("canary two")).result(5)
     vault.close()
     again = Vault(tmp_path, store_text=False, secret=b"s" * 32)
     assert again.open() == 1
     again.close()
-    everything += b"".join(path.read_bytes() for path in tmp_path.iterdir())
+    everything += b"".join(path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
     assert b"canary" not in everything
     first, second = lines(tmp_path)
     assert first["prompt"] is None
