@@ -19,7 +19,6 @@ from minivault.vault.repair import where_moved
 from minivault.vault.segments import log_files, place, segments, tail
 from minivault.vault.signing import BadCheckpoint, load_public_key
 from minivault.vault.tree.comparison import Comparison
-from minivault.vault.tree.head import TreeHead
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
@@ -81,7 +80,7 @@ def verify(
         redactions.done,
         redactions.unfinished,
         redactions.unproven,
-        walked.tree.last if walked.tree else 0,
+        walked.tree.head.last if walked.tree.head else 0,
     )
 
 
@@ -143,7 +142,7 @@ class _Walked:
     first: int
     last: Head
     redactions: Redactions
-    tree: TreeHead | None
+    tree: Comparison
 
 
 def _walk(
@@ -180,10 +179,11 @@ def _walk_once(
     if chain.first > 1:
         _, base, form = tail(found[0].first_line())
         chain.watched[chain.first - 1] = Head(chain.first - 1, base, form)
-    walked = _Walked(chain.first, chain.head or Head(), redactions, tree.finish())
+    walked = _Walked(chain.first, chain.head or Head(), redactions, tree)
     earliest = max((each.first for each in against.known), default=1)
     for checkpoint in against.known:
         _require(checkpoint, walked, chain.watched, earliest, f"{folder.name}/")
+    tree.finish()
     if found and not is_canonical(line := found[-1].last_line()):
         raise ChainBroken(found[-1].name, place(line)[0], "the last line is not as we write them")
     require_same_copies(folder)

@@ -99,7 +99,10 @@ def test_a_whole_chain_that_is_written_anew_is_told_by_the_checkpoint(tmp_path: 
     (tmp_path / "log.jsonl").write_bytes(b"".join(forged))
     with pytest.raises(ChainBroken, match="record 5 is not the one of the checkpoint"):
         verify(tmp_path)
-    (tmp_path / "checkpoint").unlink()  # without it a forged chain is as good as any
+    (tmp_path / "checkpoint").unlink()
+    with pytest.raises(ChainBroken, match="another log's"):
+        verify(tmp_path)
+    shutil.rmtree(tmp_path / "tree")  # without both a forged chain is as good as any
     assert verify(tmp_path).checkpoint == 0
 
 

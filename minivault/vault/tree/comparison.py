@@ -33,29 +33,35 @@ class Comparison:
             self.head.require_signed(key)
         self._first = self.head.first if self.head else 0
         self._edge = Edge(self._require)
+        self._damage: DamagedTiles | None = None
 
     def hear(self, first: int, hashes: list[str]) -> None:
         """Some lines: the number of the first record, and the hashes that the chain names."""
-        if self.head is None:
+        if self.head is None or self._damage:
             return
-        if self._edge.size == 0 and first > self._first:
-            self._take_removed(min(first, self.head.last + 1) - self._first)
-        skipped = max(0, self._first - first)
-        missing = self.head.size - self._edge.size
-        self._append([bytes.fromhex(each) for each in hashes[skipped:][:missing]])
+        try:
+            if self._edge.size == 0 and first > self._first:
+                self._take_removed(min(first, self.head.last + 1) - self._first)
+            skipped = max(0, self._first - first)
+            missing = self.head.size - self._edge.size
+            self._edge.append([bytes.fromhex(each) for each in hashes[skipped:][:missing]])
+        except DamagedTiles as error:  # what is wrong with the log itself says more
+            self._damage = error
 
     def finish(self) -> TreeHead | None:
         """The tree that was compared; None if there is none. Raises ChainBroken."""
         if self.head is None:
             return None
-        if self._edge.size < self.head.size:
-            last = self._first + self._edge.size - 1
-            missing = f"records {last + 1} to {self.head.last} of the tree are missing"
-            raise ChainBroken(NAME, 0, f"the end of the log is cut: {missing}")
         try:
+            if self._damage:
+                raise self._damage
+            if self._edge.size < self.head.size:
+                last = self._first + self._edge.size - 1
+                missing = f"records {last + 1} to {self.head.last} of the tree are missing"
+                raise ChainBroken(NAME, 0, f"the end of the log is cut: {missing}")
             self._edge.seal()
         except DamagedTiles as error:
-            raise _broken(error) from error
+            raise ChainBroken(NAME, 0, f"the tree is damaged, or another log's: {error}") from error
         if self._edge.root != self.head.root:
             raise ChainBroken(f"{NAME}/{CHECKPOINT}", 0, "it has another root than the log")
         return self.head
@@ -65,21 +71,8 @@ class Comparison:
         tiles = Tiles(self.head.size, self._files.get)
         while count > self._edge.size:
             number = self._edge.size // WIDTH
-            try:
-                self._append(tiles.entries(number)[: count - self._edge.size])
-            except DamagedTiles as error:
-                raise _broken(error) from error
-
-    def _append(self, entries: list[bytes]) -> None:
-        try:
-            self._edge.append(entries)
-        except DamagedTiles as error:
-            raise _broken(error) from error
+            self._edge.append(tiles.entries(number)[: count - self._edge.size])
 
     def _require(self, path: str, data: bytes) -> None:
         if read_tile(self._files.get, path, len(data)) != data:
             raise DamagedTiles(f"{path} is not made of the log's records")
-
-
-def _broken(error: DamagedTiles) -> ChainBroken:
-    return ChainBroken(NAME, 0, f"the tree is damaged: {error}")
