@@ -16,6 +16,7 @@ MiniVaultError                    500
 │   ├── Draining                       the server is shutting down
 │   └── LogUnavailable                 the vault cannot write
 ├── BackendFailed                 500  the backend raised while it generated
+│   └── Lost                           what made the text is gone; another may make it again
 ├── CannotStart                   exit code 3
 │   ├── ModelNotFound                  no such model, with the names that exist
 │   ├── ModelUnusable                  it is there, and cannot be loaded
@@ -168,6 +169,16 @@ class BackendFailed(MiniVaultError):
     """The backend raised while it made the text."""
 
     title = "Generation failed"
+
+
+class Lost(BackendFailed):
+    """What made the text went away in the middle; made again, it may come to its end.
+
+    A generation of a reproducible backend that raises this starts over from its first token, at
+    most three times, and its readers notice nothing.
+    """
+
+    title = "Text lost"
 
 
 def contained(error: BaseException) -> Exception:

@@ -7,6 +7,7 @@ import logging
 from minivault.backends import optional
 from minivault.backends.base import Backend
 from minivault.backends.named import backend_class
+from minivault.backends.upstream import UpstreamBackend
 from minivault.background import describe, in_thread
 from minivault.errors import CannotStart, DownloadFailed, ModelUnusable
 from minivault.model_store import STORYTELLER, Choice, ModelStore, Progress, StoredModel
@@ -28,7 +29,9 @@ class ModelLoading:
 
     def choose(self) -> None:
         """Decides what is served. Raises CannotStart for a name that cannot be."""
-        if self._settings.backend in (None, "local"):
+        if self._settings.upstream:
+            self._stage.wanted = self.summary
+        elif self._settings.backend in (None, "local"):
             self._choice = self._store.choose(self._settings.model)
             self._stage.wanted = self._choice.wanted
             self._stage.notice = self._choice.why
@@ -38,6 +41,8 @@ class ModelLoading:
 
     async def load(self) -> Backend:
         """The backend, started. Raises CannotStart if it was asked for and cannot be had."""
+        if self._settings.upstream:
+            return await started(self._upstream())
         if self._choice is None:
             backend: Backend = backend_class(str(self._settings.backend))()
             return await started(backend)
@@ -72,6 +77,8 @@ class ModelLoading:
     @property
     def summary(self) -> str:
         """What will serve, as a line for people."""
+        if self._settings.upstream:
+            return ", ".join(self._settings.upstream)
         if self._choice is None:
             return str(self._settings.backend)
         name = self._choice.model.name if self._choice.model else self._choice.wanted
@@ -80,6 +87,16 @@ class ModelLoading:
     def close(self) -> None:
         """Ends a download under way; the next one goes on where it stopped."""
         self._closing = True
+
+    def _upstream(self) -> Backend:
+        settings = self._settings
+        return UpstreamBackend(
+            settings.upstream,
+            key=next((key.get_secret_value() for key in settings.upstream_key), None),
+            limit=settings.upstream_limit,
+            same_bytes=settings.upstream_same_bytes,
+            splice=settings.splice,
+        )
 
     async def _local(self, model: StoredModel) -> Backend:
         self._stage.detail = f"{model.name} is being loaded"

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, SecretStr, field_validator
+from pydantic import Field, SecretStr, ValidationInfo, field_validator
 from pydantic_settings import (
     BaseSettings,
     EnvSettingsSource,
@@ -24,7 +24,12 @@ Names = Annotated[list[str], NoDecode]
 
 _HOST = re.compile(r"[^\s/*,]+")
 _ORIGIN = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^\s/*,]+/?")
-_EXAMPLES = {_HOST: "vault.example or vault.example:8443", _ORIGIN: "https://example.org"}
+_SERVER = re.compile(r"https?://[^\s/,]+(/[^\s,]*)?")
+_EXAMPLES = {
+    _HOST: "vault.example or vault.example:8443",
+    _ORIGIN: "https://example.org",
+    _SERVER: "http://127.0.0.1:9000",
+}
 
 INSTEAD = "say --runner (MINIVAULT_RUNNER) auto, native or transformers"
 """What to do in place of --kernels, which version 0.1 had."""
@@ -89,6 +94,23 @@ class Settings(BaseSettings):
         min_length=1,
         description="Another backend: local, echo, an entry point or package.module:Class.",
     )
+    upstream: Names = Field(
+        default_factory=list,
+        description="OpenAI-compatible server that makes the text instead (repeatable).",
+    )
+    upstream_key: Keys = Field(
+        default_factory=list, max_length=1, description="Key that upstream servers want (or @FILE)."
+    )
+    upstream_limit: int = Field(
+        32, ge=1, le=10_000, description="Texts that each upstream server makes at once."
+    )
+    upstream_same_bytes: bool = Field(
+        False,
+        description="The upstream servers promise the same bytes for the same request.",
+    )
+    splice: bool = Field(
+        True, description="Let another upstream server go on with a text whose own is lost."
+    )
     api_key: Keys = Field(
         default_factory=list,
         description="Key that requests must bring (repeatable; @FILE).",
@@ -139,7 +161,7 @@ class Settings(BaseSettings):
     def _require_room_for_a_line(cls, value: Bytes) -> Bytes:
         return _at_least(Bytes("1 KiB"), value)
 
-    @field_validator("api_key", "log_key", mode="before")
+    @field_validator("api_key", "log_key", "upstream_key", mode="before")
     @classmethod
     def _read_keys(cls, value: object) -> object:
         return _listed(value, "key", read_files=True)
@@ -153,6 +175,14 @@ class Settings(BaseSettings):
     @classmethod
     def _read_origins(cls, value: object) -> object:
         return _listed(value, "origin", right=_ORIGIN)
+
+    @field_validator("upstream", mode="before")
+    @classmethod
+    def _read_upstreams(cls, value: object, info: ValidationInfo) -> object:
+        found = _listed(value, "address of a server", right=_SERVER)
+        if found and (info.data.get("model") or info.data.get("backend")):
+            raise ValueError("takes the place of --model and --backend; give one of them")
+        return found
 
     @classmethod
     def settings_customise_sources(

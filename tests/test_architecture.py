@@ -56,7 +56,7 @@ HOMES = {
     "prometheus_client": {"metrics"},
     "huggingface_hub": {"model_store"},
     "cryptography": {"vault"},
-    "httpx2": {"client", "model_store"},
+    "httpx2": {"client", "model_store", "backends.upstream.server", "backends.upstream.backend"},
 }
 
 #: Where an import may stand inside a function: what it brings is heavy, and often not needed.

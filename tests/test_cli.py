@@ -127,9 +127,13 @@ def test_every_option_of_serve_reaches_the_settings(monkeypatch: pytest.MonkeyPa
     pairs = [word for pair in arguments.items() for word in pair]
     assert cli.main(["serve", *pairs, *flags]) == 0
     changed = {name for name, value in Settings() if given[name] != value}
-    assert changed == set(Settings.model_fields)
+    upstream = {"upstream", "upstream_key", "upstream_limit", "upstream_same_bytes", "splice"}
+    assert changed == set(Settings.model_fields) - upstream  # it excludes --model
     assert (given["threads"], given["kv_memory"], given["drain"]) == (3, 2 * 2**20, 1.5)
     assert given["store_text"] is False
+    servers = ["--upstream", "http://127.0.0.1:1", "--upstream-key", "k", "--upstream-limit", "7"]
+    assert cli.main(["serve", *servers, "--upstream-same-bytes", "--no-splice"]) == 0
+    assert {name for name, value in Settings() if given[name] != value} == upstream
 
 
 @pytest.mark.parametrize("command", ["serve", "generate"])

@@ -46,6 +46,8 @@ def test_every_field_is_a_variable(name: str, monkeypatch: pytest.MonkeyPatch) -
         "runner": "native",
         "store_text": "no",
         "context": "4096",
+        "splice": "no",
+        "upstream": "http://127.0.0.1:9000",
         "kv_memory": "1 MiB",
         "log_max_bytes": "1 MiB",
         "host": "::1",

@@ -100,18 +100,23 @@ class Piece:
     """Some text, and how many tokens it stands for; a token may make no text yet.
 
     `tail` is what would be added if this were the last piece: text that is held back because a
-    character or a stop string may be half. It is said if the generation ends here.
+    character or a stop string may be half. It is said if the generation ends here. `engine` is
+    what the record's `engine` says of this text alone, from this piece on.
     """
 
     text: str
     tokens: int = 1
     logprobs: tuple[Logprobs, ...] = ()
     tail: str = ""
+    engine: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Finish:
-    """The last thing a backend may yield."""
+    """The last thing a backend may yield.
+
+    `completion_tokens` puts right what the pieces counted.
+    """
 
     reason: FinishReason = FinishReason.STOP
     completion_tokens: int | None = None

@@ -123,10 +123,10 @@ def error_of(status: int, content: bytes, retry_after: str = "") -> MiniVaultErr
     """The error of the tree that the server answered with (application/problem+json)."""
     try:
         problem = json.loads(content)
-        title, detail = problem["title"], str(problem["detail"])
+        title, detail = problem.get("title"), str(problem["detail"])
         fields = [FieldError(**each) for each in problem.get("errors") or ()]
-    except (ValueError, TypeError, KeyError):
-        title, fields = "", []
+    except (ValueError, TypeError, KeyError, AttributeError):
+        title, fields = None, []
         detail = f"status {status}, and no word of MiniVault: is the address right?"
     kind = next((each for each in _kinds(MiniVaultError) if each.title == title), MiniVaultError)
     if issubclass(kind, InvalidRequest):

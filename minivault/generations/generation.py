@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import Enum
@@ -85,6 +85,9 @@ class Generation:
     ending: FinishReason | None = None  # somebody wants it to end like this
     failure: MiniVaultError | None = None  # why it must end as an error
     finish_reason: FinishReason | None = None
+    made_by: Mapping[str, Any] = field(
+        default_factory=dict
+    )  # what its record's engine says besides
     times: Times = field(default_factory=Times)
     _events_size: int = 0
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import random
 import time
 from collections.abc import Callable
 from contextlib import aclosing
@@ -11,7 +12,7 @@ from functools import partial
 
 from minivault.backends.base import Backend, Finish
 from minivault.background import Pool, kind, start_thread
-from minivault.errors import BackendFailed, LogUnavailable, MiniVaultError, Unavailable
+from minivault.errors import BackendFailed, LogUnavailable, Lost, MiniVaultError, Unavailable
 from minivault.generations.generation import Generation, State
 from minivault.generations.places import Places
 from minivault.generations.prompt import Prepared
@@ -21,6 +22,8 @@ from minivault.generations.speech import Speech
 from minivault.metrics import Metrics
 from minivault.schemas import UNFINISHED, FinishReason, Receipt
 from minivault.trace import trace
+
+_PAUSES = (0.1, 0.4, 1.6)  # seconds before a lost text is made again
 
 logger = logging.getLogger(__name__)
 
@@ -101,6 +104,17 @@ async def _prepared(generation: Generation, prepare: Callable[[], Prepared]) -> 
 
 
 async def _speak(generation: Generation, backend: Backend, speech: Speech) -> FinishReason:
+    """A run of the backend, and another one from the first token if what made the text is lost."""
+    for pause in _PAUSES if backend.info.reproducible else ():
+        try:
+            return await _run(generation, backend, speech)
+        except Lost as error:
+            logger.warning("%s; the text is made again", error)
+            await asyncio.sleep(pause * random.uniform(0.5, 1.5))
+    return await _run(generation, backend, speech)
+
+
+async def _run(generation: Generation, backend: Backend, speech: Speech) -> FinishReason:
     """One run of the backend, from its first token."""
     assert generation.request is not None
     text = generation.text
@@ -108,7 +122,9 @@ async def _speak(generation: Generation, backend: Backend, speech: Speech) -> Fi
     async with aclosing(run(backend, generation.request)) as source:
         async for item in source:
             if isinstance(item, Finish):
+                text.count(item.completion_tokens)
                 return item.reason
+            generation.made_by = item.engine or generation.made_by
             if said := text.take(item):
                 speech.say(generation, said)
     return FinishReason.STOP

@@ -64,6 +64,9 @@ def outcome_of(generation: Generation, reason: FinishReason) -> Outcome:
         events=len(generation.events) + 1,
         error=error_data(generation.failure) if generation.failure else None,
         logprobs=generation.text.logprobs or None,
+        engine={**engine_data(generation.info), **generation.made_by}
+        if generation.made_by
+        else None,
     )
 
 

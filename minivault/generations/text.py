@@ -73,6 +73,11 @@ class Text:
             raise Irreproducible("the text came out differently from what the log holds")
         return self._say(piece.text)
 
+    def count(self, tokens: int | None) -> None:
+        """Puts the number of tokens right, if whoever made them has another count."""
+        if tokens is not None:
+            self.tokens = tokens
+
     def take_tail(self) -> dict[str, Any] | None:
         """Says what was held back, as this is the end; None if there is nothing to say."""
         tail, self.tail = self.tail, ""

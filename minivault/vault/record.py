@@ -85,7 +85,8 @@ class Begin:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How a generation ended. `events` counts all its events, the last one included."""
+    """How a generation ended. `events` counts all its events, the last one included; `engine`
+    stands in place of the begin's where something is to be said of this text alone."""
 
     response: str
     finish_reason: str
@@ -94,6 +95,7 @@ class Outcome:
     events: int
     error: Mapping[str, Any] | None = None
     logprobs: list[Any] | None = None
+    engine: Mapping[str, Any] | None = None
 
     def fields(self) -> dict[str, Any]:
         """The fields of the record that the end adds."""
@@ -104,7 +106,7 @@ class Outcome:
             "timings": dict(self.timings),
             "events": self.events,
         }
-        optional = {"error": self.error, "logprobs": self.logprobs}
+        optional = {"error": self.error, "logprobs": self.logprobs, "engine": self.engine}
         return known | {name: value for name, value in optional.items() if value is not None}
 
 

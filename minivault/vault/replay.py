@@ -87,7 +87,9 @@ async def replay(record: Record, tell: Tell, origin: Origin) -> Replay:
     changed = changes(record, origin)
     at = first_difference(text, expected)
     why = None
-    if not origin.reproducible:
+    if splices := record.engine.get("splices"):
+        why = f"another server went on with it at token {splices[0]['at']}"
+    elif not origin.reproducible:
         why = "this engine does not promise the same bytes"
     elif record.engine.get("reproducible") is False:
         why = "the engine that made it did not promise the same bytes"

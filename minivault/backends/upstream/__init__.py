@@ -1,0 +1,5 @@
+"""Text from OpenAI-compatible servers behind this one: vLLM, llama.cpp, another MiniVault."""
+
+from minivault.backends.upstream.backend import UpstreamBackend
+
+__all__ = ["UpstreamBackend"]
