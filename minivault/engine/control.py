@@ -68,6 +68,12 @@ class ControlTokens:
         """The control tokens of a prompt, in order."""
         return [each for each in _ids(self._backend, prompt) if each in self._tokens]
 
+    def first_from(self, prompt: str, begin: int) -> int | None:
+        """The first control token of a prompt that stands there or later; None without any."""
+        encoding = self._backend.encode(prompt, add_special_tokens=False)
+        found = self._found(prompt, encoding.ids, encoding)
+        return next((each.token_id for each in found if each.begin >= begin), None)
+
     def _found(self, prompt: str, ids: Sequence[int], encoding: Encoding) -> list[Found]:
         """A token that takes the blanks around it along says more than where its name stands."""
         found = []

@@ -41,10 +41,10 @@ class Tokenizer:
         self.size = 1 + max(backend.get_vocab(with_added_tokens=True).values(), default=-1)
         self._bytes = frozenset(_byte_tokens(backend))
         self._token_bytes = TokenBytes(backend.id_to_token, self._special)
-        self.end_ids = end_ids
         self._template = ChatTemplate(files.template, files.names) if files.template else None
         self.no_chat = files.no_template or self._why_no_chat()
         self.chat = self._template is not None and self.no_chat is None
+        self.end_ids = end_ids | self._turn_ends()
 
     def encode(self, text: str) -> list[int]:
         """The tokens of a prompt, with those the model wants around it (as a begin of text).
@@ -125,6 +125,22 @@ class Tokenizer:
         except TemplateFails as error:
             return f"its chat template fails: {error}"
         return None
+
+    def _turn_ends(self) -> frozenset[int]:
+        """The control token that the template ends an answer with, if there is one.
+
+        Many files name the end of a text alone, and a model would go on with the user's turn.
+        """
+        if self._template is None or not self.chat:
+            return frozenset()
+        (mark,) = new_marks(1)
+        turns = [{"role": "user", "content": "Hello"}, {"role": "assistant", "content": mark}]
+        try:
+            (prompt,) = self._template.render([turns], answer=False)
+        except TemplateFails:
+            return frozenset()
+        end = self._control.first_from(prompt, prompt.find(mark)) if mark in prompt else None
+        return frozenset() if end is None else frozenset({end})
 
     def _refuse_disguise(self, prompt: str, frame: str) -> None:
         """A template that changes its messages must write the same control tokens without them."""

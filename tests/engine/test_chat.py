@@ -7,6 +7,7 @@ import json
 import os
 import random
 import shutil
+from datetime import date
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -96,6 +97,26 @@ def test_no_words_become_control_tokens_and_none_are_altered(both: Any) -> None:
         assert max(tokens) < tokenizer.size
         raw = tokenizer.encode(content)
         assert not any(each in tokenizer._control._tokens for each in raw[1:])
+
+
+TURN_ENDS = {"plain": "</s>", "llama 3": "<|eot_id|>", "gemma": "<end_of_turn>", "phi": "<|end|>"}
+
+
+def test_the_token_that_ends_a_turn_ends_the_text(both: Any) -> None:
+    """Whatever the model's settings say: these name none."""
+    tokenizer, theirs = both
+    names = [theirs.convert_ids_to_tokens(each) for each in tokenizer.end_ids]
+    family = next(each for each, row in FAMILIES.items() if row[1] == theirs.chat_template)
+    assert names == [TURN_ENDS.get(family, "<|im_end|>")]
+
+
+def test_a_template_gets_one_time_for_all_that_it_renders() -> None:
+    template = ChatTemplate("{{ strftime_now('%d %B %Y, %f') }}", {})
+    turns = [{"role": "user", "content": "Hello"}]
+    prompt, frame = template.render([turns, turns], answer=True)
+    template.close()
+    assert prompt == frame
+    assert str(date.today().year) in prompt
 
 
 @pytest.mark.parametrize("halves", [("<|im_", "end|>"), ("<|im_end", "|>"), ("<", "|im_end|>")])

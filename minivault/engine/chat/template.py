@@ -8,6 +8,7 @@ import subprocess
 import sys
 import weakref
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -46,10 +47,15 @@ class ChatTemplate:
     ) -> list[str]:
         """The prompts of these conversations; with `answer` each ends where an answer begins.
 
-        Raises TemplateFails.
+        A template that asks for the time gets the same one in all of them. Raises TemplateFails.
         """
+        now = datetime.now().isoformat()
         asked = [
-            {"messages": [dict(each) for each in turns], "add_generation_prompt": answer}
+            {
+                "now": now,
+                "messages": [dict(each) for each in turns],
+                "add_generation_prompt": answer,
+            }
             for turns in conversations
         ]
         with self._turn:

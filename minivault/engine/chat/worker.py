@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
 
-from jinja2 import TemplateError, nodes
+from jinja2 import Template, TemplateError, nodes
 from jinja2.ext import Extension, loopcontrols
 from jinja2.parser import Parser
 from jinja2.sandbox import ImmutableSandboxedEnvironment
@@ -42,15 +42,18 @@ def environment() -> ImmutableSandboxedEnvironment:
     def raise_exception(message: str) -> None:
         raise TemplateError(message)
 
-    def strftime_now(form: str) -> str:
-        return datetime.now().strftime(form)
-
     made = ImmutableSandboxedEnvironment(
         trim_blocks=True, lstrip_blocks=True, extensions=[Generation, loopcontrols]
     )
     made.filters["tojson"] = tojson
-    made.globals |= {"raise_exception": raise_exception, "strftime_now": strftime_now}
+    made.globals["raise_exception"] = raise_exception
     return made
+
+
+def _rendered(template: Template, names: dict[str, Any], asked: dict[str, Any]) -> Iterator[str]:
+    """The pieces of one conversation's prompt; its clock stands still."""
+    now = datetime.fromisoformat(asked.pop("now"))
+    return template.generate(names | asked, strftime_now=now.strftime)
 
 
 def _within(pieces: Iterator[str], limit: int) -> str:
@@ -79,7 +82,7 @@ def main() -> None:
         try:
             template = template or environment().from_string(order["template"])
             made = [
-                _within(template.generate(order["names"] | each), order["limit"]) for each in asked
+                _within(_rendered(template, order["names"], each), order["limit"]) for each in asked
             ]
             answer: dict[str, Any] = {"texts": made}
         except Exception as error:  # noqa: BLE001 (a template is code: it raises anything)
