@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from minivault.engine.engine import Engine
 from minivault.engine.native import prefix_cache
+from minivault.engine.native.drafts import Drafter
 from minivault.engine.native.runner import NativeRunner
 from minivault.engine.sequence import Output, SamplingParams, Sequence
 from tests.engine.gpt2_models import (
@@ -201,3 +202,79 @@ def test_a_prompt_that_nobody_else_waits_for_is_prefilled_in_fours(
     found = run(runner, [[other], [], [], [ask]])
     assert parts == [199, 64, 64, 64]
     assert found[ask] == alone("float32", ask)
+
+
+def repeating(seed: int, length: int) -> list[int]:
+    """A prompt that says the same again and again, so that much of what follows is guessed."""
+    return (random_prompt(seed, 9) * length)[:length]
+
+
+@every_width
+@pytest.mark.parametrize("count", [1, 3, 12])
+def test_guessing_ahead_changes_no_token_and_no_probability(dtype: str, count: int) -> None:
+    """Greedy and drawn, with an end in the middle of what was guessed, among others, cancelled."""
+    guesses = load(small_model(), dtype=dtype, prefix_memory=2**22)
+    plain = load(small_model(), dtype=dtype, speculates=False)
+
+    def said(runner: NativeRunner, cancel: bool = False) -> list[Said]:
+        sequences = [
+            make_sequence(
+                repeating(n % 4, 70 + n),
+                dataclasses.replace(
+                    SAMPLED, seed=n, max_tokens=60, temperature=0.2 * (n % 3), top_k=4 * (n % 3)
+                ),
+            )
+            for n in range(count)
+        ]
+        engine = Engine(runner, end_ids=frozenset({17, 18}))
+        outputs: list[Output] = []
+        for each in sequences:
+            engine.add(each)
+        while engine.busy:
+            outputs += engine.step()
+            if cancel and len(sequences[0].generated) == 7:
+                engine.cancel(sequences[0])
+        return [said_by(each for each in outputs if each.sequence is one) for one in sequences]
+
+    expected = said(plain)
+    assert said(guesses) == expected
+    figures = guesses.statistics()
+    assert 0 < figures["accepted"] <= figures["drafted"]
+    assert plain.statistics()["drafted"] == 0
+    assert said(guesses, cancel=True)[1:] == expected[1:]
+    assert said(guesses) == expected
+
+
+@pytest.mark.parametrize("count, guessed", [(1, True), (7, True), (8, False)])
+def test_nothing_is_guessed_where_no_rows_are_free(count: int, guessed: bool) -> None:
+    runner = load(small_model(), dtype="float32")
+    engine = Engine(runner)
+    texts = [
+        make_sequence(repeating(1, 60), SamplingParams(60, temperature=0)) for _ in "a" * count
+    ]
+    for each in texts:
+        engine.add(each)
+    while not all(each.generated for each in texts):
+        engine.step()
+    before = runner.statistics()["drafted"]
+    for _ in range(40):
+        engine.step()
+    assert (runner.statistics()["drafted"] > before) == guessed
+
+
+def test_what_was_seen_before_is_guessed_and_less_of_it_where_it_was_wrong() -> None:
+    drafter = Drafter()
+    drafter.read([1, 2, 3, 4, 5, 6, 7, 1, 2, 3])
+    assert drafter.guess(7) == [4, 5]
+    drafter.learn(2, 2)
+    assert drafter.guess(7) == [4, 5, 6, 7]
+    assert drafter.guess(1) == [4]
+    drafter.read([4, 5, 9])
+    assert drafter.guess(7) == []
+    drafter.read([1, 2, 3])
+    assert drafter.guess(7) == [4, 5, 9, 1], "where it was last"
+    for _ in range(12):
+        drafter.learn(4, 0)
+    assert drafter.guess(7) == []
+    drafter.read([8] * 29 + [1, 2, 3])
+    assert drafter.guess(7)[:1] == [4]

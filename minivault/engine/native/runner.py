@@ -3,40 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import get_ident
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from minivault.engine import sequence as seq
 from minivault.engine.likeliest import Row
-from minivault.engine.native import gpt2
-from minivault.engine.native.checkpoint import open_checkpoint
 from minivault.engine.native.decoder import Decoder
-from minivault.engine.native.description import Description
-from minivault.engine.native.families import plan_of
+from minivault.engine.native.models import describe
 from minivault.engine.native.prefix_cache import CHUNK, PrefixCache, first_key, next_key
-from minivault.engine.runner import USUAL_CONTEXT, Dtype
+from minivault.engine.native.slot import Slot
+from minivault.engine.runner import Dtype
 
 ALONE = 4
 """Chunks that are prefilled at once where no other sequence waits for its turn."""
 
-
-@dataclass(slots=True)
-class Slot:
-    """Where a sequence's keys and values lie, and how many tokens they stand for.
-
-    `rest` are the last of these, if they have yet to be computed, along with the first draw. `key`
-    stands for all chunks that are whole, and for who may reuse them.
-    """
-
-    index: int
-    length: int = 0
-    rest: tuple[int, ...] = ()
-    key: bytes = b""
+DRAFTED_ROWS = 8
+"""Rows of a step, up to which another one costs little beside reading the weights."""
 
 
 class NativeRunner:
@@ -58,22 +45,26 @@ class NativeRunner:
         prefix_memory: int = 0,
         context: int | None = None,
         tokens: int | None = None,
+        speculates: bool = True,
         target: tuple[str, ...] | None = None,
     ) -> None:
         """Loads the weights of a folder, or of a GGUF file.
 
         `context`: tokens of a text at most, None for as many as the model can, up to 8192.
         `tokens`: so many of its ids may be drawn, where its vocabulary is filled up with others.
+        `speculates`: texts are guessed ahead where rows are free; their bytes stay the same.
         `target`: the processor that is compiled for, as the compiler's flags.
 
         Raises Unsupported for a model of another family, NoKernels where there is no compiler,
         ModelUnusable for files that are wrong.
         """
-        description = _describe(folder, context, tokens)
+        description = describe(folder, context, tokens)
         self._threads = threads or torch.get_num_threads()
         self._thread: int | None = None
         self._prefixes = PrefixCache(prefix_memory)
         self._open = 0
+        self._speculates = speculates
+        self._drafted = self._accepted = 0
         self.context_length = description.context
         if context is None and description.context < description.longest:
             self.notice = (
@@ -134,8 +125,21 @@ class NativeRunner:
         return logits
 
     def draw(self, sequences: Sequence[seq.Sequence]) -> tuple[list[int], Row]:
+        """See the seam. Where rows are free, what a text may say next goes along as if it were.
+
+        A row's draw depends on the tokens up to it alone. So where these were guessed rightly, it
+        is the draw of the step to come, which then need not be computed.
+        """
         self._use_threads()
-        drawn = self._decoder.draw(*self._rows(sequences), len(sequences))
+        left = [each for each in sequences if not each.cache.ahead]
+        drafts = self._drafts(left, sequences)
+        if len(left) == len(sequences) and not any(drafts):
+            drawn = self._decoder.draw(*self._rows(sequences), len(sequences))
+        else:
+            if left:
+                self._draw_ahead(left, drafts)
+            tokens, rows = zip(*(each.cache.ahead.popleft() for each in sequences), strict=True)
+            drawn = list(tokens), np.stack(rows)
         self._advance(sequences)
         return drawn
 
@@ -173,6 +177,8 @@ class NativeRunner:
             "prefix_hits": kept.hits,
             "prefix_misses": kept.misses,
             "prefix_bytes": kept.bytes,
+            "drafted": self._drafted,
+            "accepted": self._accepted,
         }
 
     def _slot(self, sequence: seq.Sequence) -> Slot:
@@ -201,22 +207,63 @@ class NativeRunner:
         slot.key = next_key(slot.key, chunk)
         self._prefixes.keep(slot.key, self._decoder.cache.part(slot.index, end - CHUNK, end))
 
-    def _rows(self, sequences: Sequence[seq.Sequence]) -> tuple[list[int], list[int], list[int]]:
-        """What a step runs: the sequences' last tokens first, then what prompts have left."""
-        own: list[Slot] = [each.cache for each in sequences]
-        tokens = [each.last_token for each in sequences]
-        slots = [slot.index for slot in own]
-        positions = [slot.length for slot in own]
-        for slot in own:
+    def _rows(
+        self, sequences: Sequence[seq.Sequence], drafts: Sequence[Sequence[int]] | None = None
+    ) -> tuple[list[int], list[int], list[int]]:
+        """What a step runs: each one's last token and guesses, then what prompts have left."""
+        tokens: list[int] = []
+        slots: list[int] = []
+        positions: list[int] = []
+        for each, guessed in zip(sequences, drafts or [()] * len(sequences), strict=True):
+            slot: Slot = each.cache
+            tokens += [each.last_token, *guessed]
+            slots += [slot.index] * (1 + len(guessed))
+            positions += range(slot.length, slot.length + 1 + len(guessed))
+        drawn = len(tokens)
+        for each in sequences:
+            slot = each.cache
             if slot.rest:
                 begin = slot.length - len(slot.rest)
-                if len(tokens) - len(own) + len(slot.rest) > CHUNK:
+                if len(tokens) - drawn + len(slot.rest) > CHUNK:
                     self._decoder.prefill(slot.index, begin, slot.rest)
                 else:
                     tokens += slot.rest
                     slots += [slot.index] * len(slot.rest)
                     positions += range(begin, slot.length)
         return tokens, slots, positions
+
+    def _drafts(
+        self, left: Sequence[seq.Sequence], sequences: Sequence[seq.Sequence]
+    ) -> list[list[int]]:
+        """Guesses for each that is `left` to be computed; none while somebody's prompt is."""
+        free = DRAFTED_ROWS - len(left)
+        busy = self._open > len(sequences) or any(each.cache.rest for each in left)
+        if not self._speculates or free <= 0 or busy:
+            return [[] for _ in left]
+        drafts = []
+        for each in left:
+            drafts.append(each.cache.guess(each, min(free, self._left(each) - 1)))
+            free -= len(drafts[-1])
+        return drafts
+
+    def _left(self, sequence: seq.Sequence) -> int:
+        """How many tokens its text may still get."""
+        slot: Slot = sequence.cache
+        asked = sequence.params.max_tokens - len(sequence.generated)
+        return min(asked, self.context_length - slot.length)
+
+    def _draw_ahead(self, left: Sequence[seq.Sequence], drafts: Sequence[Sequence[int]]) -> None:
+        """A step that draws after each one's last token and after each of its guesses."""
+        drawn, logits = self._decoder.draw(
+            *self._rows(left, drafts), len(left) + sum(map(len, drafts))
+        )
+        at = 0
+        for each, guessed in zip(left, drafts, strict=True):
+            end = at + len(guessed) + 1
+            right = each.cache.look_ahead(drawn[at:end], logits[at:end], guessed)
+            self._drafted += len(guessed)
+            self._accepted += right
+            at = end
 
     def _advance(self, sequences: Sequence[seq.Sequence]) -> None:
         """Counts what was computed; whatever raised before this can be computed again."""
@@ -241,15 +288,3 @@ class NativeRunner:
         if self._thread != get_ident():
             self._thread = get_ident()
             torch.set_num_threads(self._threads)
-
-
-def _describe(path: Path, context: int | None, tokens: int | None) -> Description:
-    """Raises Unsupported, ModelUnusable."""
-    source = open_checkpoint(path)
-    plan = plan_of(source.config)
-    if plan is None:
-        found = gpt2.describe(source, context)
-    else:
-        usual = plan.default_context(USUAL_CONTEXT)
-        found = plan.describe(source, min(context, plan.longest) if context else usual)
-    return replace(found, head=found.head[:tokens])
