@@ -72,6 +72,8 @@ READINGS = (
         "Parts of prompts, of 64 tokens, that were computed.",
     ),
     Description("minivault_engine_prefix_bytes", "Memory of the kept beginnings."),
+    Description("minivault_engine_drafted_total", "Tokens that were guessed ahead."),
+    Description("minivault_engine_accepted_total", "Those of them that were right."),
     Description("minivault_warnings", "Sentences that /health warns with."),
     Description("minivault_terminal_lines_lost_total", "Lines left out: nobody read the terminal."),
 )

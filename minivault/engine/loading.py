@@ -29,13 +29,16 @@ def load_runner(
     prefix_memory: int = 0,
     context: int | None = None,
     tokens: int | None = None,
+    speculates: bool = True,
 ) -> Runner:
     """Loads a model's weights. Takes the calling thread as long as it takes.
 
     `threads`: of the model; None leaves torch's choice. `max_running`: how many sequences it may
     hold at once. `prefix_memory`: bytes for prefilled beginnings that are kept. `context`: tokens
     of a text at most; None takes the usual bound. `tokens`: how many ids the tokenizer has; others
-    are never drawn. Raises ModelUnusable, also where runner, dtype and device do not go together.
+    are never drawn. `speculates`: the native runner guesses texts ahead.
+
+    Raises ModelUnusable, also where runner, dtype and device do not go together.
     """
     from minivault.engine.native.memory import give_back_free
     from minivault.engine.transformers.runner import TransformersRunner
@@ -53,6 +56,7 @@ def load_runner(
             prefix_memory=prefix_memory,
             context=context,
             tokens=tokens,
+            speculates=speculates,
         )
     except Unsupported as error:
         why = error

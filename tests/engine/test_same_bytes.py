@@ -277,4 +277,4 @@ def test_what_was_seen_before_is_guessed_and_less_of_it_where_it_was_wrong() -> 
         drafter.learn(4, 0)
     assert drafter.guess(7) == []
     drafter.read([8] * 29 + [1, 2, 3])
-    assert drafter.guess(7)[:1] == [4]
+    assert drafter.guess(7)[:1] == [8]
