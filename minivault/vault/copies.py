@@ -26,7 +26,7 @@ def require_same_copies(folder: Path) -> None:
 
 def _compare(copy: Segment, original: Segment) -> None:
     try:
-        with copy.open() as mine, original.reading() as theirs:
+        with copy.open() as mine, original.open() as theirs:
             same = (line for line in theirs if place(line[:-1])[0] >= copy.first)
             for one, other in zip(mine, same, strict=False):
                 if one.endswith(b"\n") and one != other and was_of(other) != line_hash(one[:-1]):

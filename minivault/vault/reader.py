@@ -15,7 +15,14 @@ from pathlib import Path
 
 from minivault.errors import ChainBroken, NotFound
 from minivault.vault.record import Record
-from minivault.vault.segments import Segment, end_of_lines, lines_backwards, place, segments
+from minivault.vault.segments import (
+    Segment,
+    end_of_lines,
+    lines_backwards,
+    log_files,
+    place,
+    segments,
+)
 
 _TRIES = 5
 _WINDOW = 2**26  # bytes searched at once: other threads run in between
@@ -36,8 +43,8 @@ class Page:
 class Reader:
     """The log in a folder, as it is at the moment of each call. Any thread; writes nothing.
 
-    A file that cannot be read raises ChainBroken; with `skipped` that is told instead, once for
-    each file, and the lines of the others still come.
+    What cannot be read raises ChainBroken; with `skipped` that is told instead, once for each
+    file, and the lines of the others still come.
     """
 
     def __init__(
@@ -46,6 +53,13 @@ class Reader:
         self.folder = folder
         self._skipped = skipped
         self.unreadable: set[str] = set()  # the files that were skipped
+
+    def skipping(self) -> Reader:
+        """One that tells in `unreadable` what it had to leave out."""
+        reader = Reader(self.folder, lambda error: None)
+        with contextlib.suppress(FileNotFoundError):
+            reader.unreadable |= {each.name for each in log_files(self.folder).damaged}
+        return reader
 
     def segments(self) -> list[Segment]:
         """The log's files, oldest first; none where there is no log."""
@@ -56,7 +70,7 @@ class Reader:
 
     def last_seq(self) -> int:
         """The newest record's sequence number, 0 if there is none."""
-        return next((record.seq for record in self.backwards()), 0)
+        return next(filter(None, (place(line)[0] for line in self.lines_backwards())), 0)
 
     def get(self, seq: int) -> Record:
         """The record at one place. Raises NotFound."""
@@ -118,16 +132,28 @@ class Reader:
                 found = [each for segment in reversed(files) for each in _search(segment, needle)]
         return [record for record in found if record.id == id]
 
+    def record(self, line: bytes) -> Record | None:
+        """The record that a line is; None for what is no record and is skipped."""
+        try:
+            return Record.parse(line)
+        except ChainBroken as error:
+            self._skip(error)
+        return None
+
     def _readable(self, lines: Iterator[bytes]) -> Iterator[bytes]:
         """The lines of one file, as far as it can be read."""
         try:
             yield from lines
         except ChainBroken as error:
-            if self._skipped is None:
-                raise
-            if error.file not in self.unreadable:
-                self.unreadable.add(error.file)
-                self._skipped(error)
+            self._skip(error)
+
+    def _skip(self, error: ChainBroken) -> None:
+        """Raises it unless somebody wants to be told instead."""
+        if self._skipped is None:
+            raise error
+        if error.file not in self.unreadable:
+            self.unreadable.add(error.file)
+            self._skipped(error)
 
     def _settling(self) -> Iterator[list[Segment]]:
         """The log's files, and again if they were rotated while somebody looked through them."""

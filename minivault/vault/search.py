@@ -86,7 +86,8 @@ def search(
         for looked, line in enumerate(reader.lines_backwards(before), 1):
             if progress:
                 progress(len(line) + 1)
-            if query.may_match(line) and query.matches(record := Record.parse(line)):
+            record = reader.record(line) if query.may_match(line) else None
+            if record and query.matches(record):
                 found.append(record)
             seq = place(line)[0] or seq
             if len(found) == limit or looked == at_most:

@@ -204,6 +204,9 @@ class Health(BaseModel):
 # ---- log -----------------------------------------------------------------------------------------
 
 
+UNREADABLE = Field(description="The files of the log that could not be read, or not to their end.")
+
+
 class RecordSummary(BaseModel):
     """A record as a row of a list; the texts are cut."""
 
@@ -228,6 +231,7 @@ class RecordPage(BaseModel):
     before: int | None
     first: int
     last: int
+    unreadable: list[str] = UNREADABLE
 
 
 class RecordDetail(BaseModel):
@@ -290,4 +294,5 @@ class History(BaseModel):
 
     width_s: int
     buckets: list[Bucket]
-    verified: Verification | None
+    unreadable: list[str] = UNREADABLE
+    verified: Verification | None = None

@@ -33,11 +33,13 @@ class _Bucket:
 def history(reader: Reader, turn: Callable[[int], None]) -> History:
     """Equal spans of time, oldest first, none left out. Blocks while it reads the newest lines.
 
-    `turn` is told the length of each line; what it raises ends the reading.
+    `turn` is told the length of each line; what it raises ends the reading. What cannot be read
+    is left out, and named.
     """
+    reader = reader.skipping()
     points = list(_points(islice(reader.lines_backwards(), MOST_LINES), turn))
     if not points:
-        return History(width_s=0, buckets=[], verified=None)
+        return History(width_s=0, buckets=[], unreadable=sorted(reader.unreadable))
     first, last = min(points)[0], max(points)[0]
     width = next((each for each in WIDTHS if (last - first) / each < MOST_BUCKETS), WIDTHS[-1])
     start = first // width * width
@@ -47,7 +49,7 @@ def history(reader: Reader, turn: Callable[[int], None]) -> History:
         bucket.tokens += tokens
         bucket.reasons[reason] += 1
     described = [_described(start + i * width, each) for i, each in enumerate(buckets)]
-    return History(width_s=width, buckets=described, verified=None)
+    return History(width_s=width, buckets=described, unreadable=sorted(reader.unreadable))
 
 
 def _points(lines: Iterable[bytes], turn: Callable[[int], None]) -> Iterable[_Point]:

@@ -143,7 +143,7 @@ async def _answer(
 
 
 def _page(reader: Reader, asked: RecordQuery, turn: Turn) -> dict[str, Any]:
-    query = asked.filter() or Query()
+    reader, query = reader.skipping(), asked.filter() or Query()
     page = search(
         reader,
         query,
@@ -155,7 +155,8 @@ def _page(reader: Reader, asked: RecordQuery, turn: Turn) -> dict[str, Any]:
     first, last = _ends(reader)
     before = page.before if page.before is not None and page.before > first else None
     records = [summary(record) for record in page.records]
-    return {"records": records, "before": before, "first": first, "last": last}
+    found = {"records": records, "before": before, "first": first, "last": last}
+    return found | {"unreadable": sorted(reader.unreadable)}
 
 
 def _detail(reader: Reader, seq: int, turn: Turn) -> dict[str, Any]:
@@ -191,10 +192,15 @@ async def _sent(room: ReadingRoom, chunks: Iterator[bytes]) -> AsyncIterator[byt
 
 
 def _chunks(reader: Reader, query: Query | None) -> Iterator[bytes]:
-    """About as much as is sent at once; an empty one where nothing was found in so many lines."""
+    """About as much as is sent at once; an empty one where nothing was found in so many lines.
+
+    Raises ChainBroken at the end, all else having been sent, if something could not be read.
+    """
+    broken: list[ChainBroken] = []
+    reader = Reader(reader.folder, broken.append)
     chunk, looked = bytearray(), 0
     for line in reader.forwards():
-        if query is None or (query.may_match(line) and query.matches(Record.parse(line))):
+        if query is None or _matches(reader, query, line):
             chunk += line + b"\n"
         looked += len(line)
         if len(chunk) >= CHUNK or looked >= LOOKED_THROUGH:
@@ -202,6 +208,13 @@ def _chunks(reader: Reader, query: Query | None) -> Iterator[bytes]:
             chunk.clear()
             looked = 0
     yield bytes(chunk)
+    if broken:
+        raise broken[0]  # the answer ends without its end, and is not taken for the whole log
+
+
+def _matches(reader: Reader, query: Query, line: bytes) -> bool:
+    record = reader.record(line) if query.may_match(line) else None
+    return record is not None and query.matches(record)
 
 
 def _seq(request: Request) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import json
 import re
@@ -267,6 +268,19 @@ def test_the_picture_counts_what_is_in_the_log(logs: Page, server: LiveServer) -
     expect(logs.locator("#history-chart svg[role=img]")).to_be_visible()
     assert logs.locator("#history-chart rect").count() > 0
     expect(logs.locator("#history-legend")).to_contain_text("length")
+
+
+def test_the_picture_names_a_file_that_cannot_be_read(page: Page, tmp_path: Path) -> None:
+    write_log(tmp_path / "logs", 20)
+    newest = tmp_path / "logs" / "log.jsonl"
+    lines = newest.read_bytes().splitlines(keepends=True)
+    with live_server(tmp_path) as server:
+        newest.write_bytes(b"".join(lines[15:]))
+        cut = gzip.compress(b"".join(lines[:15]))[:-20]
+        newest.with_name("log-000000000001.jsonl.gz").write_bytes(cut)
+        page.goto(f"{server.url}/logs")
+        expect(page.locator("#history-caption")).to_contain_text("(not all can be read: log-0000")
+        expect(page.locator(".record .seq").first).to_have_text("20")
 
 
 def test_new_lines_appear_by_themselves(page: Page, tmp_path: Path) -> None:

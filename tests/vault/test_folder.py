@@ -80,6 +80,15 @@ def test_a_copy_is_never_read_in_the_logs_place(name: str, tmp_path: Path) -> No
         (tmp_path / name).unlink()
 
 
+def test_a_damaged_copy_beside_the_log_is_no_alarm(tmp_path: Path) -> None:
+    """Of a file that nobody reads nothing has to be right."""
+    _grow(tmp_path, 1)
+    (tmp_path / "log-000000000001.jsonl.gz").write_bytes(b"damaged")
+    _grow(tmp_path, 1)
+    assert verify(tmp_path).last == 2
+
+
+
 def test_two_files_that_claim_the_same_records_are_both_named(tmp_path: Path) -> None:
     folder, other = tmp_path / "logs", tmp_path / "other"
     _grow(folder, 3)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import json
 from collections.abc import Iterator
@@ -10,10 +11,14 @@ from typing import Any
 import httpx
 import pytest
 
+from minivault.vault import Vault
 from minivault.vault.redact import copies_of, redact
 from tests.live import LiveServer, live_server, wait_for
+from tests.vault.samples import write
+from tests.web.asking import connection, to_end
 
 RECORDS = 12
+DAMAGED = "log-000000000007.jsonl.gz"
 
 
 @pytest.fixture(scope="module")
@@ -120,6 +125,50 @@ def test_history_counts_every_request(client: httpx.Client, server: LiveServer) 
     buckets = client.get("/logs/history").json()["buckets"]
     assert sum(each["requests"] for each in buckets) == len(lines)
     assert sum(each["tokens"] for each in buckets) == 4 * len(lines)
+
+
+@pytest.fixture(scope="module")
+def damaged(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
+    """In the middle of its log a packed file is damaged, and a newer line is no record."""
+    folder = tmp_path_factory.mktemp("damaged")
+    vault = Vault(folder / "logs", max_bytes=2000)
+    vault.open()
+    for number in range(30):
+        write(vault, f"g{number}")
+    vault.close()
+    old = sorted((folder / "logs").glob("log-*.jsonl"))[2]
+    data = gzip.compress(old.read_bytes())
+    old.with_name(DAMAGED).write_bytes(data[:-12] + b"damaged" + data[-5:])
+    old.unlink()
+    newest = folder / "logs" / "log.jsonl"
+    lines = newest.read_bytes().splitlines(keepends=True)
+    with live_server(folder) as server:
+        newest.write_bytes(b"".join([b"{" * (len(lines[0]) - 1) + b"\n", *lines[1:]]))
+        yield server
+
+
+def test_what_is_damaged_is_named_and_the_rest_is_shown(damaged: LiveServer) -> None:
+    with httpx.Client(base_url=damaged.url) as client:
+        history = client.get("/logs/history").json()
+        found, before, unreadable = set(), None, set()
+        while True:
+            query = {"limit": 7} | ({"before": before} if before else {})
+            page = client.get("/logs/records", params=query)
+            found |= set(seqs(page))
+            before = page.json()["before"]
+            unreadable |= set(page.json()["unreadable"])
+            if before is None:
+                break
+    with connection(damaged, "GET", "/logs/download", "*/*") as opened:
+        whole = to_end(opened)
+    assert history["unreadable"] == [DAMAGED]
+    assert unreadable == {DAMAGED, "the log"}
+    missing = set(range(1, 31)) - found
+    assert 2 < len(missing) < 10
+    assert {1, 2, 29, 30} <= found
+    assert sum(each["requests"] for each in history["buckets"]) == len(found)
+    assert whole.count(b'"prompt"') >= len(found), "all that can be read is sent"
+    assert not whole.endswith(b"0\r\n\r\n"), "and then no end"
 
 
 def test_the_download_is_the_log_and_a_filter_holds_for_it(

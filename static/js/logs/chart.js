@@ -15,13 +15,15 @@ export const REASONS = ["stop", "length", "cancelled", "disconnected", "interrup
 
 /** @typedef {{start: string, requests: number, tokens: number, reasons: Record<string, number>}} Bucket */
 
-/** @param {{buckets: Bucket[]}} history */
-export function drawHistory({ buckets }) {
+/** @param {{buckets: Bucket[], unreadable: string[]}} history */
+export function drawHistory({ buckets, unreadable }) {
   const requests = buckets.reduce((sum, each) => sum + each.requests, 0);
   const tokens = buckets.reduce((sum, each) => sum + each.tokens, 0);
-  const caption = requests
+  const missing = unreadable.length ? ` (not all can be read: ${unreadable.join(", ")})` : "";
+  const found = requests
     ? `${counted(requests, "request")}, ${counted(tokens, "token")} since ${moment(buckets[0].start)}`
     : "Nothing has been recorded yet.";
+  const caption = found + missing;
   find("#history-caption").textContent = caption;
   find("#history-chart").replaceChildren(picture(buckets, caption), table(buckets));
   const present = REASONS.filter((reason) => buckets.some((each) => each.reasons[reason]));
