@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from shlex import quote
 from typing import Literal
 
 from minivault.backends import optional
@@ -112,7 +113,7 @@ def _model(settings: Settings) -> Iterator[Finding]:
     choice = store.choose(settings.model)
     if choice.why and choice.model:
         text = f"{choice.wanted} is not on this machine; {choice.model.name} serves instead"
-        yield Finding("model", "costs", text, f"minivault pull {choice.wanted}")
+        yield Finding("model", "costs", text, f"minivault pull {quote(choice.wanted)}")
     if choice.model is None:
         return
     problems = store.check(choice.model.name if settings.model is None else settings.model)
@@ -194,7 +195,7 @@ def _folders(settings: Settings) -> Iterator[Finding]:
         Folder(settings.logs_dir).close()  # raises what keeps a server from using it
     open_files = [path for path in sorted(_secrets(settings)) if _open_to_others(path)]
     for path in open_files:
-        yield Finding("logs", "broken", f"others may read {path}", f"chmod go= '{path}'")
+        yield Finding("logs", "broken", f"others may read {path}", f"chmod go= {quote(str(path))}")
 
 
 def _nearest(folder: Path) -> Path:

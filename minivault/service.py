@@ -20,6 +20,7 @@ from minivault.stage import Stage
 from minivault.standard_streams import lost_lines
 from minivault.trace import trace
 from minivault.vault import Vault
+from minivault.vault.private_file import require_usable
 from minivault.vault.secret import load_secret
 
 logger = logging.getLogger("minivault")
@@ -44,6 +45,7 @@ class Service:
         loading = ModelLoading(settings, stage)
         if backend is None:
             loading.choose()
+        require_usable(settings.logs_dir)  # before anything is written there
         secret = load_secret(settings.secret_file or settings.logs_dir / "secret")
         vault = Vault(
             settings.logs_dir,

@@ -70,6 +70,7 @@ LAZY = {
     "model_store.files",
     "model_store.store",
     "backends.local",
+    "__main__",
 }
 
 MAX_FILE = 300

@@ -36,6 +36,35 @@ def records(folder: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in lines]
 
 
+INTERRUPTED = """
+import importlib.abc, runpy, sys
+class Slow(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path, target=None):
+        if name == "typer":
+            print("importing", flush=True)
+            sys.stdin.read()
+sys.meta_path.insert(0, Slow())
+runpy.run_module("minivault", run_name="__main__", alter_sys=True)
+"""
+
+
+def test_ctrl_c_before_the_first_line_is_quiet() -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", INTERRUPTED],
+        env=environment(),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout
+        assert process.stderr
+        assert process.stdout.readline() == "importing\n"
+        process.send_signal(signal.SIGINT)
+        assert process.wait(20) == 130
+        assert process.stderr.read() == ""
+
+
 # ---- help ---------------------------------------------------------------------------------------
 
 

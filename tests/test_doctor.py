@@ -102,7 +102,7 @@ def test_what_others_may_read_is_named_with_the_command_that_mends_it(
     code, found = doctor(capsys, "--model", "storyteller")
     assert code == 1
     [open_file] = [each for each in found["logs"] if each["verdict"] == "broken"]
-    assert open_file["remedy"] == f"chmod go= '{Path('logs/secret')}'"
+    assert open_file["remedy"] == f"chmod go= {Path('logs/secret')}"
 
 
 def test_a_log_folder_that_a_server_refuses_is_a_broken_promise(

@@ -22,7 +22,7 @@ from minivault.errors import CannotStart
 from minivault.protocol import DeadlineProtocol
 from minivault.settings import Settings
 from tests.live import wait_for
-from tests.processes import environment, minivault, read_to_end, read_until, serving
+from tests.processes import ROOT, environment, minivault, read_to_end, read_until, serving
 
 SLOW = ("--backend", "tests.echoes:Slow")
 STUCK = ("--backend", "tests.echoes:Stuck")
@@ -128,6 +128,7 @@ def test_a_busy_port_is_exit_code_3_and_touches_no_log(tmp_path: Path) -> None:
         (["--backend", "tests.echoes:Broken"], "the weights are of another shape"),
         (["--backend", "tests.echoes:Panicking"], "could not start: Panic: the core is lost"),
         (["--backend", "echo", "--workers", "2"], "2 workers cannot share one port"),
+        (["--model", "./strange"], "a model of type 'foobar', which transformers 5."),
         (["--backend", "echo", "--logs-dir", "file"], "file"),
         (["--backend", "echo", "--secret-file", "file/secret"], "file"),
     ],
@@ -136,6 +137,11 @@ def test_what_cannot_be_served_is_one_line_and_exit_code_3(
     tmp_path: Path, options: list[str], says: str
 ) -> None:
     (tmp_path / "file").write_text("not a folder", encoding="utf-8")
+    strange = tmp_path / "strange"
+    strange.mkdir()
+    (strange / "config.json").write_text('{"model_type": "foobar"}', encoding="utf-8")
+    for name in ("model.safetensors", "tokenizer.json"):
+        (strange / name).symlink_to(ROOT / "models" / "storyteller" / name)
     ended = minivault("serve", "--port", "0", *options, cwd=tmp_path)
     assert ended.returncode == 3
     assert ended.stderr.startswith("error: ")

@@ -48,6 +48,15 @@ class Watched(EchoBackend):
         self.calls.append("close")
 
 
+def test_a_start_that_is_refused_its_log_folder_leaves_nothing_there(tmp_path: Path) -> None:
+    folder = tmp_path / "logs"
+    folder.mkdir()
+    folder.chmod(0o777)
+    with pytest.raises(CannotStart, match="others may write to it"):
+        Service.opened(Settings(logs_dir=folder), EchoBackend())
+    assert list(folder.iterdir()) == []
+
+
 Scenario = Callable[[Service], Awaitable[None]]
 
 

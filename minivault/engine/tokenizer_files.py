@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -14,6 +13,7 @@ from typing import Any
 from tokenizers import AddedToken
 from tokenizers import Tokenizer as Backend
 
+from minivault.engine.transformers.library import library
 from minivault.gguf import is_gguf
 from minivault.gguf.reader import GgufFile
 from minivault.gguf.tokenizer import GgufTokenizer, tokenizer_of
@@ -96,13 +96,19 @@ def transformers_tokenizer(folder: Path) -> Any:
 
     That of a GGUF file as MiniVault reads it.
     """
-    transformers: Any = importlib.import_module("transformers")  # untyped in good part
+    transformers = library()
     if is_gguf(folder):
         made = _gguf_tokenizer(folder)
         return transformers.PreTrainedTokenizerFast(tokenizer_object=made.backend, **made.names)
     return transformers.AutoTokenizer.from_pretrained(
         folder, local_files_only=True, trust_remote_code=False
     )
+
+
+def model_type(folder: Path) -> str | None:
+    """What the folder's configuration calls its kind of model, if it says so."""
+    kind = _read(folder / "config.json").get("model_type")
+    return kind if isinstance(kind, str) else None
 
 
 def end_tokens(folder: Path) -> frozenset[int]:

@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from shlex import quote
 
 from minivault.errors import CannotStart
 
@@ -55,9 +56,12 @@ class Folder:
         info = os.fstat(self.fd)
         if info.st_uid != os.geteuid():
             own = self.path / "minivault"
-            raise NotPrivate(errno.EPERM, f"it belongs to another user; take --logs-dir {own}")
+            raise NotPrivate(
+                errno.EPERM, f"it belongs to another user; take --logs-dir {quote(str(own))}"
+            )
         if info.st_mode & (0o002 if _is_alone_in(info.st_gid) else 0o022):
-            raise NotPrivate(errno.EPERM, f"others may write to it; chmod go-w {self.path}")
+            mend = f"chmod go-w {quote(str(self.path))}"
+            raise NotPrivate(errno.EPERM, f"others may write to it; {mend}")
 
     def close(self) -> None:
         os.close(self.fd)
@@ -127,6 +131,11 @@ class Folder:
             os.unlink(name, dir_fd=self.fd)
 
 
+def require_usable(path: Path) -> None:
+    """Makes a folder if needed. Raises CannotStart where nothing private can be kept in it."""
+    Folder(path).close()
+
+
 def _is_alone_in(gid: int) -> bool:
     """Whether this is the user's own group, as many systems make one with umask 002."""
     try:
@@ -184,12 +193,13 @@ def require_private(descriptor: int, name: str, folder: Path | None = None) -> N
     if not stat.S_ISREG(info.st_mode):
         raise NotPrivate(errno.EPERM, f"{name} is not a plain file")
     if info.st_nlink > 1:
-        hint = f"make it one file again: cp -p {path} {path}.own && mv {path}.own {path}"
+        named, other = quote(str(path)), quote(f"{path}.own")
+        hint = f"make it one file again: cp -p {named} {other} && mv {other} {named}"
         raise NotPrivate(errno.EPERM, f"{name} has a second name (a hard link); {hint}")
     if info.st_uid != os.geteuid():
         raise NotPrivate(errno.EPERM, f"{name} belongs to another user")
     if info.st_mode & 0o077:
-        raise NotPrivate(errno.EPERM, f"{name} is open to others; chmod 600 {path}")
+        raise NotPrivate(errno.EPERM, f"{name} is open to others; chmod 600 {quote(str(path))}")
 
 
 def make_folder(path: Path) -> None:

@@ -6,6 +6,7 @@ import hmac
 import os
 import secrets
 from pathlib import Path
+from shlex import quote
 
 from minivault.errors import CannotStart
 from minivault.vault.private_file import locked, make_folder, reason, require_private
@@ -62,8 +63,8 @@ def _read(path: Path) -> bytes:
         info = os.fstat(file.fileno())
         if info.st_mode & 0o077:
             raise CannotStart(
-                f"the secret {path} can be read by others; if none did: chmod 600 {path},"
-                " else remove it, and a new one is made"
+                f"the secret {path} can be read by others; if none did: "
+                f"chmod 600 {quote(str(path))}, else remove it, and a new one is made"
             )
         if info.st_nlink > 1:
             _remove_second_name(path, info)

@@ -8,6 +8,7 @@ import hashlib
 import os
 import stat
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING
 
 from minivault.errors import CannotStart, MiniVaultError
@@ -159,7 +160,8 @@ def _require_private(info: os.stat_result, path: Path) -> None:
     others = 0o077 if info.st_uid == os.geteuid() else 0o026
     if info.st_mode & others:
         raise CannotStart(
-            f"the signing key {path} is not private; if nobody else had it: chmod 600 {path}"
+            f"the signing key {path} is not private; if nobody else had it: "
+            f"chmod 600 {quote(str(path))}"
         )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Callable, Coroutine, Hashable, Iterator
+from collections.abc import Callable, Coroutine, Hashable
 from dataclasses import asdict
 from datetime import UTC, datetime
 from functools import partial
@@ -26,6 +26,7 @@ from minivault.vault.verify import verify
 from minivault.web import answers, icons, progress
 from minivault.web.answers import Verification
 from minivault.web.connection import while_connected
+from minivault.web.log_download import chunks, sent
 from minivault.web.log_history import history
 from minivault.web.log_query import RecordQuery, read_query, summary
 from minivault.web.operations import HTML, JSON, LINES, Operation, Parameter
@@ -34,8 +35,6 @@ from minivault.web.progress import Progress
 from minivault.web.reading import Reading, ReadingRoom, Turn
 
 LOOKED_AT_ONCE = 20_000  # lines that one request searches; a page that comes back short goes on
-CHUNK = 2**16  # bytes of a download sent at once
-LOOKED_THROUGH = 2**20  # bytes that one read of a download looks through
 
 
 async def list_records(request: Request) -> Response:
@@ -81,9 +80,9 @@ async def replay_record(request: Request) -> Response:
 
 async def download(request: Request) -> Response:
     """GET /logs/download: the lines as they stand, oldest first; the list's filters hold."""
-    chunks = _sent(_room(request), _chunks(_reader(request), read_query(request).filter()))
+    lines = sent(_room(request), chunks(_reader(request), read_query(request).filter()))
     headers = {"Content-Disposition": 'attachment; filename="log.jsonl"'}
-    return StreamingResponse(chunks, media_type=progress.MEDIA_TYPE, headers=headers)
+    return StreamingResponse(lines, media_type=progress.MEDIA_TYPE, headers=headers)
 
 
 def log_routes(templates: Jinja2Templates) -> list[Operation]:
@@ -182,39 +181,6 @@ def _ends(reader: Reader) -> tuple[int, int]:
     """The first and the last sequence number; both 0 if there is no record."""
     firsts = [segment.first for segment in reader.segments() if segment.first]
     return (min(firsts), reader.last_seq()) if firsts else (0, 0)
-
-
-async def _sent(room: ReadingRoom, chunks: Iterator[bytes]) -> AsyncIterator[bytes]:
-    """Each chunk is a read of its own: a slow client keeps no thread."""
-    while (chunk := await room.read(lambda turn: next(chunks, None))) is not None:
-        if chunk:
-            yield chunk
-
-
-def _chunks(reader: Reader, query: Query | None) -> Iterator[bytes]:
-    """About as much as is sent at once; an empty one where nothing was found in so many lines.
-
-    Raises ChainBroken at the end, all else having been sent, if something could not be read.
-    """
-    broken: list[ChainBroken] = []
-    reader = Reader(reader.folder, broken.append)
-    chunk, looked = bytearray(), 0
-    for line in reader.forwards():
-        if query is None or _matches(reader, query, line):
-            chunk += line + b"\n"
-        looked += len(line)
-        if len(chunk) >= CHUNK or looked >= LOOKED_THROUGH:
-            yield bytes(chunk)
-            chunk.clear()
-            looked = 0
-    yield bytes(chunk)
-    if broken:
-        raise broken[0]  # the answer ends without its end, and is not taken for the whole log
-
-
-def _matches(reader: Reader, query: Query, line: bytes) -> bool:
-    record = reader.record(line) if query.may_match(line) else None
-    return record is not None and query.matches(record)
 
 
 def _seq(request: Request) -> int:

@@ -88,7 +88,6 @@ def test_a_damaged_copy_beside_the_log_is_no_alarm(tmp_path: Path) -> None:
     assert verify(tmp_path).last == 2
 
 
-
 def test_two_files_that_claim_the_same_records_are_both_named(tmp_path: Path) -> None:
     folder, other = tmp_path / "logs", tmp_path / "other"
     _grow(folder, 3)

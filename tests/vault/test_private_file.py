@@ -45,7 +45,7 @@ def test_everything_is_readable_for_its_owner_alone(tmp_path: Path) -> None:
 
 
 def test_what_was_there_keeps_its_mode_and_is_refused_if_it_is_not_private(tmp_path: Path) -> None:
-    folder = tmp_path / "logs"
+    folder = tmp_path / "my logs"  # a command that is suggested works with blanks too
     folder.mkdir(mode=0o755)
     vault = Vault(folder)  # others may look into it: what they find is closed to them
     vault.open()
@@ -56,12 +56,12 @@ def test_what_was_there_keeps_its_mode_and_is_refused_if_it_is_not_private(tmp_p
     folder.chmod(0o775)  # by umask 002, where everybody has a group of their own
     Vault(folder).open()
     folder.chmod(0o777)
-    with pytest.raises(CannotStart, match=f"others may write to it; chmod go-w {folder}"):
+    with pytest.raises(CannotStart, match=f"others may write to it; chmod go-w '{folder}'"):
         Vault(folder).open()
     folder.chmod(0o755)
     log = folder / "log.jsonl"
     log.chmod(0o644)
-    with pytest.raises(CannotStart, match=f"open to others; chmod 600 {log}"):
+    with pytest.raises(CannotStart, match=f"open to others; chmod 600 '{log}'"):
         Vault(folder).open()
     assert (_mode(folder), _mode(log)) == (0o755, 0o644)
     log.chmod(0o600)

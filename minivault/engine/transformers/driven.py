@@ -7,12 +7,13 @@ So whatever a family does around `forward`, and however a version calls it, is t
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+from minivault.engine.transformers.library import library
 
 # What these make of a position depends on nothing else; other kinds change with a text's length.
 _STEADY_ROPES = {"default", "linear", "llama3", "yarn", "proportional"}
@@ -42,7 +43,7 @@ class DrivenModel:
     """
 
     def __init__(self, model: Any) -> None:
-        transformers = importlib.import_module("transformers")  # untyped in good part
+        transformers = library()
         self.model = model
         # How tokens are drawn is not the model's to say, nor where its cache lies.
         model.generation_config = transformers.GenerationConfig()

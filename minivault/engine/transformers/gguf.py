@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import importlib
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from minivault.engine.transformers.library import library
 from minivault.errors import ModelUnusable
 from minivault.gguf.config import config_of, family_of
 from minivault.gguf.reader import GgufFile
@@ -20,7 +20,7 @@ def gguf_model(path: Path, dtype: torch.dtype) -> Any:
 
     Raises ModelUnusable for whatever is not understood, lacking or left over.
     """
-    transformers = importlib.import_module("transformers")  # untyped in good part
+    transformers = library()
     file = GgufFile.open(path)
     values = config_of(file)
     config = transformers.AutoConfig.for_model(**values)

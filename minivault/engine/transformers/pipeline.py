@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -12,8 +11,9 @@ import torch
 from minivault.engine.numbers import refuse_no_numbers
 from minivault.engine.processor import multiplies_bfloat16
 from minivault.engine.runner import NATIVE_ONLY
-from minivault.engine.tokenizer_files import transformers_tokenizer
+from minivault.engine.tokenizer_files import model_type, transformers_tokenizer
 from minivault.engine.transformers.gguf import gguf_model
+from minivault.engine.transformers.library import library
 from minivault.errors import ModelUnusable, in_short
 from minivault.gguf import is_gguf
 
@@ -52,9 +52,7 @@ def text_generation(folder: Path, dtype: torch.dtype, device: torch.device) -> A
     Never reads pickle, never runs code that comes with a model, never asks the network. Raises
     ModelUnusable.
     """
-    transformers = importlib.import_module("transformers")  # untyped in good part
-    transformers.utils.logging.set_verbosity_error()
-    transformers.utils.logging.disable_progress_bar()
+    transformers = library()
     try:
         if is_gguf(folder):
             model = gguf_model(folder, dtype)
@@ -74,6 +72,10 @@ def text_generation(folder: Path, dtype: torch.dtype, device: torch.device) -> A
 
 
 def _from_safetensors(transformers: Any, folder: Path, dtype: torch.dtype) -> Any:
+    kind = model_type(folder)
+    if kind is not None and kind not in transformers.CONFIG_MAPPING:
+        known = f"transformers {transformers.__version__} does not know"
+        raise ModelUnusable(f"{folder} holds a model of type {kind[:80]!r}, which {known}")
     config = transformers.AutoConfig.from_pretrained(
         folder, local_files_only=True, trust_remote_code=False
     )
