@@ -19,6 +19,7 @@ from minivault.backends.base import Backend
 from minivault.backends.echo import EchoBackend
 from minivault.service import Service
 from minivault.settings import Settings
+from tests.health_watch import HEALTH
 
 DEADLINE = 20.0
 _LAST_WORDS = 5.0  # seconds for answers under way when a server is told to end
@@ -71,6 +72,7 @@ class LiveServer:
         return [json.loads(line) for line in lines]
 
     def stop(self) -> None:
+        HEALTH.ends(self.port)
         self.server.should_exit = True
 
 
@@ -100,6 +102,7 @@ def live_server(
     live = LiveServer(service, server, listener.getsockname()[1])
     try:
         wait_for(lambda: server.started and not (ready and service.stage.status == "loading"))
+        HEALTH.began(live.port)
         yield live
     finally:
         live.stop()

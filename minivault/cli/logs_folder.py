@@ -33,4 +33,4 @@ def log_in(folder: Path) -> Reader:
 
 
 def _tell(error: ChainBroken) -> None:
-    print(f"{error}; its other records are left out", file=sys.stderr)
+    print(f"{error}; all that can be read is shown", file=sys.stderr)

@@ -115,9 +115,9 @@ class Summary:
     clients: Counter[str] = field(default_factory=Counter)
     days: Counter[str] = field(default_factory=Counter)
 
-    def add(self, line: bytes) -> None:
-        record = Record.parse(line)
-        self.size += len(line) + 1
+    def add(self, record: Record, size: int) -> None:
+        """Counts a record; `size` is its line's."""
+        self.size += size
         if record.is_redaction:
             return
         self.records += 1
@@ -142,7 +142,8 @@ def summarize(reader: Reader, progress: Callable[[int], None] | None = None) -> 
     """Sums up the whole log. `progress` is told the length of each line."""
     summary = Summary()
     for line in reader.forwards():
-        summary.add(line)
+        if record := reader.record(line):
+            summary.add(record, len(line) + 1)
         if progress:
             progress(len(line) + 1)
     return summary

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,12 +14,10 @@ import httpx
 
 from tests.event_stream import Received, parse
 from tests.live import LiveServer
-from tests.loop_watch import generosity
 
 T = TypeVar("T")
 
 SSE, JSON, TEXT = "text/event-stream", "application/json", "text/plain"
-LONGEST_WAIT = 0.5  # seconds that anybody may wait for /health, whatever is asked beside
 ACCEPTS = {"sse": SSE, "json": JSON, "text": TEXT}
 
 
@@ -96,30 +93,6 @@ def events(response: httpx.Response) -> list[Received]:
     assert response.status_code == 200, response.text
     assert response.headers["content-type"] == "text/event-stream; charset=utf-8"
     return parse(response.content)
-
-
-@contextmanager
-def nobody_waits(server: LiveServer) -> Iterator[None]:
-    """Asks for /health all the time, and fails if one answer took longer than half a second."""
-    waits = [0.0]
-    over = threading.Event()
-
-    def probe() -> None:
-        with httpx.Client(base_url=server.url, timeout=60, trust_env=False) as client:
-            while not over.is_set():
-                begin = time.monotonic()
-                client.get("/health")
-                waits.append(time.monotonic() - begin)
-                over.wait(0.02)
-
-    prober = threading.Thread(target=probe)
-    prober.start()
-    try:
-        yield
-    finally:
-        over.set()
-        prober.join(60)
-    assert max(waits) < LONGEST_WAIT * generosity()
 
 
 def in_loop(server: LiveServer, work: Callable[[], T]) -> T:

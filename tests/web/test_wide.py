@@ -13,7 +13,7 @@ import pytest
 from minivault.backends.echo import EchoBackend
 from tests.generations.backends import Wordy
 from tests.live import LiveServer, live_server
-from tests.web.asking import JSON, SSE, ask, generate, nobody_waits
+from tests.web.asking import JSON, SSE, ask, generate
 
 LARGEST_ANSWER = 64 * 1024
 KEY = "a-key-that-is-long-enough"
@@ -66,8 +66,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
 
 def checked(server: LiveServer, method: str, path: str, **options: Any) -> httpx.Response:
     headers = {"Authorization": f"Bearer {KEY}"} | options.pop("headers", {})
-    with nobody_waits(server):
-        answer = ask(server, method, path, headers=headers, **options)
+    answer = ask(server, method, path, headers=headers, **options)
     assert len(answer.content) <= LARGEST_ANSWER
     assert answer.status_code < 500
     return answer
@@ -130,7 +129,7 @@ def test_a_long_text_with_all_its_probabilities(tmp_path: Path) -> None:
         "top_logprobs": 20,
         "key": "long-and-wide",
     }
-    with live_server(tmp_path, Wordy()) as server, nobody_waits(server):
+    with live_server(tmp_path, Wordy()) as server:
         whole = generate(server, **asked).json()
         assert len(whole["logprobs"]) == 2000
         again = ask(server, "GET", f"/generate/{whole['id']}", SSE)
