@@ -134,7 +134,8 @@ def test_the_c_files_are_compiled_without_a_warning(
 ) -> None:
     strict = ["-Wall", "-Wextra", "-Werror", *(target or ["-march=native"])]
     for file in Path(library.__file__).parent.glob("*.c"):
-        command = [compiler, *compiling._FLAGS, *strict, "-c", "-o", os.devnull, file]
+        # What can be seen of the flow is seen with -O1 too, in half of the time.
+        command = [compiler, *compiling._FLAGS, "-O1", *strict, "-c", "-o", os.devnull, file]
         said = subprocess.run(command, capture_output=True, text=True)
         assert said.returncode == 0, said.stderr
 

@@ -98,7 +98,8 @@ asks = st.builds(
     tokens=st.integers(1, 12),
     greedy=st.booleans(),
 )
-every_width = pytest.mark.parametrize("dtype", ["float32", "bfloat16", "int8"])
+DTYPES = ["float32", "bfloat16", "int8"]
+every_width = pytest.mark.parametrize("dtype", DTYPES)
 companies = st.lists(st.lists(asks, max_size=12), min_size=1, max_size=5)
 
 
@@ -114,7 +115,7 @@ def test_a_text_does_not_depend_on_its_company(
 
 
 @pytest.mark.slow
-@every_width
+@pytest.mark.parametrize("dtype", DTYPES if FULL else ["bfloat16"])
 def test_the_storyteller_says_the_same_among_thirty_two(dtype: str) -> None:
     runner = load(STORYTELLER, dtype=dtype, threads=2, prefix_memory=2**26)
     company = [Ask(seed, 1 + 11 * seed, 10 + seed) for seed in range(32)]

@@ -17,6 +17,7 @@ from tests.faults.crowd import SSE, Answer, request, talk
 from tests.faults.promises import Heard, heard, records, require_kept
 from tests.processes import Served, minivault, serving
 from tests.small_disk import small_file_system
+from tests.tools import FULL
 
 pytestmark = pytest.mark.slow
 
@@ -168,6 +169,7 @@ def test_fifty_clients_at_a_file_size_limit(tmp_path: Path) -> None:
     _require_storm_survived(tmp_path, limited, "File too large", *SLOW)
 
 
+@pytest.mark.skipif(not FULL, reason="seconds of a model's work: `make faults` runs it")
 def test_the_storyteller_while_the_disk_fills(tmp_path: Path, small_disk: Path) -> None:
     _require_storm_survived(
         tmp_path, full, "No space left on device", *STORYTELLER, clients=20, step=40
