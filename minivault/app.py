@@ -28,7 +28,7 @@ from minivault.service import Service
 from minivault.settings import Settings
 from minivault.variables import complaints
 from minivault.vault.secret import derive
-from minivault.web import generate, health
+from minivault.web import generate, health, proofs
 from minivault.web.docs import docs_routes
 from minivault.web.ended_logins import EndedLogins
 from minivault.web.keys import Keyring
@@ -77,6 +77,7 @@ def routes(
         *health.routes,
         *page_routes(templates),
         *log_routes(templates),
+        *proofs.routes,
         *login_routes(keyring, templates, refused=refused),
     ]
     return [

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 import typer
 
 from minivault.cli.logs_change import adopt, keygen, redact, repair
-from minivault.cli.logs_folder import LOGS, AsJson, LogsDir, Seq, log_in
+from minivault.cli.logs_folder import LOGS, AsJson, LogsDir, PublicKey, Seq, log_in
+from minivault.cli.logs_proof import check, consistency, prove, read_proof
 from minivault.cli.options import options, read_settings, takes
 from minivault.errors import ChainBroken, FieldError, InvalidRequest, NotFound
 from minivault.schemas import FinishReason
@@ -36,9 +37,6 @@ app = typer.Typer(
 
 Kept = Annotated[
     Path | None, typer.Option(exists=True, help="A checkpoint that was kept elsewhere.")
-]
-PublicKey = Annotated[
-    Path | None, typer.Option(exists=True, help="The checkpoints must be signed with its key.")
 ]
 
 #: What of a server's settings matters to a replay.
@@ -158,19 +156,30 @@ def replay(
     *,
     logs_dir: LogsDir = LOGS,
     all_records: Annotated[bool, typer.Option("--all", help="Replay every record.")] = False,
+    source: Annotated[
+        Path | None, typer.Option("--from", exists=True, help="The record in such a proof.")
+    ] = None,
+    public_key: PublicKey = None,
     as_json: AsJson = False,
     **given: Any,
 ) -> None:
     """Make the text again with the record's model, and say whether it is the same."""
-    if (seq is None) != all_records:
-        raise InvalidRequest([FieldError("seq", "give a record's number, or --all")])
-    reader = log_in(logs_dir)
-    seqs = [seq] if seq else [place(line)[0] for line in reader.forwards()]
+    if [seq is not None, all_records, source is not None].count(True) != 1:
+        raise InvalidRequest(
+            [FieldError("seq", "give a record's number, or --all, or --from FILE")]
+        )
+    if source:
+        record = read_proof(source, public_key).told_record
+        seqs, get = [record.seq], {record.seq: record}.__getitem__
+    else:
+        reader = log_in(logs_dir)
+        seqs = [seq] if seq else [place(line)[0] for line in reader.forwards()]
+        get = reader.get
     from minivault.cli.replay import replay_all
 
     settings = read_settings(given)
     with _progress("replaying", len(seqs), quiet=as_json or not all_records) as progress:
-        differ = replay_all(settings, reader, seqs, progress, as_json=as_json, quiet=all_records)
+        differ = replay_all(settings, get, seqs, progress, as_json=as_json, quiet=all_records)
     raise typer.Exit(1 if differ else 0)
 
 
@@ -199,7 +208,7 @@ def export(
     _exit(reader)
 
 
-for _command in (redact, keygen, adopt, repair):
+for _command in (prove, check, consistency, redact, keygen, adopt, repair):
     app.command()(_command)
 
 

@@ -20,6 +20,9 @@ SigningKey = Annotated[
     Path | None,
     typer.Option(envvar="MINIVAULT_SIGNING_KEY", help="Needed where the checkpoint is signed."),
 ]
+PublicKey = Annotated[
+    Path | None, typer.Option(exists=True, help="The checkpoints must be signed with its key.")
+]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 LOGS = Path("logs")
 

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from pydantic import ValidationError
 from rich.console import Console
@@ -144,6 +144,20 @@ def print_receipt(seq: int, now: int, *, redacted: bool) -> None:
         print(f"the log holds record {seq} as the receipt says")
     if now != seq:
         print(f"the log holds what was record {seq}: since a repair it is record {now}")
+
+
+def print_proof(told: dict[str, Any]) -> None:
+    """What `minivault logs check` found; nothing of it is ours."""
+    record = told.get("record")
+    if record:
+        print_record(Record(told["seq"], told["hash"], record))
+        print()
+    print("ok: the proof is good\n\nproven:")
+    for each in told["proven"]:
+        print(printable(f"  * {each}"))
+    print("\nnot proven:")
+    for each in told["not_proven"]:
+        print(printable(f"  * {each}"))
 
 
 def read_receipt(text: str) -> Receipt:

@@ -21,12 +21,13 @@ from minivault.loading import started
 from minivault.model_store import ModelStore, StoredModel
 from minivault.settings import Settings
 from minivault.vault.chain import Progress
-from minivault.vault.reader import Reader
 from minivault.vault.record import Record
 from minivault.vault.replay import Replay, Verdict, obstacle, replay
 
 #: What of a record's engine can be set again.
 _CHOICES = ("dtype", "threads", "device", "runner")
+
+Get = Callable[[int], Record]  # a record by its number
 
 
 @asynccontextmanager
@@ -76,7 +77,7 @@ def _as_then(settings: Settings, record: Record) -> Settings:
 
 def replay_all(
     settings: Settings,
-    reader: Reader,
+    get: Get,
     seqs: list[int],
     progress: Progress | None,
     *,
@@ -98,7 +99,7 @@ def replay_all(
         if progress:
             progress(1)
 
-    asyncio.run(_replay_all(settings, reader, seqs, report))
+    asyncio.run(_replay_all(settings, get, seqs, report))
     if quiet and not as_json:
         print(", ".join(f"{verdicts[verdict]} {verdict.value}" for verdict in Verdict))
     return verdicts[Verdict.DIFFERS] > 0
@@ -110,11 +111,11 @@ def _data(result: Replay) -> dict[str, Any]:
 
 
 async def _replay_all(
-    settings: Settings, reader: Reader, seqs: list[int], report: Callable[[Replay], None]
+    settings: Settings, get: Get, seqs: list[int], report: Callable[[Replay], None]
 ) -> None:
     """Groups the records by what made them, so that each model is loaded once."""
     groups: dict[str, list[int]] = {}
-    for record in map(reader.get, seqs):
+    for record in map(get, seqs):
         if why := obstacle(record):
             if len(seqs) == 1 or not record.is_redaction:
                 report(Replay(record.seq, Verdict.NOT_REPRODUCIBLE, why=why))
@@ -122,16 +123,16 @@ async def _replay_all(
             made_by = json.dumps([record.model, record.engine], sort_keys=True)
             groups.setdefault(made_by, []).append(record.seq)
     for group in groups.values():
-        await _replay_group(settings, reader, group, report)
+        await _replay_group(settings, get, group, report)
 
 
 async def _replay_group(
-    settings: Settings, reader: Reader, group: list[int], report: Callable[[Replay], None]
+    settings: Settings, get: Get, group: list[int], report: Callable[[Replay], None]
 ) -> None:
     try:
-        async with loaded(settings, reader.get(group[0])) as backend:
+        async with loaded(settings, get(group[0])) as backend:
             for seq in group:
-                report(await _replayed(reader.get(seq), backend))
+                report(await _replayed(get(seq), backend))
     except CannotStart as error:
         for seq in group:
             report(Replay(seq, Verdict.NOT_REPRODUCIBLE, why=str(error)))

@@ -82,6 +82,12 @@ def load_public_key(path: Path) -> Ed25519PublicKey:
     return key
 
 
+def verifier_key(name: str, key: Ed25519PublicKey) -> str:
+    """The public key as verifiers of signed notes take it (c2sp.org/signed-note)."""
+    raw = base64.b64encode(_ED25519 + key.public_bytes_raw()).decode()
+    return f"{name}+{_key_id(name, key).hex()}+{raw}"
+
+
 def write_keys(private: Path, public: Path) -> None:
     """Makes a pair of keys, the private one readable for its owner alone.
 

@@ -1,22 +1,27 @@
-"""What the query of /logs/records may say, and how a record looks in a list."""
+"""What the addresses below /logs/records may say, and how a record looks in a list."""
 
 from __future__ import annotations
 
 from collections import Counter
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.requests import Request
 
-from minivault.errors import FieldError, InvalidRequest
+from minivault.errors import FieldError, InvalidRequest, NotFound
 from minivault.schemas import Client, FinishReason, field_errors
 from minivault.vault.record import Record
 from minivault.vault.search import Query
+from minivault.web.operations import Parameter
 
 EXCERPT = 240  # characters of prompt and response in a list
 MAX_LIMIT = 200
 
 _Time = Annotated[str, Field(pattern=r"^\d{4}(-\d{2}(-\d{2}(T\d{2}(:\d{2}(:\d{2})?)?)?)?)?$")]
+
+Form = TypeVar("Form", bound=BaseModel)
+
+SEQ = Parameter("seq", "path", "The record's sequence number.", {"type": "integer", "minimum": 1})
 
 
 class RecordQuery(BaseModel):
@@ -46,16 +51,24 @@ class RecordQuery(BaseModel):
         return None if query == Query() else query
 
 
-def read_query(request: Request) -> RecordQuery:
+def read_query(request: Request, form: type[Form]) -> Form:
     """Raises InvalidRequest, which names the parameter."""
     pairs = request.query_params.multi_items()
     twice = next((name for name, times in Counter(n for n, _ in pairs).items() if times > 1), None)
     if twice:
         raise InvalidRequest([FieldError(twice[:64], "given more than once")])
     try:
-        return RecordQuery.model_validate(dict(pairs), strict=False)
+        return form.model_validate(dict(pairs), strict=False)
     except ValidationError as error:
         raise InvalidRequest(field_errors(error)) from None
+
+
+def seq_of(request: Request) -> int:
+    """The sequence number in the path. Raises NotFound for what is none."""
+    text: str = request.path_params["seq"]
+    if not (text.isascii() and text.isdigit() and len(text) <= 15):
+        raise NotFound("a record's number has only digits")
+    return int(text)
 
 
 def summary(record: Record) -> dict[str, Any]:

@@ -28,8 +28,8 @@ from minivault.web.answers import Verification
 from minivault.web.connection import while_connected
 from minivault.web.log_download import chunks, sent
 from minivault.web.log_history import history
-from minivault.web.log_query import RecordQuery, read_query, summary
-from minivault.web.operations import HTML, JSON, LINES, Operation, Parameter
+from minivault.web.log_query import SEQ, RecordQuery, read_query, seq_of, summary
+from minivault.web.operations import HTML, JSON, LINES, Operation
 from minivault.web.pages import page_modules
 from minivault.web.progress import Progress
 from minivault.web.reading import Reading, ReadingRoom, Turn
@@ -39,20 +39,20 @@ LOOKED_AT_ONCE = 20_000  # lines that one request searches; a page that comes ba
 
 async def list_records(request: Request) -> Response:
     """GET /logs/records: a page of records, newest first. `before` goes on; null at the end."""
-    asked = read_query(request)
-    look = partial(_page, _reader(request), asked)
+    asked = read_query(request, RecordQuery)
+    look = partial(_page, reader_of(request), asked)
     return await _answer(request, look, key=("records", asked))
 
 
 async def show_record(request: Request) -> Response:
     """GET /logs/records/{seq}: the line as it stands, its hash, and its fields."""
-    return await _answer(request, partial(_detail, _reader(request), _seq(request)))
+    return await _answer(request, partial(_detail, reader_of(request), seq_of(request)))
 
 
 async def show_history(request: Request) -> Response:
     """GET /logs/history: requests, tokens and endings over time, and the last verification."""
-    look = partial(history, _reader(request))
-    found = await while_connected(request.receive, _room(request).read(look, key="history"))
+    look = partial(history, reader_of(request))
+    found = await while_connected(request.receive, room_of(request).read(look, key="history"))
     verified = getattr(request.app.state, "verified", None)
     return answers.as_json(found.model_copy(update={"verified": verified}))
 
@@ -62,15 +62,15 @@ async def verify_chain(request: Request) -> Response:
 
     Who asks while it is being found out already shares the answer.
     """
-    reading = _room(request).begin(partial(_verified, _reader(request)), key="verify")
+    reading = room_of(request).begin(partial(_verified, reader_of(request)), key="verify")
     return await progress.answer(request, _kept(request, reading), reading.turn)
 
 
 async def replay_record(request: Request) -> Response:
     """POST /logs/records/{seq}/replay: makes the text again and compares it with the record."""
     service = _service(request)
-    look = partial(_line, _reader(request), _seq(request))
-    _, record = await while_connected(request.receive, _room(request).read(look))
+    look = partial(_line, reader_of(request), seq_of(request))
+    _, record = await while_connected(request.receive, room_of(request).read(look))
     told = Progress(total=record.usage.get("completion_tokens") or 0)
     service.registry.open_backend()  # raises where a status can still say so
     visitor = Visitor(Client.JSON, request.scope["state"]["audit"])
@@ -80,7 +80,8 @@ async def replay_record(request: Request) -> Response:
 
 async def download(request: Request) -> Response:
     """GET /logs/download: the lines as they stand, oldest first; the list's filters hold."""
-    lines = sent(_room(request), chunks(_reader(request), read_query(request).filter()))
+    query = read_query(request, RecordQuery).filter()
+    lines = sent(room_of(request), chunks(reader_of(request), query))
     headers = {"Content-Disposition": 'attachment; filename="log.jsonl"'}
     return StreamingResponse(lines, media_type=progress.MEDIA_TYPE, headers=headers)
 
@@ -137,7 +138,7 @@ async def _answer(
     def written(turn: Turn) -> bytes:
         return json.dumps(what(turn), separators=(",", ":")).encode()
 
-    content = await while_connected(request.receive, _room(request).read(written, key=key))
+    content = await while_connected(request.receive, room_of(request).read(written, key=key))
     return Response(content, media_type="application/json")
 
 
@@ -183,22 +184,19 @@ def _ends(reader: Reader) -> tuple[int, int]:
     return (min(firsts), reader.last_seq()) if firsts else (0, 0)
 
 
-def _seq(request: Request) -> int:
-    """The sequence number in the path. Raises NotFound for what is none."""
-    text: str = request.path_params["seq"]
-    if not (text.isascii() and text.isdigit() and len(text) <= 15):
-        raise NotFound("a record's number has only digits")
-    return int(text)
-
-
-def _room(request: Request) -> ReadingRoom:
+def room_of(request: Request) -> ReadingRoom:
     room = request.app.state.reading_room
     assert isinstance(room, ReadingRoom)
     return room
 
 
-def _reader(request: Request) -> Reader:
+def reader_of(request: Request) -> Reader:
     return _service(request).vault.reader
+
+
+def newest_of(request: Request) -> int:
+    """The newest record's number."""
+    return _service(request).vault.statistics()["seq"]
 
 
 def _service(request: Request) -> Service:
@@ -206,8 +204,6 @@ def _service(request: Request) -> Service:
     assert isinstance(service, Service)
     return service
 
-
-_SEQ = Parameter("seq", "path", "The record's sequence number.", {"type": "integer", "minimum": 1})
 
 _routes = [
     Operation(
@@ -229,7 +225,7 @@ _routes = [
         "One record",
         {200: {JSON: answers.RecordDetail}},
         (404,),
-        parameters=(_SEQ,),
+        parameters=(SEQ,),
     ),
     Operation(
         "POST",
@@ -240,7 +236,7 @@ _routes = [
         "Make a record's text again and compare",
         {200: {JSON: answers.ReplayAnswer, LINES: None}},
         (404, 503),
-        parameters=(_SEQ,),
+        parameters=(SEQ,),
     ),
     Operation(
         "GET",

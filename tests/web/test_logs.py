@@ -13,6 +13,7 @@ import pytest
 
 from minivault.vault import Vault
 from minivault.vault.redact import copies_of, redact
+from minivault.vault.tree.proof import Inclusion
 from tests.live import LiveServer, live_server, wait_for
 from tests.vault.samples import write
 from tests.web.asking import connection, to_end
@@ -188,6 +189,31 @@ def test_a_replay_says_whether_it_is_the_same(client: httpx.Client) -> None:
 def test_another_sites_page_learns_nothing(client: httpx.Client) -> None:
     for path in ("/logs/records", "/logs/verify", "/logs/download"):
         assert client.get(path, headers={"Sec-Fetch-Site": "cross-site"}).status_code == 403
+
+
+def test_a_record_is_proven_in_a_file_of_its_own(client: httpx.Client, server: LiveServer) -> None:
+    answer = client.get("/logs/records/3/proof")
+    assert answer.headers["content-type"].startswith("text/plain")
+    assert answer.headers["content-disposition"] == 'attachment; filename="3.tlog-proof"'
+    proof = Inclusion.parse(answer.content)
+    proof.require(None)
+    assert proof.line == server.log.read_bytes().split(b"\n")[2]
+    bare = Inclusion.parse(client.get("/logs/records/3/proof?hash_only=true").content)
+    assert (bare.line, bare.digest) == (None, proof.digest)
+    assert client.get("/logs/records/3/proof?hash=1").status_code == 422
+    for seq in ("0", "99", "x"):
+        assert client.get(f"/logs/records/{seq}/proof").status_code == 404
+    tree = client.get("/logs/tree").json()
+    assert (tree["first"], tree["is_signed"]) == (1, False)
+    assert tree["checkpoint"].startswith(f"{tree['name']}\n{tree['last']}\n")
+
+
+def test_the_newest_record_is_proven_as_soon_as_it_is_in_the_tree(client: httpx.Client) -> None:
+    body = {"prompt": "new", "max_tokens": 1, "seed": 1}
+    made = client.post("/generate", json=body, headers={"Accept": "application/json"}).json()
+    seq = made["receipt"]["seq"]
+    proof = Inclusion.parse(client.get(f"/logs/records/{seq}/proof", timeout=60).content)
+    assert (proof.seq, proof.digest) == (seq, made["receipt"]["hash"])
 
 
 def test_a_redacted_text_is_gone_from_the_running_server_too(

@@ -1,0 +1,156 @@
+"""The commands of `minivault logs` that prove one record, or a log's growth, to others."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from minivault.cli.logs_folder import LOGS, AsJson, LogsDir, PublicKey, Seq, log_in
+from minivault.errors import ChainBroken, FieldError, InvalidRequest
+from minivault.vault.signing import BadCheckpoint, load_public_key
+from minivault.vault.tree.proof import BadProof, Growth, Inclusion
+
+if TYPE_CHECKING:
+    from minivault.vault.tree.findings import Findings
+    from minivault.vault.tree.head import TreeHead
+
+Output = Annotated[Path | None, typer.Option("--output", "-o", help="Where to. Default: stdout.")]
+Checkpoint = Annotated[
+    Path, typer.Argument(exists=True, help="A tree's checkpoint, as it was kept.")
+]
+
+
+def prove(
+    seq: Seq,
+    *,
+    logs_dir: LogsDir = LOGS,
+    output: Output = None,
+    hash_only: Annotated[
+        bool, typer.Option("--hash-only", help="Tell the hash of the line, not the line.")
+    ] = False,
+) -> None:
+    """Prove to others that a record stands in the log: one file, for minivault logs check.
+
+    It holds the record, and nothing of any other.
+    """
+    from minivault.vault.tree.proof import prove as prove_record
+
+    proof = prove_record(log_in(logs_dir).folder, seq, hash_only=hash_only)
+    if proof.line is None and not hash_only:
+        print(
+            f"note: the text of record {seq} is gone: the proof has its hash alone", file=sys.stderr
+        )
+    _write(proof.dump(), proof.head, output)
+
+
+def consistency(
+    old: Checkpoint,
+    new: Annotated[
+        Path | None, typer.Argument(exists=True, help="A newer one. Default: the log's own.")
+    ] = None,
+    *,
+    logs_dir: LogsDir = LOGS,
+    public_key: PublicKey = None,
+    output: Output = None,
+) -> None:
+    """Prove that a log grew from an older checkpoint of its tree: nothing before was changed."""
+    from minivault.vault.tree.proof import prove_growth
+
+    key = load_public_key(public_key) if public_key else None
+    before, after = _head(old), _head(new) if new else None
+    growth = prove_growth(log_in(logs_dir).folder, before, after)
+    growth.require(before, key)
+    print(
+        f"ok: {growth.head.size} records, of which the first {growth.old} are as they were",
+        file=sys.stderr,
+    )
+    _write(growth.dump(), growth.head, output)
+
+
+def check(
+    file: Annotated[Path, typer.Argument(exists=True, help="What minivault logs prove wrote.")],
+    *,
+    public_key: PublicKey = None,
+    checkpoint: Annotated[
+        Path | None,
+        typer.Option(exists=True, help="A tree's checkpoint that you have, in the place of a key."),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Check a proof, and say what it proves and what not. Needs no log and no server."""
+    try:
+        told = _checked(file.read_bytes(), public_key, checkpoint)
+    except (BadProof, BadCheckpoint, ChainBroken) as error:
+        if not as_json:
+            raise
+        print(json.dumps({"ok": False, "reason": str(error)}))
+        raise typer.Exit(1) from None
+    if as_json:
+        return print(json.dumps(told))
+    from minivault.cli.logs_view import print_proof
+
+    print_proof(told)
+
+
+def read_proof(file: Path, public_key: Path | None) -> Inclusion:
+    """A proof of a record, checked as far as that goes without a log. Raises BadProof."""
+    proof = Inclusion.parse(file.read_bytes())
+    proof.require(load_public_key(public_key) if public_key else None)
+    return proof
+
+
+def _checked(data: bytes, public_key: Path | None, checkpoint: Path | None) -> dict[str, Any]:
+    from minivault.vault.tree import findings
+
+    key = load_public_key(public_key) if public_key else None
+    kept = _head(checkpoint) if checkpoint else None
+    if data.startswith(b"old "):
+        if kept is None:
+            raise InvalidRequest(
+                [FieldError("checkpoint", "give the older one: this proves growth")]
+            )
+        growth = Growth.parse(data)
+        growth.require(kept, key)
+        return _told(growth.head, findings.of_growth(growth, is_signed=key is not None))
+    proof = Inclusion.parse(data)
+    if key is None and kept is None:
+        raise InvalidRequest(
+            [FieldError("public_key", "give the key of the log's owner, or --checkpoint")]
+        )
+    proof.require(key)
+    if kept and kept.body != proof.head.body:
+        raise BadProof(
+            "the proof is for another checkpoint; minivault logs consistency compares them"
+        )
+    record = proof.record
+    told = _told(proof.head, findings.of_inclusion(proof, is_signed=key is not None))
+    fields = record.fields if record else None
+    return {**told, "seq": proof.seq, "hash": proof.digest, "record": fields}
+
+
+def _told(head: TreeHead, found: Findings) -> dict[str, Any]:
+    proven = {"proven": found.proven, "not_proven": found.unproven}
+    return {"ok": True, "log": head.origin, "size": head.size, **proven}
+
+
+def _head(path: Path) -> TreeHead:
+    from minivault.vault.tree.head import TreeHead
+
+    return TreeHead.parse(path.read_bytes())
+
+
+def _write(data: bytes, head: TreeHead, output: Path | None) -> None:
+    if not head.is_signed:
+        told = "it proves something only to who has its checkpoint from elsewhere"
+        print(f"note: the tree is not signed (serve --signing-key): {told}", file=sys.stderr)
+    if output is None:
+        sys.stdout.write(data.decode())
+        return
+    from minivault.cli.logs_view import private_file
+
+    with private_file(output) as file:
+        file.write(data.decode())
