@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import os
 import shutil
-from typing import NoReturn
+from collections.abc import Iterable
+from typing import Any, NoReturn
 
 import pytest
 
 #: Whether every test takes its long form: `make faults`.
 FULL = bool(os.environ.get("MINIVAULT_FULL"))
+
+
+def mostly_slow(names: Iterable[str], *quick: str) -> list[Any]:
+    """Parameters that take seconds together: only those that are `quick` are left to test-fast."""
+    return [each if each in quick else pytest.param(each, marks=pytest.mark.slow) for each in names]
 
 
 def tool(name: str) -> str:

@@ -22,7 +22,7 @@ from minivault.errors import ModelUnusable
 from tests.engine.gpt2_models import random_prompt
 from tests.gguf import models
 from tests.gguf.files import reference
-from tests.tools import tool
+from tests.tools import mostly_slow, tool
 
 BORDER = 40
 PROMPT, TEXT = 70, 200
@@ -198,7 +198,7 @@ def closeness(found: Tensor, expected: Tensor) -> float:
     return float((found - expected).abs().max() / expected.abs().max())
 
 
-@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize("name", mostly_slow(FAMILIES, "llama", "gemma3", "phi3, longrope"))
 @torch.inference_mode()
 def test_greedy_text_and_logits_are_those_of_transformers_beyond_every_border(name: str) -> None:
     """Each token that is said is the likeliest of what transformers computes before it."""
@@ -222,7 +222,7 @@ def test_a_context_within_what_was_trained_takes_the_factors_of_short_texts(name
     assert closeness(prefilled(decoder_of(source), tokens), expected) > 1e-2
 
 
-@pytest.mark.parametrize("name", models.MODELS)
+@pytest.mark.parametrize("name", mostly_slow(models.MODELS, "gemma3"))
 @torch.inference_mode()
 def test_a_gguf_file_gives_what_its_source_computes(name: str, tmp_path: Path) -> None:
     model = models.make(name)
@@ -234,7 +234,7 @@ def test_a_gguf_file_gives_what_its_source_computes(name: str, tmp_path: Path) -
 
 
 @pytest.mark.parametrize("dtype", get_args(Dtype))
-@pytest.mark.parametrize("name", ["llama", "qwen3", "gemma3", "olmo2"])
+@pytest.mark.parametrize("name", mostly_slow(["llama", "qwen3", "gemma3", "olmo2"], "gemma3"))
 @torch.inference_mode()
 def test_narrow_weights_come_close(name: str, dtype: Dtype) -> None:
     model = made(name)

@@ -16,7 +16,7 @@ from tests.processes import Served, minivault, serving
 
 pytestmark = pytest.mark.slow
 
-KILLS = 100 if os.environ.get("MINIVAULT_FULL") else 10
+KILLS = 100 if os.environ.get("MINIVAULT_FULL") else 6
 CLIENTS = 10
 LONGEST = 300  # tokens
 FORMS = (SSE, SSE, "text/plain", "application/json")

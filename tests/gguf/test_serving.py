@@ -129,11 +129,11 @@ def test_it_is_served_by_the_native_runner(tmp_path: Path) -> None:
 def test_greedy_text_of_a_real_model_is_that_of_transformers() -> None:
     tokens = load_tokenizer(smollm2()).encode("Once upon a time, in a village by the sea,")
     prompt = len(tokens)
-    sequence = make_sequence(tokens, SamplingParams(max_tokens=200, temperature=0))
+    sequence = make_sequence(tokens, SamplingParams(max_tokens=60, temperature=0))
     runner = load(smollm2(), dtype="float32", threads=2)
     while not runner.prefill(sequence):
         pass
-    for _ in range(200):
+    for _ in range(60):
         sequence.generated += runner.draw([sequence])[0]
     tokens += sequence.generated
     with torch.inference_mode():
