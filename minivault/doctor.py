@@ -30,6 +30,7 @@ from minivault.model_store import DEFAULT, ModelStore
 from minivault.open_files import connection_limit, shortage
 from minivault.settings import Settings
 from minivault.stage import Stage
+from minivault.system import gives_back_freed, has_large_pages, unnoticed_readers
 from minivault.variables import complaints
 from minivault.vault.private_file import Folder
 from minivault.vault.reader import Reader
@@ -106,6 +107,18 @@ def _machine(settings: Settings) -> Iterator[Finding]:
     yield Finding("processor", "good", f"{found['processor']}, {threads} threads ({flags})")
     speed = read_bandwidth(threads, seconds=0.5) / 1e9
     yield Finding("memory", "good", f"{found['memory_gb']} GB, read at {speed:.0f} GB/s")
+
+
+def _system(settings: Settings) -> Iterator[Finding]:
+    lacks = [sentence] if (sentence := unnoticed_readers()) else []
+    if not has_large_pages():
+        lacks.append("weights lie in small pages of memory, which are read more slowly")
+    if not gives_back_freed():
+        lacks.append("what was freed when a model was loaded stays with the process until used")
+    for sentence in lacks:
+        yield Finding("system", "costs", sentence)
+    if not lacks:
+        yield Finding("system", "good", "large pages, freed memory given back, readers watched")
 
 
 def _model(settings: Settings) -> Iterator[Finding]:
@@ -227,5 +240,6 @@ def _clock(settings: Settings) -> Iterator[Finding]:
 
 #: In the order in which they are printed: what is installed, the machine, the model, the rest.
 CHECKS: tuple[Check, ...] = (
-    *(_versions, _settings, _machine, _open_files, _model, _engine, _hub, _folders, _clock),
+    *(_versions, _settings, _machine, _system, _open_files, _model),
+    *(_engine, _hub, _folders, _clock),
 )

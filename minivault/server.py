@@ -27,6 +27,7 @@ from minivault.protocol import LARGEST_HEAD, DeadlineProtocol
 from minivault.service import Service
 from minivault.settings import Settings
 from minivault.standard_streams import never_waiting
+from minivault.system import unnoticed_readers
 from minivault.trace import trace
 
 logger = logging.getLogger("minivault")
@@ -59,11 +60,11 @@ def serve(settings: Settings, *, workers: int | None = None) -> int:
 def _serve(settings: Settings) -> bool:
     """Whether it ended by itself, because there was nothing to serve."""
     logging.config.dictConfig(LOG_CONFIG)  # uvicorn's turn comes after the first warnings
-    few_files = shortage(settings)
+    lacks = filter(None, (shortage(settings), unnoticed_readers()))
     listener = listen(settings)
     service = Service.opened(settings)
-    if few_files:
-        service.stage.warn(few_files)
+    for sentence in lacks:
+        service.stage.warn(sentence)
     _announce(listener, service, settings)
     server = Server(create_app(settings, service), service)
     if settings.verbose:

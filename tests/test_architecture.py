@@ -27,6 +27,7 @@ LAYERS = [
         "trace",
         "standard_streams",
         "key_strength",
+        "system",
     },
     {"libraries", "background"},
     {"schemas", "settings", "resources", "gguf", "client"},

@@ -44,11 +44,35 @@ def test_a_machine_that_keeps_every_promise(
     assert code == 0
     assert {each["verdict"] for all in found.values() for each in all} <= {"good", "costs"}
     assert set(found) == {
-        *("versions", "settings", "processor", "memory", "files", "model", "engine", "hub"),
+        *(
+            "versions",
+            "settings",
+            "processor",
+            "memory",
+            "system",
+            "files",
+            "model",
+            "engine",
+            "hub",
+        ),
         *("models", "logs", "clock"),
     }
     assert "storyteller is whole" in found["model"][0]["text"]
     assert "dtype" in found["engine"][0]["text"]
+
+
+def test_what_the_system_lacks_costs_something(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr("socket.TCP_USER_TIMEOUT")  # as on macOS
+    monkeypatch.setattr("minivault.system._LARGE_PAGES", Path("/nowhere"))
+    monkeypatch.setattr("minivault.system.ctypes.CDLL", lambda name: object())  # as with musl
+    _, found = doctor(capsys, "--backend", "echo")
+    told = " ".join(each["text"] for each in found["system"])
+    assert {each["verdict"] for each in found["system"]} == {"costs"}
+    assert "a reader that vanishes without a word" in told
+    assert "small pages" in told
+    assert "stays with the process" in told
 
 
 def test_the_default_model_that_is_missing_costs_something(

@@ -139,7 +139,20 @@ def test_a_token_is_charged_what_the_cache_holds_of_it(
 def test_the_limits_are_the_models(folders: dict[str, Path]) -> None:
     runner = TransformersRunner(folders["llama"])
     assert (runner.context_length, runner.vocabulary) == (1024, 303)
-    assert TransformersRunner(folders["mamba"]).context_length == 2048
+    mamba = TransformersRunner(folders["mamba"])
+    assert mamba.context_length == 2048
+    assert "the model names no longest text, so 2048 tokens are taken: --c" in str(mamba.notice)
+    assert mamba.reserved_tokens(10) * mamba.kv_bytes_per_token > 10_000, "its states are counted"
+    longer = TransformersRunner(folders["mamba"], context=5000)
+    assert (longer.context_length, longer.notice) == (5000, None)
+
+
+def test_a_cache_that_cannot_be_measured_is_told(
+    folders: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("minivault.engine.transformers.driven._nbytes", lambda kept: 0)
+    runner = TransformersRunner(folders["gpt2"])
+    assert "so --kv-memory does not bound it" in str(runner.notice)
 
 
 def test_the_pipeline_is_built_once(folders: dict[str, Path]) -> None:

@@ -150,15 +150,18 @@ class Text:
     @property
     def nbytes(self) -> int:
         """The memory that is kept of it, but for its tokens."""
-        return sum(map(_nbytes, self._inputs.values()))
+        inputs = self._inputs.values()
+        return sum(_nbytes(each) for each in inputs if not isinstance(each, Tensor))
 
 
-def _nbytes(kept: Any) -> int:
-    """The bytes of a cache, or of states in a list; what is neither is none."""
-    if isinstance(kept, list | tuple):
-        return sum(each.nbytes if isinstance(each, Tensor) else _nbytes(each) for each in kept)
-    layers = getattr(kept, "layers", ())
-    return sum(_nbytes(list(vars(layer).values())) for layer in layers)
+def _nbytes(kept: Any, depth: int = 5) -> int:
+    """The bytes of all tensors in a cache, however it keeps them: in layers, lists, by name."""
+    if isinstance(kept, Tensor):
+        return kept.nbytes
+    parts = kept.values() if isinstance(kept, dict) else kept
+    if not isinstance(kept, dict | list | tuple):
+        parts = getattr(kept, "__dict__", {}).values()
+    return sum(_nbytes(each, depth - 1) for each in parts) if depth else 0
 
 
 def _rope_types(module: nn.Module) -> set[str]:

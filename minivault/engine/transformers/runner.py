@@ -5,7 +5,7 @@ Each sequence is computed alone, so nothing that runs beside it can change its b
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -64,7 +64,7 @@ class TransformersRunner:
         model = text_generation(folder, self._dtype, chosen_device(device)).model
         self._architecture, self._device = type(model).__name__, model.device
         longest = _context_length(model.config)
-        self.context_length = min(context or USUAL_CONTEXT, longest)
+        self.context_length = min(context or USUAL_CONTEXT, longest or context or _NO_CONTEXT)
         width = model.get_output_embeddings().weight.shape[0]
         self.vocabulary = min(tokens or width, width)
         self.embedded = model.get_input_embeddings().weight.shape[0]
@@ -76,6 +76,8 @@ class TransformersRunner:
                 f"transformers {version('transformers')} cannot write text with this "
                 f"{self._architecture}: {in_short(error)}"
             ) from error
+        lacks = [self.notice, *self._unknown(longest, context)]
+        self.notice = "; ".join(filter(None, lacks)) or None
 
     def reserved_tokens(self, tokens: int) -> int:
         return tokens + self._fixed_tokens
@@ -136,6 +138,19 @@ class TransformersRunner:
             "prompt": "in parts" if self._driven.divisible else "at once",
         }
 
+    def _unknown(self, longest: int | None, context: int | None) -> Iterator[str]:
+        """What was assumed of this model, in sentences."""
+        if longest is None and context is None:
+            yield (
+                f"the model names no longest text, so {_NO_CONTEXT} tokens are taken: --context "
+                "says otherwise"
+            )
+        if self._driven.caches and self._is_cache_unknown:
+            yield (
+                "what its cache takes cannot be seen, so --kv-memory does not bound it: "
+                "--max-running does"
+            )
+
     def _no_cache(self) -> str | None:
         """Why this model is to be driven without a cache; None if it has one that is right.
 
@@ -185,6 +200,7 @@ class TransformersRunner:
         text = self._driven.begin()
         text.extend(_PROBE)
         before = text.nbytes
+        self._is_cache_unknown = before == 0
         text.extend(_OTHER_PROBE[:1])
         growth = text.nbytes - before
         fixed = max(0, before - growth * len(_PROBE))
@@ -203,7 +219,8 @@ class TransformersRunner:
         }
 
 
-def _context_length(config: Any) -> int:
+def _context_length(config: Any) -> int | None:
+    """None where the model names none."""
     text = config.get_text_config()
     named = (getattr(text, name, None) for name in _CONTEXT_NAMES)
-    return next((length for length in named if isinstance(length, int)), _NO_CONTEXT)
+    return next((length for length in named if isinstance(length, int)), None)
