@@ -36,6 +36,7 @@ from minivault.web.login import login_routes
 from minivault.web.logs import log_routes
 from minivault.web.middleware import protection
 from minivault.web.middleware.audit import AuditMiddleware
+from minivault.web.openai import routes as openai
 from minivault.web.pages import page_routes
 from minivault.web.problems import exception_handlers
 from minivault.web.reading import ReadingRoom
@@ -74,6 +75,7 @@ def routes(
     templates = Jinja2Templates(directory=resource("templates"))
     described = [
         *generate.routes,
+        *openai.described,
         *health.routes,
         *page_routes(templates),
         *log_routes(templates),
@@ -82,6 +84,7 @@ def routes(
     ]
     return [
         *described,
+        *openai.undescribed,
         *docs_routes(templates, keyring.cookie_names, described),
         Mount("/static", StaticFiles(directory=resource("static")), name="static"),
     ]

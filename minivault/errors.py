@@ -2,12 +2,15 @@
 
 MiniVaultError                    500
 ├── InvalidRequest                422  .errors: which field, what is wrong, what would be right
-│   └── KeyConflict               422  the same key or id came with another prompt or parameters
+│   ├── KeyConflict               422  the same key or id came with another prompt or parameters
+│   ├── PromptTooLong             422  .tokens .context
+│   └── Unsupported               422  it is right, but cannot be had here
 ├── MalformedRequest              400  not JSON, or not readable as a request at all
 ├── Unauthorized                  401  an API key is missing or wrong
 ├── TooManyWrongKeys              429  .retry_after seconds
 ├── Forbidden                     403  another site's page asked
 ├── NotFound                      404  no such generation, record or page
+│   └── UnknownModel              404  another model serves
 ├── BodyTooLarge                  413
 ├── UnsupportedMedia              415  a browser sent something that is not application/json
 ├── Unavailable                   503  .retry_after seconds
@@ -72,6 +75,27 @@ class KeyConflict(InvalidRequest):
     title = "Key belongs to another request"
 
 
+class PromptTooLong(InvalidRequest):
+    """The prompt leaves no room in the model's context."""
+
+    title = "Prompt too long"
+
+    def __init__(self, tokens: int, context: int) -> None:
+        message = (
+            f"has {tokens} tokens; this model's context is {context}, so {context - 1} fit "
+            "and leave room for one more"
+        )
+        super().__init__([FieldError("prompt", message)])
+        self.tokens = tokens
+        self.context = context
+
+
+class Unsupported(InvalidRequest):
+    """What was asked for is right in itself, and cannot be had from this server or model."""
+
+    title = "Not supported"
+
+
 class MalformedRequest(MiniVaultError):
     """The body or the query cannot be read."""
 
@@ -109,6 +133,12 @@ class NotFound(MiniVaultError):
 
     status = 404
     title = "Not found"
+
+
+class UnknownModel(NotFound):
+    """Another model than the one that serves was asked for."""
+
+    title = "No such model"
 
 
 class BodyTooLarge(MiniVaultError):

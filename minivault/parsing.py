@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from typing import Any
 
 from pydantic import ValidationError
@@ -37,15 +38,24 @@ def parse_body(body: bytes) -> GenerateRequest:
 
     Raises MalformedRequest for what is no JSON object, InvalidRequest for a wrong field.
     """
+    return _validated(parse_object(body, _NO_OBJECT), strict=True)
+
+
+def parse_object(body: bytes, right: str, most_fields: int = MOST_FIELDS) -> dict[str, Any]:
+    """A JSON object in UTF-8, without duplicate keys; `right` says what would be one.
+
+    Raises MalformedRequest, and InvalidRequest for a field that is given twice.
+    """
+    hook = partial(_without_duplicates, most=most_fields)
     try:
-        data = json.loads(body.decode("utf-8"), object_pairs_hook=_without_duplicates)
+        data = json.loads(body.decode("utf-8"), object_pairs_hook=hook)
     except UnicodeDecodeError as error:
         raise MalformedRequest("the body must be JSON in UTF-8") from error
     except (ValueError, RecursionError) as error:
-        raise MalformedRequest(_NO_OBJECT) from error
+        raise MalformedRequest(right) from error
     if not isinstance(data, dict):
-        raise MalformedRequest(_NO_OBJECT)
-    return _validated(data, strict=True)
+        raise MalformedRequest(right)
+    return data
 
 
 def parse_query(pairs: list[tuple[str, str]]) -> GenerateRequest:
@@ -82,8 +92,8 @@ def _validated(data: dict[str, Any], *, strict: bool) -> GenerateRequest:
         raise InvalidRequest(field_errors(error, _RIGHT)) from None
 
 
-def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    check_width("request", len(pairs), "fields in one object")
+def _without_duplicates(pairs: list[tuple[str, Any]], most: int) -> dict[str, Any]:
+    check_width("request", len(pairs), "fields in one object", most)
     result: dict[str, Any] = {}
     for name, value in pairs:
         if name in result:
@@ -92,8 +102,8 @@ def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return result
 
 
-def check_width(field: str, count: int, what: str) -> None:
+def check_width(field: str, count: int, what: str, most: int = MOST_FIELDS) -> None:
     """Raises InvalidRequest for more than any request needs, before work is done for each."""
-    if count > MOST_FIELDS:
-        message = f"has {count} {what}; at most {MOST_FIELDS} are read"
+    if count > most:
+        message = f"has {count} {what}; at most {most} are read"
         raise InvalidRequest([FieldError(field, message)])

@@ -5,11 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 from difflib import get_close_matches
 from enum import StrEnum
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    AliasChoices,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
 
 from minivault.errors import FieldError
+from minivault.steering import Steering
 
 MAX_SEED = 2**53 - 1
 MOST_ERRORS = 20  # that one answer tells
@@ -137,8 +145,13 @@ class GenerateRequest(Parameters):
             raise ValueError("exactly one of prompt and messages is required")
         return self
 
+    @property
+    def conversation(self) -> list[dict[str, Any]]:
+        """The messages, as a chat template gets them; empty for a prompt."""
+        return [message.model_dump() for message in self.messages or []]
 
-class EffectiveParameters(BaseModel):
+
+class EffectiveParameters(Steering):
     """The parameters that were used, as `start`, the JSON answer and the record report them."""
 
     model_config = ConfigDict(extra="ignore", frozen=True)
@@ -198,18 +211,18 @@ def field_errors(
     errors = error.errors(include_input=False, include_url=False, include_context=False)
     for item in errors[:MOST_ERRORS]:
         names = [str(part) for part in item["loc"]]
-        field = ".".join(name for name in names if not name.isdigit())
-        message = _MESSAGES.get(item["type"]) or right.get(field) or item["msg"]
+        name = ".".join(part for part in names if not part.isdigit())
+        message = _MESSAGES.get(item["type"]) or right.get(name) or item["msg"]
         if item["type"] == "extra_forbidden":
-            message = f"is no field of a request; {_advice(field, right)}"
+            message = f"is no field of a request; {_advice(name, right)}"
         message = message.removeprefix("Value error, ")
         found.append(FieldError(printable(".".join(names) or "request"), message))
     return found
 
 
-def _advice(field: str, known: Mapping[str, str]) -> str:
+def _advice(name: str, known: Mapping[str, str]) -> str:
     """What may have been meant by a field that does not exist."""
-    for meant in get_close_matches(field[:64], known, n=1, cutoff=0.7):
+    for meant in get_close_matches(name[:64], known, n=1, cutoff=0.7):
         return f"{meant.rpartition('.')[2]} may be meant"
     return "/docs lists them"
 

@@ -55,6 +55,13 @@ class Settings(BaseSettings):
         min_length=1,
         description="Model to serve: a name, hub id, folder or GGUF file. Default: distilgpt2.",
     )
+    model_alias: Names = Field(
+        default_factory=list,
+        description="Another name for the model over /v1 (repeatable); * is any.",
+    )
+    plain_chat: bool = Field(
+        True, description="Let a model without a chat template continue the messages of /v1."
+    )
     models_dir: Path = Field(Path("models"), description="Folder of the models.")
     logs_dir: Path = Field(Path("logs"), description="Folder of the log.")
     dtype: Literal["auto", "float32", "bfloat16", "int8", "int4"] = Field(
@@ -75,8 +82,14 @@ class Settings(BaseSettings):
         description="Tokens of prompt and text at most. Default: the model's, at most 8192.",
     )
     max_running: int = Field(32, ge=1, le=256, description="Generations that run at once.")
+    max_choices: int = Field(
+        32, ge=1, le=1024, description="Texts that one request over /v1 may ask for."
+    )
     max_waiting: int = Field(
         32, ge=0, le=10_000, description="Requests that may wait; others get 503."
+    )
+    max_body: Bytes = Field(
+        Bytes("4 MiB"), description="Size of a request's body over /v1; elsewhere it is 256 KiB."
     )
     kv_memory: Bytes = Field(
         Bytes("1 GiB"), description="Memory for keys and values of running generations."
@@ -156,7 +169,7 @@ class Settings(BaseSettings):
     def _require_room_for_keys(cls, value: Bytes) -> Bytes:
         return _at_least(Bytes("64 KiB"), value)
 
-    @field_validator("log_max_bytes")
+    @field_validator("log_max_bytes", "max_body")
     @classmethod
     def _require_room_for_a_line(cls, value: Bytes) -> Bytes:
         return _at_least(Bytes("1 KiB"), value)
@@ -170,6 +183,11 @@ class Settings(BaseSettings):
     @classmethod
     def _read_hosts(cls, value: object) -> object:
         return _listed(value, "name", right=_HOST)
+
+    @field_validator("model_alias", mode="before")
+    @classmethod
+    def _read_aliases(cls, value: object) -> object:
+        return _listed(value, "name")
 
     @field_validator("trusted_origin", mode="before")
     @classmethod

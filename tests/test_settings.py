@@ -48,6 +48,8 @@ def test_every_field_is_a_variable(name: str, monkeypatch: pytest.MonkeyPatch) -
         "context": "4096",
         "splice": "no",
         "upstream": "http://127.0.0.1:9000",
+        "plain_chat": "no",
+        "max_body": "1 MiB",
         "kv_memory": "1 MiB",
         "log_max_bytes": "1 MiB",
         "host": "::1",

@@ -30,6 +30,8 @@ class ModelInfo:
     `applies_limits` says that the backend itself applies stop strings and max_tokens.
     `engine` describes whatever else the text depends on: runner, dtype, threads, versions.
     `notice` is a sentence for people: what is slower than it could be, and what would mend it.
+    `defaults` are the parameters that its makers recommend, `begin` is the token that its texts
+    begin with, `created` the time of its files, in seconds since 1970.
     """
 
     name: str
@@ -41,6 +43,9 @@ class ModelInfo:
     tokenizer_sha256: str | None = None
     engine: Mapping[str, Any] = field(default_factory=dict)
     notice: str | None = None
+    defaults: Mapping[str, float] = field(default_factory=dict)
+    begin: int | None = None
+    created: int = 0
 
 
 class Rendered(str):
@@ -81,10 +86,14 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class TokenLogprob:
-    """A token's text and the natural logarithm of its probability."""
+    """A token's text and the natural logarithm of its probability.
+
+    `bytes` are the token's own, where it is no whole character and the text cannot tell.
+    """
 
     text: str
     logprob: float
+    bytes: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +137,8 @@ class Backend(Protocol):
     * `async start()` / `async close()`: once each, in the event loop. `info` is read after `start`.
     * `tokenize(prompt) -> Sequence[int]`: any thread; the prompt's tokens, which come with the
       request, so that it is read once. Raises InvalidRequest for a prompt that cannot be read.
+    * `detokenize(tokens) -> str`: any thread; the text of a prompt that comes as tokens. Without it
+      such prompts are refused. Raises InvalidRequest for tokens that the model does not know.
     * `count_tokens(prompt) -> int`: any thread; enough where `tokenize` would be of no use. Without
       either the prompt's length is not limited.
     * `render(messages) -> str`: any thread; the prompt that a chat template makes. If the last

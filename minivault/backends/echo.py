@@ -9,7 +9,7 @@ from collections.abc import AsyncGenerator
 from math import log
 
 from minivault.backends.base import Finish, Logprobs, ModelInfo, Piece, Request, TokenLogprob
-from minivault.schemas import FinishReason
+from minivault.schemas import EffectiveParameters, FinishReason
 
 _WORDS = re.compile(r"\s*\S+|\s+$")
 
@@ -47,13 +47,14 @@ class EchoBackend:
         for step in range(request.max_tokens):
             await asyncio.sleep(self._delay)
             word = words[(start + step) % len(words)]
-            yield Piece(word, logprobs=_logprobs(word, words, request.params.top_logprobs))
+            yield Piece(word, logprobs=_logprobs(word, words, request.params))
         yield Finish(FinishReason.LENGTH)
 
 
-def _logprobs(word: str, words: list[str], count: int) -> tuple[Logprobs, ...]:
+def _logprobs(word: str, words: list[str], params: EffectiveParameters) -> tuple[Logprobs, ...]:
     """Every word of the prompt is as likely as it is frequent there."""
-    if count == 0:
+    count = params.top_logprobs
+    if not count and not params.logprobs:
         return ()
     shares = {each: log(words.count(each) / len(words)) for each in dict.fromkeys(words)}
     likeliest = sorted(shares.items(), key=lambda item: -item[1])[:count]

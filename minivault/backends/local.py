@@ -18,6 +18,7 @@ from minivault.engine.sequence import Sequence as EngineSequence
 from minivault.errors import BackendFailed, FieldError, InvalidRequest, Unavailable
 from minivault.libraries import require
 from minivault.model_store import StoredModel
+from minivault.model_store.recommended import recommended
 from minivault.settings import Settings
 
 if TYPE_CHECKING:
@@ -93,15 +94,23 @@ class LocalBackend:
         Raises InvalidRequest for one that the model has no embedding for: it may not reach the
         engine.
         """
+        tokens = self._running_tokenizer().encode(prompt)
+        self._refuse_unknown(tokens)
+        return tokens
+
+    def detokenize(self, tokens: Sequence[int]) -> str:
+        """The text of a prompt that comes as tokens. Any thread. Raises InvalidRequest."""
+        self._refuse_unknown(tokens)
+        return self._running_tokenizer().spell(tokens)
+
+    def _refuse_unknown(self, tokens: Sequence[int]) -> None:
         tokenizer, embedded = self._running_tokenizer(), self._embedded
-        tokens = tokenizer.encode(prompt)
         if (largest := max(tokens, default=0)) >= embedded:
             message = (
                 f"holds the token {largest} ({tokenizer.token_text(largest)!r}), but this model "
                 f"knows {embedded} tokens and its tokenizer {tokenizer.size}"
             )
             raise InvalidRequest([FieldError("prompt", message)])
-        return tokens
 
     def render(self, messages: Sequence[Mapping[str, str]]) -> str:
         """The prompt that the model's chat template makes. Any thread. Raises InvalidRequest."""
@@ -162,6 +171,9 @@ class LocalBackend:
                 "tokenizers": version("tokenizers"),
             },
             notice="; ".join(filter(None, (runner.notice, *limits))) or None,
+            defaults=recommended(model.folder),
+            begin=tokenizer.begin_id,
+            created=int(model.path.stat().st_mtime),
         )
         return engine
 
@@ -182,11 +194,16 @@ class LocalBackend:
         return Piece(output.text, tokens, logprobs, output.tail)
 
     def _logprobs(self, choice: TokenChoice) -> Logprobs:
-        text_of = self._running_tokenizer().token_text
         return Logprobs(
-            TokenLogprob(text_of(choice.token_id), choice.logprob),
-            tuple(TokenLogprob(text_of(each), logprob) for each, logprob in choice.top),
+            self._token(choice.token_id, choice.logprob),
+            tuple(self._token(each, logprob) for each, logprob in choice.top),
         )
+
+    def _token(self, token_id: int, logprob: float) -> TokenLogprob:
+        tokenizer = self._running_tokenizer()
+        text = tokenizer.token_text(token_id)
+        own = tokenizer.token_bytes(token_id) if "\ufffd" in text else None
+        return TokenLogprob(text, logprob, own)
 
     def _deliver(self, outputs: list[Output]) -> None:
         """Called by the engine's thread with all that one step brought: one call into the loop."""
@@ -270,4 +287,9 @@ def _sampling(request: Request, left: int) -> SamplingParams:
         seed=request.seed,
         top_logprobs=params.top_logprobs,
         stop=params.stop,
+        logprobs=params.logprobs,
+        min_p=params.min_p,
+        frequency_penalty=params.frequency_penalty,
+        presence_penalty=params.presence_penalty,
+        logit_bias=tuple(params.logit_bias.items()),
     )

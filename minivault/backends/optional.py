@@ -46,6 +46,12 @@ def tokenize(backend: Backend, prompt: str) -> tuple[tuple[int, ...] | None, int
     return None, None
 
 
+def detokenize(backend: Backend, tokens: Sequence[int]) -> str | None:
+    """The text of a prompt that came as tokens; None if it cannot read them. Any thread."""
+    method = _method(backend, "detokenize")
+    return str(method(tokens)) if method else None
+
+
 def render(backend: Backend, messages: Sequence[Mapping[str, str]]) -> str | None:
     """The prompt that its chat template makes; None if it has no template. Any thread."""
     method = _method(backend, "render") if backend.info.chat else None

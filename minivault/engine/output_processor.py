@@ -70,8 +70,10 @@ class OutputProcessor:
             return self.failed(sequence, error)
 
     def _said(self, sequence: EngineSequence, token: int, logits: Row) -> Output:
-        count = sequence.params.top_logprobs
-        choice = sampler.choice(logits, token, count) if count else None
+        params = sequence.params
+        choice = None
+        if params.asks_logprobs:
+            choice = sampler.choice(logits, token, params.top_logprobs)
         sequence.generated.append(token)
         text = sequence.text.push(token)
         reason = self._reason(sequence)

@@ -1,12 +1,15 @@
 """Draws the next token of a row of logits, where the C files do not: in the transformers runner.
 
-Order: repetition penalty (over prompt and text, arXiv:1909.05858), temperature, top-k with ties by
-token id, top-p (arXiv:1904.09751). Wide passes only compare, select and scale single numbers, which
-is exact; sums are made in float64 over the row's own tokens, always in the same order. So a seed
-draws the same from the same logits here and in native/draw.c, and a test holds the two together.
+Order: bias, repetition penalty (over prompt and text, arXiv:1909.05858), frequency and presence
+penalties (over the text alone), temperature, top-k with ties by token id, top-p (arXiv:1904.09751),
+min-p (arXiv:2407.01082). Wide passes only compare, select and scale single numbers, which is exact;
+sums are made in float64 over the row's own tokens, always in the same order. So a seed draws the
+same from the same logits here and in native/draw.c, and a test holds the two together.
 """
 
 from __future__ import annotations
+
+from collections.abc import Iterable
 
 import numpy as np
 
@@ -19,13 +22,25 @@ _MASK = (1 << 64) - 1
 
 
 def sample(row: Row, sequence: Sequence) -> int:
-    """The next token of a sequence; the penalty changes the row in place.
+    """The next token of a sequence; what steers it changes the row in place.
 
     -1 if it holds what is no number.
     """
+    for token, bias in sequence.params.logit_bias:
+        if token < len(row):
+            row[token] += np.float32(bias)
     if sequence.params.repetition_penalty != 1:
         penalize(row, sequence.tokens(), np.float32(sequence.params.repetition_penalty))
+    subtract(row, sequence.params, sequence.generated)
     return draw(row, sequence.params, len(sequence.generated))
+
+
+def redrawn(tokens: list[int], logits: Row, sequences: Iterable[Sequence]) -> tuple[list[int], Row]:
+    """What `draw` of the seam returns, where the C files drew also for those that they cannot."""
+    for n, each in enumerate(sequences):
+        if not each.is_plain and tokens[n] >= 0:
+            tokens[n] = sample(logits[n].copy(), each)
+    return tokens, logits
 
 
 def choice(row: Row, token: int, count: int) -> TokenChoice:
@@ -33,7 +48,7 @@ def choice(row: Row, token: int, count: int) -> TokenChoice:
     exact = row.astype(np.float64)
     exact -= exact.max()
     exact -= np.log(np.exp(exact).sum())
-    top = likeliest(row, count)
+    top = likeliest(row, count) if count else ()
     return TokenChoice(token, float(exact[token]), tuple((int(i), float(exact[i])) for i in top))
 
 
@@ -43,6 +58,13 @@ def penalize(row: Row, known: Ids, penalty: np.float32) -> None:
     row[known] = np.where(found > 0, found / penalty, found * penalty)
 
 
+def subtract(row: Row, params: SamplingParams, generated: list[int]) -> None:
+    """The frequency and presence penalties, in place."""
+    if generated and (params.frequency_penalty or params.presence_penalty):
+        ids, counts = np.unique(np.array(generated, np.intp), return_counts=True)
+        row[ids] -= (counts * params.frequency_penalty + params.presence_penalty).astype(np.float32)
+
+
 def draw(row: Row, params: SamplingParams, step: int) -> int:
     """One token of one row; -1 if it holds what is no number."""
     if np.isnan(row.max()):
@@ -50,6 +72,9 @@ def draw(row: Row, params: SamplingParams, step: int) -> int:
     if params.temperature == 0:
         return int(row.argmax())
     ids, odds = _candidates(row, params)
+    if params.min_p:
+        likely = odds >= params.min_p * odds.max()
+        ids, odds = ids[likely], odds[likely]
     sums = odds.cumsum()
     mark = uniform(params.seed, step) * sums[-1]
     return int(ids[min(int((sums <= mark).sum()), len(sums) - 1)])

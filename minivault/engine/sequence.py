@@ -16,8 +16,9 @@ from minivault.schemas import FinishReason
 class SamplingParams:
     """How tokens are drawn; the neutral values draw from the model's own distribution.
 
-    `temperature` 0 is greedy; `top_k` 0, `top_p` 1 and `repetition_penalty` 1 are off.
-    `top_logprobs` is how many alternatives to report, 0 reports no log probabilities at all.
+    `temperature` 0 is greedy; `top_k` 0, `top_p` 1, `repetition_penalty` 1 and the zeros are off.
+    `top_logprobs` is how many alternatives to report; 0 reports no log probabilities at all, but
+    with `logprobs` those of the tokens themselves.
     """
 
     max_tokens: int
@@ -28,6 +29,22 @@ class SamplingParams:
     seed: int = 0
     top_logprobs: int = 0
     stop: tuple[str, ...] = ()
+    min_p: float = 0.0
+    frequency_penalty: float = 0.0
+    presence_penalty: float = 0.0
+    logit_bias: tuple[tuple[int, float], ...] = ()
+    logprobs: bool = False
+
+    @property
+    def asks_logprobs(self) -> bool:
+        return self.logprobs or self.top_logprobs > 0
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether the C kernels draw by it."""
+        return not (
+            self.min_p or self.frequency_penalty or self.presence_penalty or self.logit_bias
+        )
 
 
 class State(StrEnum):
@@ -106,6 +123,11 @@ class Sequence:
         self.cache: Any = None
         self.cancelled = False
         self._tokens = np.array(self.prompt, np.intp)
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether the C kernels can draw its tokens; else `sampler.redrawn` does."""
+        return self.params.is_plain
 
     def tokens(self) -> npt.NDArray[np.intp]:
         """The ids of all tokens so far, prompt and text."""

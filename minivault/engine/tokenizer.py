@@ -45,6 +45,7 @@ class Tokenizer:
         self.no_chat = files.no_template or self._why_no_chat()
         self.chat = self._template is not None and self.no_chat is None
         self.end_ids = end_ids | self._turn_ends()
+        self.begin_id = self._begin(files.names, end_ids)
 
     def encode(self, text: str) -> list[int]:
         """The tokens of a prompt, with those the model wants around it (as a begin of text).
@@ -72,6 +73,18 @@ class Tokenizer:
             return self._backend.id_to_token(token_id) or ""
         detokenizer = self._detokenizer(self._some_word)
         return detokenizer.push(token_id) + detokenizer.flush()
+
+    def token_bytes(self, token_id: int) -> bytes:
+        """A token's own bytes, also where they are no whole character."""
+        if isinstance(self._backend.decoder, decoders.ByteLevel):
+            return self._token_bytes[token_id]
+        if token_id in self._bytes:
+            return bytes.fromhex((self._backend.id_to_token(token_id) or "")[3:5])
+        return self.token_text(token_id).encode("utf-8", "replace")
+
+    def spell(self, token_ids: Sequence[int]) -> str:
+        """The text of tokens that somebody gives as a prompt: special tokens by their names."""
+        return str(self._backend.decode(list(token_ids), skip_special_tokens=False))
 
     def render(self, messages: Sequence[Mapping[str, str]]) -> Rendered:
         """The prompt that the model's chat template makes of a conversation, for `encode`.
@@ -115,6 +128,12 @@ class Tokenizer:
         """Ends the process that renders; it would start again."""
         if self._template is not None:
             self._template.close()
+
+    def _begin(self, names: Mapping[str, str], ends: frozenset[int]) -> int | None:
+        """The token that a text begins with: its own, else one that ends the text before it."""
+        name = names.get("bos_token")
+        known = self._backend.token_to_id(name) if name else None
+        return min(ends, default=None) if known is None else known
 
     def _why_no_chat(self) -> str | None:
         """Tries the template out."""

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
+from minivault.background import in_thread
 from minivault.errors import NotFound
 from minivault.generations.audit import Audit
-from minivault.generations.generation import Event, Follower, Generation
+from minivault.generations.generation import Event, Follower, Generation, batches
 from minivault.generations.generation_id import GenerationIds, engine_hash
 from minivault.generations.prompt import draw_seed, prepare
 from minivault.generations.registry import Registry
+from minivault.generations.remembered import remembered
 from minivault.generations.replay import origin_of, tell_in_turn
 from minivault.generations.resume import Answer, Gone, Nothing, Resumed, Return, rejoin, resume
 from minivault.generations.visitor import Visitor
@@ -30,6 +32,7 @@ __all__ = [
     "Registry",
     "Resumed",
     "Visitor",
+    "batches",
 ]
 
 
@@ -57,7 +60,7 @@ class Generations:
         seed = draw_seed() if asked.seed is None else asked.seed
         hashes = registry.ids.request_hash(asked), engine_hash(backend.info)
         id = registry.ids.make(seed, *hashes, caller)
-        generation = Generation(id, asked, visitor, backend.info)
+        generation = Generation(id, asked, visitor, backend.info, call=visitor.call)
         prepared = partial(prepare, asked, seed, backend, caller)
         return await registry.launch(generation, prepared, backend)
 
@@ -70,6 +73,23 @@ class Generations:
         Raises KeyConflict if it is another one, Unavailable if the visitor has to wait.
         """
         return await resume(self._registry, Return(id, after, asked, visitor))
+
+    async def recall(self, id: str, visitor: Visitor) -> Follower | None:
+        """One that is kept or recorded, followed from its beginning; nothing is made again.
+
+        None for another caller's, and for one that has no whole text here. Raises Unavailable.
+        """
+        registry = self._registry
+        if registry.ids.read(id, visitor.caller) is None:
+            return None
+        if known := registry.find(id):
+            return await registry.attach(known, lives_on=visitor.lives_on)
+        info = registry.open_backend().info
+        async with registry.lookups:
+            records = await in_thread(registry.vault.find, id)
+        found = (remembered(record, info, visitor) for record in records)
+        generation = next((each for each in found if each), None)
+        return generation.follow() if generation else None
 
     async def stop(self, id: str, caller: str = "") -> Generation:
         """Ends a generation as cancelled and returns when that is recorded.

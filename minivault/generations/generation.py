@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import Enum
@@ -16,6 +16,7 @@ from minivault.errors import MiniVaultError
 from minivault.generations.text import Text
 from minivault.generations.visitor import Visitor
 from minivault.schemas import UNFINISHED, FinishReason, GenerateRequest
+from minivault.text_request import Call
 from minivault.vault import Entry
 
 _BARE = 4000  # bytes of a generation, its request and parameters, its record's begin
@@ -72,6 +73,8 @@ class Generation:
     info: ModelInfo
     continuations: int = 0  # how often it was continued, this time included
     replays: int | None = None  # the record's seq
+    call: Call | None = None  # how it came over /v1
+    created: int = 0  # seconds since 1970, when it was accepted first
     text: Text = field(default_factory=Text)
     state: State = State.ACCEPTING
     accepted: asyncio.Future[None] = field(default_factory=_future)
@@ -128,7 +131,7 @@ class Generation:
         """How many bytes of memory are kept with it."""
         size = _BARE + self._events_size + getsizeof(self.text.said)
         size += getsizeof(self.text.expected)
-        size += sum(getsizeof(each.content) for each in (self.asked and self.asked.messages) or [])
+        size += sum(map(deep_size, self.asked.conversation if self.asked else ()))
         if self.request:
             size += getsizeof(self.request.prompt) + _TOKEN * len(self.request.tokens or ())
         return size
@@ -183,8 +186,13 @@ class Follower:
             batch = self.take()
             if batch:
                 yield batch
-            if self.generation.ended and self._next >= len(self.generation.events):
+            if self.is_through:
                 return
+
+    @property
+    def is_through(self) -> bool:
+        """Whether the last event was taken."""
+        return self.generation.ended and self._next >= len(self.generation.events)
 
     def waits_at(self, position: int) -> None:
         """Tells the place in the queue with the next batch; 1 is the next to run."""
@@ -213,6 +221,26 @@ class Follower:
             self._told = self._position
             batch.append((-1, Event("queued", {"position": self._position}, numbered=False)))
         return batch
+
+
+async def batches(
+    followers: Sequence[Follower],
+) -> AsyncIterator[tuple[int, list[tuple[int, Event]]]]:
+    """The batches of several followers as they come, each with its follower's place; to the last
+    event of all. Nothing else may read them.
+    """
+    changed = asyncio.Event()
+    changed.set()
+    for each in followers:
+        each.changed = changed
+    through = False
+    while not through:
+        await changed.wait()
+        changed.clear()
+        for place, each in enumerate(followers):
+            if batch := each.take():
+                yield place, batch
+        through = all(each.is_through for each in followers)
 
 
 def deep_size(value: Any) -> int:

@@ -22,6 +22,7 @@ from minivault.generations.speech import Speech
 from minivault.metrics import Metrics
 from minivault.schemas import UNFINISHED, FinishReason, Receipt
 from minivault.trace import trace
+from minivault.vault.record import seconds
 
 _PAUSES = (0.1, 0.4, 1.6)  # seconds before a lost text is made again
 
@@ -51,6 +52,7 @@ async def live(
     generation.prompt_tokens = prepared.prompt_tokens
     places.admit(generation)
     generation.entry = await audit.begin(begin_of(generation))
+    generation.created = generation.created or seconds(generation.entry.timestamp)
     metrics.accepted(generation.visitor.client)
     generation.append(start_event(generation))
     generation.accepted.set_result(None)

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import secrets
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from minivault.backends import optional
 from minivault.backends.base import Backend, Rendered, Request
-from minivault.errors import FieldError, InvalidRequest
+from minivault.errors import FieldError, InvalidRequest, PromptTooLong, Unsupported
 from minivault.schemas import MAX_SEED, EffectiveParameters, GenerateRequest
+from minivault.text_request import TextRequest
 from minivault.vault import Record
 
 # Began the prompts of conversations in the records of version 0.1, whose special tokens were read.
 _OLD_MARK = "\ufdd0"
+_NO_PARAMETERS = {"prompt", "messages", "turns", "tokens", "key", "seed", "max_tokens"}
 
 
 def draw_seed() -> int:
@@ -36,22 +39,33 @@ def prepare(asked: GenerateRequest, seed: int, backend: Backend, caller: str = "
     Raises InvalidRequest.
     """
     context = backend.info.context_length
-    # The default fits every context; who names a number is told if it cannot be.
-    if "max_tokens" in asked.model_fields_set and asked.max_tokens > context:
+    # The default fits every context; who names a number is told if it cannot be, or is cut.
+    is_cut = isinstance(asked, TextRequest)
+    if "max_tokens" in asked.model_fields_set and asked.max_tokens > context and not is_cut:
         message = f"must be from 1 to {context}, the context of this model"
         raise InvalidRequest([FieldError("max_tokens", message)])
-    prompt = _prompt(asked, backend)
-    tokens, count = optional.tokenize(backend, prompt)
+    prompt, tokens, count = _read(asked, backend)
     if count == 0:
         raise InvalidRequest([FieldError("prompt", "has no token that this model knows")])
     if count is not None and count >= context:
-        message = (
-            f"has {count} tokens; this model's context is {context}, so {context - 1} fit "
-            "and leave room for one more"
-        )
-        raise InvalidRequest([FieldError("prompt", message)])
-    params = _effective(asked, context - (count or 0))
-    return prepare_again(Request(prompt, params, seed, caller, tokens), count, backend)
+        raise PromptTooLong(count, context)
+    known = count or 0
+    request = Request(prompt, _effective(asked, context - known), seed, caller, tokens)
+    if is_cut and (share := optional.share(backend, request, known)) > 1:
+        fitting = int((known + request.max_tokens) / share) - known
+        request = replace(request, params=_effective(asked, max(1, fitting)))
+    return prepare_again(request, count, backend)
+
+
+def _read(
+    asked: GenerateRequest, backend: Backend
+) -> tuple[str, tuple[int, ...] | None, int | None]:
+    """The prompt, its tokens and their number, as far as the backend can tell."""
+    if isinstance(asked, TextRequest) and asked.tokens is not None:
+        text, given = _from_tokens(asked.tokens, backend)
+        return text, given, len(given)
+    prompt = _prompt(asked, backend)
+    return prompt, *optional.tokenize(backend, prompt)
 
 
 def prepare_again(request: Request, prompt_tokens: int | None, backend: Backend) -> Prepared:
@@ -72,12 +86,40 @@ def prepare_again(request: Request, prompt_tokens: int | None, backend: Backend)
 def _prompt(asked: GenerateRequest, backend: Backend) -> str:
     if asked.prompt is not None:
         return asked.prompt
-    messages = [message.model_dump() for message in asked.messages or []]
-    prompt = optional.render(backend, messages)
+    prompt = optional.render(backend, asked.conversation)
+    if prompt is None and isinstance(asked, TextRequest):
+        return plain(asked.conversation)
     if prompt is None:
         message = f"{backend.info.name} has no chat template; send the text as prompt"
         raise InvalidRequest([FieldError("messages", message)])
     return prompt
+
+
+def plain(conversation: Sequence[Mapping[str, Any]]) -> str:
+    """What a model without a chat template continues of a conversation: its texts, in lines."""
+    return "\n".join(each["content"] for each in conversation)
+
+
+def _from_tokens(tokens: list[int], backend: Backend) -> tuple[str, tuple[int, ...]]:
+    """The prompt that these tokens are, and the tokens. Raises InvalidRequest."""
+    info = backend.info
+    if not tokens and info.begin is not None:
+        tokens = [info.begin]
+    if not tokens:
+        message = f"must not be empty: {info.name} has no token that a text begins with"
+        raise InvalidRequest([FieldError("prompt", message)])
+    text = optional.detokenize(backend, tokens)
+    if text is None:
+        message = f"must be text: {info.name} takes no tokens"
+        raise Unsupported([FieldError("prompt", message)])
+    return text, tuple(tokens)
+
+
+def recorded_request(record: Record, params: EffectiveParameters, caller: str = "") -> Request:
+    """The request of a record, to be made again."""
+    tokens = record.private.get("tokens")
+    ids = tuple(tokens) if isinstance(tokens, list) else None
+    return Request(recorded_prompt(record), params, record.seed or 0, caller, ids)
 
 
 def recorded_prompt(record: Record) -> str:
@@ -98,7 +140,7 @@ def _has_places(message: dict[str, Any], length: int) -> bool:
 
 
 def _effective(asked: GenerateRequest, left: int) -> EffectiveParameters:
-    values = asked.model_dump(exclude={"prompt", "messages", "key", "seed", "max_tokens"})
+    values = asked.model_dump(exclude=_NO_PARAMETERS)
     return EffectiveParameters(
         max_tokens=min(asked.max_tokens, left), max_tokens_requested=asked.max_tokens, **values
     )

@@ -11,7 +11,8 @@ from minivault.generations.generation import Event, Generation
 from minivault.generations.text import Irreproducible
 from minivault.metrics import Metrics
 from minivault.schemas import FinishReason, Receipt, Timings, Usage
-from minivault.vault import Begin, Outcome
+from minivault.text_request import Call, TextRequest
+from minivault.vault import Begin, Outcome, Record
 
 _NAMES = {
     FinishReason.STOP: "done",
@@ -30,7 +31,7 @@ def begin_of(generation: Generation) -> Begin:
     if isinstance(request.prompt, Rendered):
         messages = request.prompt.messages
     else:
-        messages = [each.model_dump() for each in (asked.messages if asked else None) or []]
+        messages = asked.conversation if asked else []
     return Begin(
         id=generation.id,
         prompt=str(request.prompt),
@@ -42,6 +43,36 @@ def begin_of(generation: Generation) -> Begin:
         messages=messages or None,
         continues=generation.id if generation.continuations else None,
         replays=generation.replays,
+        call=_call_data(generation),
+    )
+
+
+def _call_data(generation: Generation) -> dict[str, Any]:
+    """The record's fields of a request over /v1."""
+    call, asked, request = generation.call, generation.asked, generation.request
+    if call is None:
+        return {}
+    private = dict(call.private)
+    if isinstance(asked, TextRequest) and asked.tokens is not None and request:
+        private["tokens"] = list(request.tokens or ())
+    data: dict[str, Any] = {"door": call.door, "ignored": list(call.ignored), "private": private}
+    if call.group:
+        data |= {"group": call.group, "index": call.index}
+    return {name: value for name, value in data.items() if value or name == "index"}
+
+
+def recorded_call(record: Record) -> Call | None:
+    """How the request of a record came over /v1; None if it did not."""
+    fields = record.fields
+    if not isinstance(door := fields.get("door"), str):
+        return None
+    index, ignored = fields.get("index"), fields.get("ignored")
+    return Call(
+        door,
+        index if isinstance(index, int) else 0,
+        fields.get("group"),
+        tuple(map(str, ignored)) if isinstance(ignored, list) else (),
+        record.private,
     )
 
 

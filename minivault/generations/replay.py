@@ -9,8 +9,8 @@ from functools import partial
 from minivault.backends.base import Backend, Finish, Request
 from minivault.generations.generation import Generation
 from minivault.generations.generation_id import engine_hash
-from minivault.generations.prompt import prepare_again, recorded_prompt
-from minivault.generations.record import engine_data
+from minivault.generations.prompt import prepare_again, recorded_request
+from minivault.generations.record import engine_data, recorded_call
 from minivault.generations.registry import Registry
 from minivault.generations.run import run
 from minivault.generations.visitor import Visitor
@@ -52,7 +52,8 @@ async def tell_in_turn(
     registry.places.check_room(visitor.caller, replay=True)
     request = _request_of(record, max_tokens)
     id = registry.ids.make(request.seed, secrets.token_bytes(8), engine_hash(backend.info))
-    generation = Generation(id, None, visitor, backend.info, replays=record.seq)
+    call = recorded_call(record)
+    generation = Generation(id, None, visitor, backend.info, replays=record.seq, call=call)
     tokens = record.usage.get("prompt_tokens")
     prepared = partial(prepare_again, request, tokens, backend)
     follower = await registry.launch(generation, prepared, backend)
@@ -67,4 +68,4 @@ async def tell_in_turn(
 def _request_of(record: Record, max_tokens: int) -> Request:
     """The request of a record, to be made again up to `max_tokens`."""
     params = EffectiveParameters.model_validate({**record.params, "max_tokens": max_tokens})
-    return Request(recorded_prompt(record), params, record.seed or 0)
+    return recorded_request(record, params)

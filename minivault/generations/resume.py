@@ -14,12 +14,15 @@ from minivault.errors import FieldError, KeyConflict
 from minivault.generations.audit import THREADS
 from minivault.generations.generation import Follower, Generation
 from minivault.generations.generation_id import IdParts, engine_hash
-from minivault.generations.prompt import prepare, prepare_again, recorded_prompt
+from minivault.generations.prompt import prepare, prepare_again, recorded_request
+from minivault.generations.record import recorded_call
 from minivault.generations.registry import Registry
 from minivault.generations.text import Text
 from minivault.generations.visitor import Visitor
 from minivault.schemas import UNFINISHED, EffectiveParameters, FinishReason, GenerateRequest
+from minivault.text_request import Call
 from minivault.vault import Record
+from minivault.vault.record import seconds
 
 MAX_CONTINUATIONS = 3
 _CONTINUABLE = UNFINISHED | {FinishReason.STOP, FinishReason.LENGTH}
@@ -128,13 +131,23 @@ class _Said:
     request: Request | None = None
     prompt_tokens: int | None = None
     times: int = 0  # how often it was continued already
+    call: Call | None = None
+    created: int = 0
 
     @classmethod
     def in_memory(cls, known: Generation) -> _Said:
         request, text = known.request, known.text
         assert request is not None
         said = text.said if text.proven else text.expected
-        return cls(request.seed, said, request, known.prompt_tokens, known.continuations)
+        return cls(
+            request.seed,
+            said,
+            request,
+            known.prompt_tokens,
+            known.continuations,
+            known.call,
+            known.created,
+        )
 
     @classmethod
     def in_log(cls, records: list[Record]) -> _Said:
@@ -142,12 +155,14 @@ class _Said:
         last, seed = records[0], records[0].seed
         assert seed is not None
         times = sum("continues" in record.fields for record in records)
+        call, created = recorded_call(last), seconds(records[-1].timestamp)
         if last.prompt is None or last.response is None:
-            return cls(seed, times=times)
+            return cls(seed, times=times, call=call, created=created)
         params = EffectiveParameters.model_validate(last.params)
         text = max((record.response or "" for record in records), key=len)
-        request = Request(recorded_prompt(last), params, seed)
-        return cls(seed, text, request, last.usage.get("prompt_tokens"), times)
+        request = recorded_request(last, params)
+        counted = last.usage.get("prompt_tokens")
+        return cls(seed, text, request, counted, times, call, created)
 
 
 async def _continue(registry: Registry, back: Return, said: _Said) -> Answer:
@@ -170,6 +185,8 @@ async def _continue(registry: Registry, back: Return, said: _Said) -> Answer:
         backend.info,
         continuations=said.times + 1,
         text=Text(said.text),
+        call=said.call or back.visitor.call,
+        created=said.created,
     )
     follower = await registry.launch(generation, prepared, backend, back.after)
     registry.metrics.continued()

@@ -106,4 +106,5 @@ def _logprobs_data(logprobs: Logprobs) -> dict[str, Any]:
 
 
 def _token_data(token: TokenLogprob) -> dict[str, Any]:
-    return {"token": token.text, "logprob": round(token.logprob, 6)}
+    data: dict[str, Any] = {"token": token.text, "logprob": round(token.logprob, 6)}
+    return data if token.bytes is None else data | {"bytes": list(token.bytes)}

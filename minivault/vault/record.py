@@ -24,6 +24,7 @@ ORDER = (
     "response",
     "messages",
     "logprobs",
+    "private",
     "withheld",
     "salt",
     "id",
@@ -36,6 +37,10 @@ ORDER = (
     "timings",
     "events",
     "client",
+    "door",
+    "group",
+    "index",
+    "ignored",
     "continues",
     "replays",
     "error",
@@ -48,7 +53,8 @@ class Begin:
     """All that is known when a request is accepted.
 
     `timestamp` is the time of acceptance, now if absent. `continues` is the generation id that
-    this one goes on with, `replays` the sequence number of the record that it makes again.
+    this one goes on with, `replays` the sequence number of the record that it makes again. `call`
+    are the fields of a request over /v1.
     """
 
     id: str
@@ -62,6 +68,7 @@ class Begin:
     messages: list[dict[str, Any]] | None = None
     continues: str | None = None
     replays: int | None = None
+    call: Mapping[str, Any] | None = None
 
     def fields(self) -> dict[str, Any]:
         """The fields of the record that are known now."""
@@ -79,6 +86,7 @@ class Begin:
             "messages": self.messages,
             "continues": self.continues,
             "replays": self.replays,
+            **(self.call or {}),
         }
         return known | {name: value for name, value in optional.items() if value is not None}
 
@@ -169,6 +177,11 @@ class Record:
         return self._mapping("params")
 
     @property
+    def private(self) -> Mapping[str, Any]:
+        """What else of a request over /v1 is as private as its text."""
+        return self._mapping("private")
+
+    @property
     def usage(self) -> Mapping[str, Any]:
         return self._mapping("usage")
 
@@ -220,6 +233,14 @@ def now() -> str:
 def utc(moment: datetime, timespec: str = "auto") -> str:
     """A moment of UTC in ISO 8601, its zone written as Z; `timespec` as `datetime.isoformat`'s."""
     return moment.isoformat(timespec=timespec).replace("+00:00", "Z")
+
+
+def seconds(timestamp: str) -> int:
+    """A record's time in seconds since 1970; 0 for what is none."""
+    try:
+        return int(datetime.fromisoformat(timestamp).timestamp())
+    except ValueError:
+        return 0
 
 
 def new_salt() -> str:

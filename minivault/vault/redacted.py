@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from minivault.vault.record import dump, line_hash
 
-REMOVED = ("prompt", "response", "messages", "logprobs", "withheld", "salt")
+REMOVED = ("prompt", "response", "messages", "logprobs", "private", "withheld", "salt")
 
 _START = len('{"timestamp":"2026-11-23T10:23:45.123Z"')
 _SALT = b',"salt":"'

@@ -10,7 +10,7 @@ from typing import Any
 from minivault.vault.record import clean
 
 # A hash without a key would tell a short prompt to anybody who tries them all.
-TEXTS = ("prompt", "response", "messages", "logprobs")
+TEXTS = ("prompt", "response", "messages", "logprobs", "private")
 
 
 class Tally:
@@ -39,7 +39,7 @@ class Withholder:
         return Tally(self.key, salt, name).add(text)
 
     def withhold(self, fields: Mapping[str, Any]) -> dict[str, Any]:
-        """The fields without prompt, response, messages and log probabilities.
+        """The fields without prompt, response, messages, log probabilities and what is private.
 
         Prompt and response become null, and "withheld" says how long they were.
         """

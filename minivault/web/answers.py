@@ -41,6 +41,9 @@ class TokenProbability(BaseModel):
 
     token: str
     logprob: float
+    bytes: list[int] | None = Field(
+        default=None, description="The token's own, where it is no whole character."
+    )
 
 
 class TokenLogprobs(TokenProbability):

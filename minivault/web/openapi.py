@@ -15,6 +15,8 @@ from minivault.schemas import GenerateRequest, Problem
 from minivault.web import answers
 from minivault.web.middleware.cross_site import is_harmless
 from minivault.web.middleware.keys import needs_key
+from minivault.web.middleware.paths import is_openai
+from minivault.web.openai.bodies import ErrorEnvelope
 from minivault.web.operations import Operation, Parameter
 from minivault.web.problems import MEDIA_TYPE as PROBLEM
 
@@ -22,6 +24,7 @@ REF = "#/components/schemas/{model}"
 
 TAGS = {
     "generations": "Start, follow, resume and stop.",
+    "openai": "As OpenAI's routes of the same names; errors are OpenAI's as well.",
     "log": "What was asked and said: search, verify, replay.",
     "server": "What serves, and how it fares.",
     "pages": "For people.",
@@ -134,7 +137,8 @@ def _operation(operation: Operation) -> dict[str, Any]:
 
 
 def _responses(operation: Operation) -> dict[str, Any]:
-    responses = {str(status): _problem(status) for status in _problems(operation)}
+    refused = _refusal if is_openai(operation.path) else _problem
+    responses = {str(status): refused(status) for status in _problems(operation)}
     for status, forms in operation.answers.items():
         content = {media: _content(media, model) for media, model in forms.items()}
         known = responses.get(str(status), {"description": HTTPStatus(status).phrase})
@@ -145,7 +149,9 @@ def _responses(operation: Operation) -> dict[str, Any]:
 
 def _problems(operation: Operation) -> set[int]:
     """Its own, those of the guards before it, and what nobody foresaw."""
-    found = {400, 422, 500, *operation.problems}
+    found = {400, 500, *operation.problems}
+    if not is_openai(operation.path):
+        found.add(422)
     if needs_key(operation.path):
         found |= {401, 429}
     if not is_harmless(operation.path, operation.method):
@@ -156,7 +162,7 @@ def _problems(operation: Operation) -> set[int]:
 
 
 def _content(media: str, model: type[BaseModel] | None) -> dict[str, Any]:
-    if media == "text/event-stream":
+    if media == "text/event-stream" and model is None:
         return {"schema": {"$ref": REF.format(model="Event")}, "example": STREAM}
     if model:
         return {"schema": _ref(model)}
@@ -183,6 +189,13 @@ def _problem(status: int) -> dict[str, Any]:
         seconds = {"description": "Seconds.", "schema": {"type": "integer"}}
         response["headers"] = {"Retry-After": seconds}
     return response
+
+
+def _refusal(status: int) -> dict[str, Any]:
+    """The same under /v1, where errors are OpenAI's."""
+    described = _problem(status)
+    described["content"] = {"application/json": {"schema": _ref(ErrorEnvelope)}}
+    return described
 
 
 def query_parameters(model: type[BaseModel]) -> list[dict[str, Any]]:
@@ -227,7 +240,7 @@ def _parameter(parameter: Parameter) -> dict[str, Any]:
 
 
 def _schemas(operations: Sequence[Operation]) -> dict[str, Any]:
-    models: set[type[BaseModel]] = {GenerateRequest, Problem, *EVENTS.values()}
+    models: set[type[BaseModel]] = {GenerateRequest, Problem, ErrorEnvelope, *EVENTS.values()}
     for operation in operations:
         models |= {each for forms in operation.answers.values() for each in forms.values() if each}
         models |= {operation.body} if operation.body else set()

@@ -11,9 +11,9 @@ from typing import Any
 from pydantic import ValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import JSONResponse, Response
 from starlette.routing import Match, Route
-from starlette.types import ExceptionHandler, Scope
+from starlette.types import ExceptionHandler, Receive, Scope, Send
 
 from minivault.errors import (
     InvalidRequest,
@@ -24,6 +24,8 @@ from minivault.errors import (
 )
 from minivault.schemas import Problem, field_errors
 from minivault.trace import trace
+from minivault.web.middleware.paths import is_openai, route_path
+from minivault.web.openai import envelope
 
 MEDIA_TYPE = "application/problem+json"
 INTERNAL = "something went wrong in here; the server's log has it under this request's X-Request-Id"
@@ -36,7 +38,7 @@ def answer(error: MiniVaultError) -> Response:
     problem = Problem(
         title=error.title, status=error.status, detail=error.detail, errors=_errors(error)
     )
-    return _write(problem, _headers(error))
+    return ProblemAnswer(problem, _headers(error), error)
 
 
 def from_validation(error: ValidationError) -> Response:
@@ -54,12 +56,13 @@ def from_http(error: HTTPException, scope: Scope) -> Response:
     elif status is HTTPStatus.METHOD_NOT_ALLOWED:
         headers["Allow"] = ", ".join(_methods(scope))
         detail = f"this address takes {headers['Allow']}"
-    return _write(Problem(title=status.phrase.capitalize(), status=status, detail=detail), headers)
+    problem = Problem(title=status.phrase.capitalize(), status=status, detail=detail)
+    return ProblemAnswer(problem, headers)
 
 
 def internal() -> Response:
     """The answer for what nobody foresaw: no word of the inside."""
-    return _write(Problem(title=MiniVaultError.title, status=500, detail=INTERNAL))
+    return ProblemAnswer(Problem(title=MiniVaultError.title, status=500, detail=INTERNAL))
 
 
 def log_unexpected(scope: Scope, error: BaseException) -> None:
@@ -96,9 +99,30 @@ def _headers(error: MiniVaultError) -> dict[str, str]:
     return {}
 
 
-def _write(problem: Problem, headers: Mapping[str, str] | None = None) -> Response:
-    content = json.dumps(problem.model_dump(exclude_none=True))
-    return Response(content, problem.status, headers, media_type=MEDIA_TYPE)
+class ProblemAnswer(Response):
+    """A problem; under /v1 the same as OpenAI's clients read it."""
+
+    def __init__(
+        self,
+        problem: Problem,
+        headers: Mapping[str, str] | None = None,
+        error: MiniVaultError | None = None,
+    ) -> None:
+        content = json.dumps(problem.model_dump(exclude_none=True))
+        super().__init__(content, problem.status, headers, media_type=MEDIA_TYPE)
+        if error is None:
+            error = MiniVaultError(problem.detail)
+            error.status = problem.status
+        self._error = error
+        self._more = dict(headers or {})
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if not is_openai(route_path(scope)):
+            return await super().__call__(scope, receive, send)
+        error = self._error
+        headers = self._more | envelope.headers_of(error)
+        answer = JSONResponse(envelope.envelope(error), envelope.status_of(error), headers)
+        await answer(scope, receive, send)
 
 
 async def _answer(request: Request, error: Exception) -> Response:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from json.encoder import encode_basestring_ascii
+from typing import Any
 
 from sse_starlette import EventSourceResponse
 from sse_starlette.sse import AppStatus, SendTimeoutError
@@ -50,6 +51,16 @@ def stream(follower: Follower) -> Response:
     return _EventStream(_chunks(follower), follower)
 
 
+def blocks(
+    content: AsyncIterator[bytes], followers: Sequence[Follower], keep_alive: Callable[[], bytes]
+) -> EventSourceResponse:
+    """Blocks that are written already, and what keeps the connection alive between them.
+
+    Closes the followers, whatever happens.
+    """
+    return _EventStream(content, *followers, keep_alive=keep_alive)
+
+
 def once(generation: str, event: Event) -> Response:
     """An event stream of one event."""
     return _EventStream(_all([_RETRY + encode(generation, 0, event)]))
@@ -72,14 +83,21 @@ class _EventStream(EventSourceResponse):
     time that a piece takes (python -m benchmarks.overhead).
     """
 
-    def __init__(self, content: AsyncIterator[bytes], follower: Follower | None = None) -> None:
+    def __init__(
+        self,
+        content: AsyncIterator[bytes],
+        *followers: Follower,
+        keep_alive: Callable[[], Any] | None = None,
+    ) -> None:
+        """`keep_alive`: the bytes that are sent in silence; a comment where it is None."""
         super().__init__(
             content,
             ping=PING_SECONDS,
+            ping_message_factory=keep_alive,
             sep="\n",
             headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no", "Vary": "Accept"},
         )
-        self._follower = follower
+        self._followers = followers
         self._sending_since: float | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -91,8 +109,8 @@ class _EventStream(EventSourceResponse):
             raise SendTimeoutError from error
         finally:
             self._timer.cancel()
-            if self._follower:
-                self._follower.close()
+            for each in self._followers:
+                each.close()
 
     async def _send_with_timeout(self, send: Send, message: Message) -> None:
         self._sending_since = time.monotonic()

@@ -6,6 +6,7 @@ import math
 from functools import cache
 from pathlib import Path
 from tempfile import mkdtemp
+from typing import Any
 
 import numpy as np
 from hypothesis import given
@@ -193,3 +194,35 @@ def test_log_probabilities_are_the_models_own() -> None:
     assert math.isclose(found.logprob, exact[17] - whole, abs_tol=1e-9)
     assert [token for token, _ in found.top] == np.argsort(-row, kind="stable")[:5].tolist()
     assert [each for _, each in found.top] == sorted((e for _, e in found.top), reverse=True)
+
+
+def test_a_bias_and_penalties_on_the_text_come_first() -> None:
+    row = np.array([0.0, 1.0, 2.0, 3.0], np.float32)
+
+    def best(generated: list[int], **params: Any) -> int:
+        sequence = sequence_of([0, 3], generated, temperature=0.0, **params)
+        (natively,), _ = sampler.redrawn([3], row[None].copy(), [sequence])
+        assert sampler.sample(row.copy(), sequence) == natively
+        return natively
+
+    assert best([], logit_bias=((3, -1.5), (9, 100.0))) == 2
+    assert best([3], presence_penalty=1.5) == 2
+    assert best([3, 3], frequency_penalty=0.6) == 2
+    assert best([3], frequency_penalty=0.6) == 3
+    assert best([], frequency_penalty=2.0, presence_penalty=2.0) == 3  # not of the prompt
+
+
+def test_min_p_leaves_out_what_is_far_less_likely_than_the_best() -> None:
+    row = np.log(np.array([0.5, 0.26, 0.2, 0.04], np.float32))
+    for min_p, kept in ((0.0, 4), (0.2, 3), (0.45, 2), (0.9, 1)):
+        drawn = {
+            sampler.sample(row.copy(), sequence_of([0], [], seed=seed, min_p=min_p))
+            for seed in range(200)
+        }
+        assert drawn == set(range(kept))
+
+
+def sequence_of(prompt: list[int], generated: list[int], **params: Any) -> Sequence:
+    sequence = make_sequence(prompt, SamplingParams(max_tokens=8, **params))
+    sequence.generated += generated
+    return sequence

@@ -48,6 +48,8 @@ def every_error(root: type[errors.MiniVaultError]) -> Iterator[type[errors.MiniV
 
 
 def made(kind: type[errors.MiniVaultError]) -> errors.MiniVaultError:
+    if kind is errors.PromptTooLong:
+        return errors.PromptTooLong(5000, 4096)
     if issubclass(kind, errors.InvalidRequest):
         return kind([errors.FieldError("top_k", "is too high")])
     if kind is errors.ChainBroken:

@@ -18,6 +18,7 @@ from minivault.engine.native.models import describe
 from minivault.engine.native.prefix_cache import CHUNK, PrefixCache, first_key, next_key
 from minivault.engine.native.slot import Slot
 from minivault.engine.runner import Dtype
+from minivault.engine.sampler import redrawn
 
 ALONE = 4
 """Chunks that are prefilled at once where no other sequence waits for its turn."""
@@ -141,7 +142,7 @@ class NativeRunner:
             tokens, rows = zip(*(each.cache.ahead.popleft() for each in sequences), strict=True)
             drawn = list(tokens), np.stack(rows)
         self._advance(sequences)
-        return drawn
+        return redrawn(*drawn, sequences)
 
     @torch.inference_mode()
     def losses(self, tokens: Sequence[int]) -> Tensor:
@@ -242,7 +243,8 @@ class NativeRunner:
             return [[] for _ in left]
         drafts = []
         for each in left:
-            drafts.append(each.cache.guess(each, min(free, self._left(each) - 1)))
+            most = min(free, self._left(each) - 1) if each.is_plain else 0
+            drafts.append(each.cache.guess(each, most))
             free -= len(drafts[-1])
         return drafts
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import partial
 
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
@@ -12,7 +13,7 @@ from minivault.web.keys import Keyring
 from minivault.web.middleware.body import BodyLimit, check_body
 from minivault.web.middleware.cross_site import CrossSiteGuard
 from minivault.web.middleware.failures import Failures
-from minivault.web.middleware.guards import Guards
+from minivault.web.middleware.guards import Check, Guards
 from minivault.web.middleware.headers import SecurityHeaders
 from minivault.web.middleware.host import AllowedHosts
 from minivault.web.middleware.keys import KeyCheck, is_loopback
@@ -36,9 +37,9 @@ def protection(
         "host": AllowedHosts(allowed=settings.allowed_host, bound=settings.host).check,
         "cross_site": CrossSiteGuard(origins).check,
     }
-    what_is_asked = {
+    what_is_asked: Mapping[str, Check] = {
         "query": check_query,
-        "body": check_body,
+        "body": partial(check_body, openai=settings.max_body),
         "key": KeyCheck(keyring, exposed=exposed, insecure=settings.insecure).check,
     }
     return [
@@ -48,7 +49,7 @@ def protection(
         Middleware(Failures),
         *_cross_origin(origins),
         Middleware(Guards, checks=what_is_asked, refused=refused),
-        Middleware(BodyLimit, refused=refused),
+        Middleware(BodyLimit, refused=refused, openai=settings.max_body),
     ]
 
 
@@ -61,11 +62,14 @@ def _cross_origin(origins: list[str]) -> list[Middleware]:
             CORSMiddleware,
             allow_origins=origins,
             allow_methods=["GET", "POST", "DELETE"],
-            allow_headers=["Authorization", "Content-Type", "Last-Event-ID", "X-Request-Id"],
+            allow_headers=["*"],  # those that are asked for: clients add ever more of their own
             expose_headers=[
                 "MiniVault-Id",
+                "MiniVault-Ignored",
                 "MiniVault-Model",
                 "MiniVault-Seed",
+                "OpenAI-Processing-Ms",
+                "OpenAI-Version",
                 "Retry-After",
                 "X-Request-Id",
             ],

@@ -8,17 +8,22 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from minivault.errors import BodyTooLarge, UnsupportedMedia
-from minivault.web.middleware.paths import route_path
+from minivault.web.middleware.paths import is_openai, route_path
 
 LIMIT = 256 * 1024
 FORMS = ("/login", "/logout")  # they work without a script, so they cannot send JSON
 
 
-def check_body(scope: Scope) -> None:
+def limit_of(scope: Scope, openai: int) -> int:
+    """How long a body may be, in bytes; `openai`: over /v1, where whole histories come."""
+    return openai if is_openai(route_path(scope)) else LIMIT
+
+
+def check_body(scope: Scope, openai: int = LIMIT) -> None:
     """By the headers. Raises BodyTooLarge or UnsupportedMedia."""
     headers = Headers(scope=scope)
-    if _length(headers) > LIMIT:
-        raise _too_large()
+    if _length(headers) > (limit := limit_of(scope, openai)):
+        raise _too_large(limit)
     if headers.get("content-encoding", "identity").lower() != "identity":
         raise UnsupportedMedia("a compressed body is not read: send it as it is")
     from_browser = "origin" in headers or "sec-fetch-site" in headers
@@ -32,9 +37,12 @@ class BodyLimit:
     Whoever reads beyond the limit gets BodyTooLarge, and `refused` is called with "body".
     """
 
-    def __init__(self, app: ASGIApp, *, refused: Callable[[str], None]) -> None:
+    def __init__(
+        self, app: ASGIApp, *, refused: Callable[[str], None], openai: int = LIMIT
+    ) -> None:
         self.app = app
         self.refused = refused
+        self.openai = openai
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         size = 0
@@ -43,9 +51,9 @@ class BodyLimit:
             nonlocal size
             message = await receive()
             size += len(message.get("body", b""))
-            if size > LIMIT:
+            if size > (limit := limit_of(scope, self.openai)):
                 self.refused("body")
-                raise _too_large()
+                raise _too_large(limit)
             return message
 
         counted = counted_receive if scope["type"] == "http" else receive
@@ -61,8 +69,8 @@ def _check_json(headers: Headers) -> None:
         raise UnsupportedMedia("a browser must send the body as Content-Type: application/json")
 
 
-def _too_large() -> BodyTooLarge:
-    return BodyTooLarge(f"a request body has at most {LIMIT} bytes")
+def _too_large(limit: int) -> BodyTooLarge:
+    return BodyTooLarge(f"a request body has at most {limit} bytes")
 
 
 def _length(headers: Headers) -> int:

@@ -12,6 +12,11 @@ def route_path(scope: Scope) -> str:
     return path[len(prefix) :] if prefix and below(path, prefix) else path
 
 
+def is_openai(path: str) -> bool:
+    """Whether OpenAI's clients ask here, and read its errors."""
+    return below(path, "/v1")
+
+
 def below(path: str, root: str) -> bool:
     """Whether `path` is `root` or something under it."""
     return path == root or path.startswith(root + "/")

@@ -1,0 +1,1 @@
+"""OpenAI's routes, for the clients that people have: each choice is a generation like any other."""

@@ -1,0 +1,264 @@
+"""What the fields of a request over /v1 may say, and which of them have no effect here.
+
+Null is absence, everywhere. What would change the text and is not done is refused by name; what
+cannot change it is ignored, and told so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from difflib import get_close_matches
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from minivault.errors import FieldError, InvalidRequest, Unsupported
+from minivault.schemas import MAX_SEED, field_errors, printable
+
+MOST_STOPS = 8
+
+#: These tell something of the caller and are recorded with the request.
+RECORDED = ("user", "metadata", "safety_identifier", "prompt_cache_key")
+
+#: These cannot change the text: they are ignored.
+WITHOUT_EFFECT = {
+    "store",
+    "service_tier",
+    "verbosity",
+    "prediction",
+    "prompt_cache_options",
+    "prompt_cache_retention",
+    "moderation",
+    "reasoning_effort",
+    "reasoning",
+    "add_generation_prompt",
+    "continue_final_message",
+    "parallel_tool_calls",
+    "include",
+    "truncation",
+    "cache_prompt",
+    "keep_alive",
+    "num_ctx",
+    "options",
+    "extra_headers",
+}
+
+_NO_TOOLS = "is not supported: the answers of this model are not parsed for calls; leave it out"
+_NOT_DONE = "is not supported by this server; leave it out"
+
+#: What is accepted only with a value that asks for nothing: the sentence says why.
+NEUTRAL: Mapping[str, tuple[Callable[[Any], bool], str]] = {
+    "tools": (lambda value: value == [], _NO_TOOLS),
+    "tool_choice": (lambda value: value in ("none", "auto"), _NO_TOOLS),
+    "functions": (lambda value: value == [], "is out of use: send tools instead"),
+    "function_call": (lambda value: value == "none", "is out of use: send tool_choice instead"),
+    "response_format": (
+        lambda value: value == {"type": "text"},
+        'must be {"type": "text"}: this server constrains no texts',
+    ),
+    "suffix": (lambda value: value == "", "is not supported: this model does not fill in middles"),
+    "modalities": (lambda value: value == ["text"], 'must be ["text"]: this model writes text'),
+    "audio": (lambda value: False, "is not supported: this model writes text"),
+    "web_search_options": (lambda value: False, "is not supported: nothing is searched"),
+    **{
+        name: (lambda value: False, _NOT_DONE)
+        for name in (
+            "grammar",
+            "structured_outputs",
+            "guided_json",
+            "guided_regex",
+            "guided_choice",
+            "guided_grammar",
+            "min_tokens",
+            "ignore_eos",
+            "stop_token_ids",
+            "bad_words",
+            "typical_p",
+            "mirostat",
+            "conversation",
+            "context_management",
+        )
+    },
+}
+
+RIGHT: dict[str, str] = {
+    "model": "must be the name of a model, as GET /v1/models lists it",
+    "temperature": "must be a number from 0 to 2; 0 always takes the likeliest token",
+    "top_p": "must be a number from 0 to 1; 0 always takes the likeliest token",
+    "top_k": "must be a whole number from 0 to 1000; 0 is off",
+    "min_p": "must be a number from 0 to 1; 0 is off",
+    "repetition_penalty": "must be a number from 1 to 2; 1 is off",
+    "frequency_penalty": "must be a number from -2 to 2; 0 is off",
+    "presence_penalty": "must be a number from -2 to 2; 0 is off",
+    "logit_bias": "must be an object of token ids, each with a number from -100 to 100",
+    "seed": "must be a whole number of 64 bits; -1 draws one",
+    "n": "must be a whole number, at least 1",
+    "max_tokens": "must be a whole number, at least 1; -1 is no limit",
+    "max_completion_tokens": "must be a whole number, at least 1; -1 is no limit",
+    "max_output_tokens": "must be a whole number, at least 1",
+    "stop": f"must be a string, or a list of up to {MOST_STOPS} strings of up to 1000 characters",
+    "stream": "must be true or false",
+    "stream_options": 'must be an object such as {"include_usage": true}',
+    "stream_options.include_usage": "must be true or false",
+    "top_logprobs": "must be a whole number from 0 to 20",
+    "metadata": "must be an object of up to 16 strings of up to 512 characters, with names of up "
+    "to 64",
+    "user": "must be a string",
+}
+
+_Bias = Annotated[float, Field(ge=-100, le=100)]
+_Stop = Annotated[str, Field(max_length=1000)]
+
+
+class StreamOptions(BaseModel):
+    """What a stream has besides its text."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True, strict=True)
+
+    include_usage: bool = False
+
+
+class Fields(BaseModel):
+    """The fields that all doors of /v1 share. None: nothing was said."""
+
+    model_config = ConfigDict(
+        extra="ignore", frozen=True, strict=True, allow_inf_nan=False, hide_input_in_errors=True
+    )
+
+    model: str | None = None
+    temperature: float | None = Field(None, ge=0, le=2)
+    top_p: float | None = Field(None, ge=0, le=1)
+    top_k: int | None = Field(None, ge=-1, le=1000)
+    min_p: float | None = Field(None, ge=0, le=1)
+    repetition_penalty: float | None = Field(None, ge=1, le=2)
+    frequency_penalty: float | None = Field(None, ge=-2, le=2)
+    presence_penalty: float | None = Field(None, ge=-2, le=2)
+    logit_bias: dict[str, _Bias] | None = Field(None, max_length=1024)
+    seed: int | None = Field(None, ge=-(2**63), lt=2**64)
+    n: int = Field(1, ge=1)
+    stop: str | list[_Stop] | None = None
+    max_tokens: int | None = Field(None, ge=-1)
+    stream: bool = False
+    stream_options: StreamOptions | None = None
+    user: str | None = None
+    safety_identifier: str | None = None
+    prompt_cache_key: str | None = None
+    metadata: dict[str, Annotated[str, Field(max_length=512)]] | None = Field(None, max_length=16)
+
+    @field_validator("logit_bias")
+    @classmethod
+    def _require_ids(cls, bias: dict[str, float] | None) -> dict[str, float] | None:
+        if bias and not all(name.isascii() and name.isdigit() and len(name) < 9 for name in bias):
+            raise ValueError("no token id")
+        return bias
+
+    @field_validator("metadata")
+    @classmethod
+    def _require_short_names(cls, metadata: dict[str, str] | None) -> dict[str, str] | None:
+        if metadata and any(len(name) > 64 for name in metadata):
+            raise ValueError("a long name")
+        return metadata
+
+    @property
+    def stops(self) -> list[str]:
+        """The strings before which the text ends. Raises InvalidRequest for too many."""
+        given = [self.stop] if isinstance(self.stop, str) else self.stop or []
+        found = [each for each in given if each]
+        if len(found) > MOST_STOPS or any(len(each) > 1000 for each in found):
+            raise InvalidRequest([FieldError("stop", RIGHT["stop"])])
+        return found
+
+    @property
+    def private(self) -> dict[str, Any]:
+        """What is recorded of the caller."""
+        told = {name: getattr(self, name) for name in RECORDED}
+        return {name: value for name, value in told.items() if value is not None}
+
+    @property
+    def wants_usage(self) -> bool:
+        return bool(self.stream_options and self.stream_options.include_usage)
+
+    def sampling(self, defaults: Mapping[str, float]) -> dict[str, Any]:
+        """The parameters of a request: what was said, else the model's defaults, else OpenAI's."""
+        neutral = {"temperature": 1.0, "top_p": 1.0, "top_k": 0, "repetition_penalty": 1.0}
+        said = {name: getattr(self, name) for name in (*neutral, "min_p")}
+        values = {**neutral, **defaults, **{k: v for k, v in said.items() if v is not None}}
+        values["top_k"] = max(0, values["top_k"])
+        if values["top_p"] == 0:
+            values |= {"temperature": 0.0, "top_p": 1.0}
+        return values | {
+            "frequency_penalty": self.frequency_penalty or 0.0,
+            "presence_penalty": self.presence_penalty or 0.0,
+            "logit_bias": {int(name): bias for name, bias in (self.logit_bias or {}).items()},
+            "stop": self.stops,
+        }
+
+    def seeds(self, count: int) -> list[int | None]:
+        """One for each choice: the one that was given, and those after it."""
+        if self.seed is None or self.seed == -1:
+            return [None] * count
+        return [(self.seed + index) % (MAX_SEED + 1) for index in range(count)]
+
+
+FieldsT = TypeVar("FieldsT", bound=Fields)
+
+
+def read(
+    data: Mapping[str, Any], kind: type[FieldsT], right: Mapping[str, str]
+) -> tuple[FieldsT, tuple[str, ...]]:
+    """The fields of a body, and the names of those that are ignored.
+
+    Raises InvalidRequest, which says for every wrong field what would be right.
+    """
+    given = {name: value for name, value in data.items() if value is not None}
+    ignored = []
+    for name in [each for each in given if each not in kind.model_fields]:
+        value = given.pop(name)
+        if name in NEUTRAL:
+            is_neutral, why = NEUTRAL[name]
+            if not is_neutral(value):
+                raise Unsupported([FieldError(name, why)])
+        else:
+            _refuse_misspelling(name, kind)
+            ignored.append(printable(name))
+    try:
+        return kind.model_validate(given), tuple(ignored)
+    except ValidationError as error:
+        raise InvalidRequest(_in_our_words(field_errors(error), {**RIGHT, **right})) from None
+
+
+#: These are the heart of another route's request.
+_ELSEWHERE = {
+    "prompt": "/v1/completions",
+    "messages": "/v1/chat/completions",
+    "input": "/v1/responses",
+}
+
+
+def _refuse_misspelling(name: str, kind: type[Fields]) -> None:
+    if name in WITHOUT_EFFECT:
+        return
+    if name in _ELSEWHERE:
+        message = f"is no field of this request; POST it to {_ELSEWHERE[name]}"
+        raise InvalidRequest([FieldError(name, message)])
+    for meant in get_close_matches(name[:64], kind.model_fields, n=1, cutoff=0.85):
+        message = f"is no field of this request; {meant} may be meant"
+        raise InvalidRequest([FieldError(printable(name), message)])
+
+
+def _in_our_words(errors: list[FieldError], right: Mapping[str, str]) -> list[FieldError]:
+    """One for each field: of one with several forms pydantic tells what is wrong with each."""
+    told: dict[str, FieldError] = {}
+    for error in errors:
+        parts = error.field.split(".")
+        for length in range(len(parts), 0, -1):
+            name = ".".join(each for each in parts[:length] if not each.isdigit())
+            if name in right:
+                place = ".".join(parts[:length]) if name.startswith("messages") else name
+                error = FieldError(place, right[name])
+                break
+        told.setdefault(error.field, error)
+    return list(told.values())
+
+
+Role = Literal["system", "developer", "user", "assistant", "tool"]

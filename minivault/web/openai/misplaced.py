@@ -1,0 +1,44 @@
+"""Addresses that clients look for and that are elsewhere, or not here: each says so."""
+
+from __future__ import annotations
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from minivault.web.openai.envelope import wrapped
+
+_WITHOUT_PREFIX = ("/chat/completions", "/completions", "/responses")
+_NOT_HERE = {
+    "embeddings": "this server makes texts, no embeddings",
+    "moderations": "this server makes texts and moderates none",
+    "images": "this server makes texts, no images",
+    "audio": "this server makes texts, no speech, and hears none",
+    "files": "this server keeps no files",
+    "batches": "this server takes no batches; send the requests themselves",
+    "messages": "Anthropic's interface is not served; use /v1/chat/completions",
+}
+
+
+class Signpost(Route):
+    """An address that no description names: it tells of another one, or is its other form."""
+
+
+async def _without_prefix(request: Request) -> Response:
+    base = f"{request.url.scheme}://{request.url.netloc}/v1"
+    message = f"the base URL of this server for OpenAI's clients ends in /v1: set it to {base}"
+    return JSONResponse(wrapped(message, code="unsupported"), 404)
+
+
+async def _not_here(request: Request) -> Response:
+    kind = request.url.path.split("/v1/", 1)[1].split("/")[0]
+    return JSONResponse(wrapped(_NOT_HERE[kind], code="unsupported"), 404)
+
+
+_METHODS = ["GET", "POST"]
+
+routes = [
+    *(Signpost(path, _without_prefix, methods=_METHODS) for path in _WITHOUT_PREFIX),
+    *(Signpost(f"/v1/{kind}", _not_here, methods=_METHODS) for kind in _NOT_HERE),
+    *(Signpost(f"/v1/{kind}/{{rest:path}}", _not_here, methods=_METHODS) for kind in _NOT_HERE),
+]

@@ -1,0 +1,8 @@
+"""All routes of OpenAI's interface, and what is told at addresses where clients look in vain."""
+
+from __future__ import annotations
+
+from minivault.web.openai import completions, following, misplaced, models
+
+described = [*models.routes, *completions.routes, *following.routes]
+undescribed = [models.with_slashes, *misplaced.routes]
