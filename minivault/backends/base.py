@@ -137,6 +137,8 @@ class Backend(Protocol):
     * `async start()` / `async close()`: once each, in the event loop. `info` is read after `start`.
     * `tokenize(prompt) -> Sequence[int]`: any thread; the prompt's tokens, which come with the
       request, so that it is read once. Raises InvalidRequest for a prompt that cannot be read.
+    * `tokenize_bare(text) -> Sequence[int]`: any thread; without the tokens that the model wants
+      around a prompt. `tokenizer_info() -> Mapping`: any thread; `bos_token`, `chat_template`, ….
     * `detokenize(tokens) -> str`: any thread; the text of a prompt that comes as tokens. Without it
       such prompts are refused. Raises InvalidRequest for tokens that the model does not know.
     * `count_tokens(prompt) -> int`: any thread; enough where `tokenize` would be of no use. Without

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import deque
 from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 from dataclasses import replace
 from importlib.metadata import version
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from minivault.backends.base import Finish, Logprobs, ModelInfo, Piece, Request, TokenLogprob
+from minivault.backends.outputs import Outputs, fan_out
 from minivault.background import Pool, in_thread
 from minivault.engine.processor import available_cores
 from minivault.engine.sequence import Output, SamplingParams, TokenChoice
@@ -44,7 +44,7 @@ class LocalBackend:
         self._model = model
         self._engine: Engine | None = None
         self._tokenizer: Tokenizer | None = None
-        self._open: set[_Outputs] = set()
+        self._open: set[Outputs] = set()
 
     async def start(self) -> None:
         """Loads the model in a thread and starts the engine's. Raises ModelUnusable."""
@@ -67,7 +67,7 @@ class LocalBackend:
         Closing it frees the sequence at the next step. Raises InvalidRequest for a prompt that does
         not fit, and whatever the engine raised for this sequence.
         """
-        engine, outputs = self._running_engine(), _Outputs()
+        engine, outputs = self._running_engine(), Outputs()
         if request.tokens is None:  # one that is made again from a record
             tokens = await _PROMPTS.run(self.tokenize, request.prompt)
             request = replace(request, tokens=tuple(tokens))
@@ -97,6 +97,14 @@ class LocalBackend:
         tokens = self._running_tokenizer().encode(prompt)
         self._refuse_unknown(tokens)
         return tokens
+
+    def tokenize_bare(self, text: str) -> list[int]:
+        """The tokens of a text alone, without those the model wants around it. Any thread."""
+        return self._running_tokenizer().encode_bare(text)
+
+    def tokenizer_info(self) -> Mapping[str, Any]:
+        """The names of its special tokens and its chat template. Any thread."""
+        return self._running_tokenizer().info
 
     def detokenize(self, tokens: Sequence[int]) -> str:
         """The text of a prompt that comes as tokens. Any thread. Raises InvalidRequest."""
@@ -177,7 +185,7 @@ class LocalBackend:
         )
         return engine
 
-    def _sequence(self, request: Request, outputs: _Outputs) -> EngineSequence:
+    def _sequence(self, request: Request, outputs: Outputs) -> EngineSequence:
         tokenizer = self._running_tokenizer()
         prompt = list(request.tokens or ())
         left = self.info.context_length - len(prompt)
@@ -208,7 +216,7 @@ class LocalBackend:
     def _deliver(self, outputs: list[Output]) -> None:
         """Called by the engine's thread with all that one step brought: one call into the loop."""
         try:
-            self._loop.call_soon_threadsafe(_fan_out, outputs)
+            self._loop.call_soon_threadsafe(fan_out, outputs)
         except RuntimeError:
             if not self._loop.is_closed():  # a closed loop has nobody who waits for text
                 raise
@@ -222,33 +230,6 @@ class LocalBackend:
         if self._tokenizer is None:
             raise BackendFailed("the model is not loaded")
         return self._tokenizer
-
-
-class _Outputs:
-    """What the engine has said to one request and was not read yet. The event loop's alone."""
-
-    __slots__ = ("_items", "_waiter")
-
-    def __init__(self) -> None:
-        self._items: deque[Output | Exception] = deque()
-        self._waiter: asyncio.Future[None] | None = None
-
-    def put(self, item: Output | Exception) -> None:
-        self._items.append(item)
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
-
-    async def get(self) -> Output:
-        """The next output. Raises the error that came in its place or with it."""
-        while not self._items:
-            self._waiter = asyncio.get_running_loop().create_future()
-            await self._waiter
-        item = self._items.popleft()
-        if isinstance(item, Exception):
-            raise item
-        if item.error is not None:
-            raise item.error
-        return item
 
 
 def _limits(tokenizer: Tokenizer, runner: Runner, engine: Engine) -> Iterator[str]:
@@ -269,11 +250,6 @@ def _queue(engine: Engine, sequence: EngineSequence) -> None:
         engine.add(sequence)
     except ValueError as error:  # it could never be held in the memory for keys and values
         raise InvalidRequest([FieldError("max_tokens", str(error))]) from error
-
-
-def _fan_out(outputs: list[Output]) -> None:
-    for output in outputs:
-        output.sequence.owner.put(output)
 
 
 def _sampling(request: Request, left: int) -> SamplingParams:

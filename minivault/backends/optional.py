@@ -46,6 +46,19 @@ def tokenize(backend: Backend, prompt: str) -> tuple[tuple[int, ...] | None, int
     return None, None
 
 
+def tokenize_bare(backend: Backend, text: str) -> Sequence[int] | None:
+    """The tokens of a text alone; None if it cannot tell. Any thread."""
+    method = _method(backend, "tokenize_bare")
+    return list(method(text)) if method else None
+
+
+def tokenizer_info(backend: Backend) -> Mapping[str, Any]:
+    """The names of its special tokens, as tokenizers call them. Any thread."""
+    method = _method(backend, "tokenizer_info")
+    found: Mapping[str, Any] = method() if method else {}
+    return found
+
+
 def detokenize(backend: Backend, tokens: Sequence[int]) -> str | None:
     """The text of a prompt that came as tokens; None if it cannot read them. Any thread."""
     method = _method(backend, "detokenize")

@@ -53,6 +53,10 @@ class ControlTokens:
         """The tokens of what people wrote, with those that the model wants around it."""
         return _ids(self._text, text, special=True)
 
+    def encode_bare(self, text: str) -> list[int]:
+        """The same without those tokens."""
+        return list(self._text.encode(text, add_special_tokens=False).ids)
+
     def encode_prompt(self, prompt: str, contents: Sequence[Span]) -> list[int]:
         """The tokens of what a template made; what stands in `contents`, in order, is text.
 

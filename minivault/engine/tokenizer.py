@@ -41,6 +41,7 @@ class Tokenizer:
         self.size = 1 + max(backend.get_vocab(with_added_tokens=True).values(), default=-1)
         self._bytes = frozenset(_byte_tokens(backend))
         self._token_bytes = TokenBytes(backend.id_to_token, self._special)
+        self.info = {**files.names, "chat_template": files.template}
         self._template = ChatTemplate(files.template, files.names) if files.template else None
         self.no_chat = files.no_template or self._why_no_chat()
         self.chat = self._template is not None and self.no_chat is None
@@ -58,6 +59,11 @@ class Tokenizer:
             places = sorted((begin, end) for each in text.messages for begin, end in each["at"])
             return self._control.encode_prompt(str(text), places)
         return self._control.encode_text(text)
+
+    def encode_bare(self, text: str) -> list[int]:
+        """The tokens of a text alone. Raises InvalidRequest for lone surrogates."""
+        _refuse_surrogates(text)
+        return self._control.encode_bare(text)
 
     def decode(self, token_ids: Sequence[int]) -> str:
         """The text of all these tokens at once; special tokens make none."""

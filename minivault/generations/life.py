@@ -92,7 +92,7 @@ async def live(
 async def _prepared(generation: Generation, prepare: Callable[[], Prepared]) -> Prepared:
     """In a thread where nobody waits behind what takes long: a chat template, a long prompt."""
     asked = generation.asked
-    if asked and asked.messages:
+    if asked and asked.prompt is None:
         return await asyncio.wrap_future(start_thread(prepare, name="conversation"))
     if not asked or len(asked.prompt or "") <= _LONG:
         return await _PROMPTS.run(prepare)

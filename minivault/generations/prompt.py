@@ -115,9 +115,15 @@ def _from_tokens(tokens: list[int], backend: Backend) -> tuple[str, tuple[int, .
     return text, tuple(tokens)
 
 
+def recorded_private(record: Record) -> Mapping[str, Any]:
+    """What else of a request over /v1 is as private as its text."""
+    found = record.fields.get("private")
+    return found if isinstance(found, dict) else {}
+
+
 def recorded_request(record: Record, params: EffectiveParameters, caller: str = "") -> Request:
     """The request of a record, to be made again."""
-    tokens = record.private.get("tokens")
+    tokens = recorded_private(record).get("tokens")
     ids = tuple(tokens) if isinstance(tokens, list) else None
     return Request(recorded_prompt(record), params, record.seed or 0, caller, ids)
 

@@ -8,6 +8,7 @@ from typing import Any
 from minivault.backends.base import ModelInfo, Rendered
 from minivault.errors import LogUnavailable, MiniVaultError
 from minivault.generations.generation import Event, Generation
+from minivault.generations.prompt import recorded_private
 from minivault.generations.text import Irreproducible
 from minivault.metrics import Metrics
 from minivault.schemas import FinishReason, Receipt, Timings, Usage
@@ -72,7 +73,7 @@ def recorded_call(record: Record) -> Call | None:
         index if isinstance(index, int) else 0,
         fields.get("group"),
         tuple(map(str, ignored)) if isinstance(ignored, list) else (),
-        record.private,
+        recorded_private(record),
     )
 
 

@@ -177,11 +177,6 @@ class Record:
         return self._mapping("params")
 
     @property
-    def private(self) -> Mapping[str, Any]:
-        """What else of a request over /v1 is as private as its text."""
-        return self._mapping("private")
-
-    @property
     def usage(self) -> Mapping[str, Any]:
         return self._mapping("usage")
 

@@ -344,7 +344,7 @@ def test_one_step_is_one_call_into_the_loop(monkeypatch: pytest.MonkeyPatch) -> 
         into_loop = loop.call_soon_threadsafe
 
         def counted(callback: Callable[..., object], *args: Any, **options: Any) -> Any:
-            if getattr(callback, "__module__", "") == "minivault.backends.local":
+            if getattr(callback, "__module__", "") == "minivault.backends.outputs":
                 calls.append(args[0])
             return into_loop(callback, *args, **options)
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from starlette.types import Scope
 
+TOKENS = ("/tokenize", "/detokenize", "/tokenizer_info")
+
 
 def route_path(scope: Scope) -> str:
     """The path as the routes see it: without the prefix that a proxy or a mount adds."""
@@ -14,7 +16,7 @@ def route_path(scope: Scope) -> str:
 
 def is_openai(path: str) -> bool:
     """Whether OpenAI's clients ask here, and read its errors."""
-    return below(path, "/v1")
+    return below(path, "/v1") or path in TOKENS
 
 
 def below(path: str, root: str) -> bool:

@@ -130,3 +130,28 @@ class ChunkOfStream(BaseModel):
     choices: list[dict[str, Any]]
     usage: TokenUsage | None = None
     minivault: OurPart | None = Field(default=None, description="In the last chunk.")
+
+
+class Tokens(BaseModel):
+    """The tokens of a text."""
+
+    count: int
+    max_model_len: int
+    tokens: list[int]
+
+
+class Detokenized(BaseModel):
+    """The text of tokens; special ones by their names."""
+
+    prompt: str
+
+
+class TokenizerInfo(BaseModel):
+    """The names of special tokens, null where there is none."""
+
+    bos_token: str | None
+    eos_token: str | None
+    pad_token: str | None
+    unk_token: str | None
+    chat_template: str | None
+    model_max_length: int

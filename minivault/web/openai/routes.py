@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from minivault.web.openai import completions, following, misplaced, models
+from minivault.web.openai import completions, following, misplaced, models, tokens
 
-described = [*models.routes, *completions.routes, *following.routes]
+described = [*models.routes, *completions.routes, *following.routes, *tokens.routes]
 undescribed = [models.with_slashes, *misplaced.routes]

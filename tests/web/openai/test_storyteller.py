@@ -1,0 +1,155 @@
+"""OpenAI's own client against a server with a real model."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import openai
+import pytest
+
+from minivault.backends.local import LocalBackend
+from minivault.model_store import ModelStore
+from minivault.resources import resource
+from minivault.settings import Settings
+from tests.live import LiveServer, live_server
+from tests.web.asking import ask
+from tests.web.openai.stage import refused
+
+pytestmark = pytest.mark.slow
+PROMPT = "Once upon a time there was"
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
+    folder = tmp_path_factory.mktemp("server")
+    settings = Settings(threads=1, models_dir=resource("models"))
+    model = ModelStore(settings.models_dir, offline=True).get("storyteller")
+    with live_server(folder, LocalBackend(settings, model)) as live:
+        yield live
+
+
+@pytest.fixture(scope="module")
+def client(server: LiveServer) -> Iterator[openai.OpenAI]:
+    with openai.OpenAI(base_url=f"{server.url}/v1", api_key="none", max_retries=0) as made:
+        yield made
+
+
+def test_the_same_seed_gives_the_same_text_by_every_door(
+    server: LiveServer, client: openai.OpenAI
+) -> None:
+    body: dict[str, Any] = {"max_tokens": 20, "seed": 11, "temperature": 0.8, "top_p": 0.95}
+    ours = {"top_k": 50, "repetition_penalty": 1.1}
+    text = ask(server, "POST", "/generate", json={"prompt": PROMPT, **body, **ours}).text
+    made = client.completions.create(model="storyteller", prompt=PROMPT, extra_body=ours, **body)
+    assert made.choices[0].text == text
+    stream = client.completions.create(
+        model="storyteller", prompt=PROMPT, extra_body=ours, stream=True, **body
+    )
+    assert "".join(each.choices[0].text for each in stream) == text
+    answer = client.chat.completions.create(
+        model="storyteller",
+        messages=[{"role": "user", "content": PROMPT}],
+        extra_body=ours,
+        **body,
+    )
+    assert answer.choices[0].message.content == text
+    assert answer.model_extra is not None
+    assert answer.model_extra["minivault"]["template"] == "plain"
+    tokens = ask(server, "POST", "/tokenize", json={"prompt": PROMPT}).json()["tokens"]
+    made = client.completions.create(model="", prompt=tokens, extra_body=ours, **body)
+    assert made.choices[0].text == text
+
+
+def test_a_stream_that_is_put_together_has_everything(client: openai.OpenAI) -> None:
+    with client.chat.completions.stream(
+        model="storyteller",
+        messages=[{"role": "user", "content": PROMPT}],
+        max_completion_tokens=10,
+        stop=["."],
+        logprobs=True,
+        top_logprobs=2,
+        n=2,
+        seed=5,
+        stream_options={"include_usage": True},
+    ) as stream:
+        for _ in stream:
+            pass
+        made = stream.current_completion_snapshot
+    assert [each.message.role for each in made.choices] == ["assistant", "assistant"]
+    assert made.usage is not None
+    for choice in made.choices:
+        assert choice.finish_reason in ("stop", "length")
+        assert choice.logprobs is not None
+        assert "".join(each.token for each in choice.logprobs.content or []).startswith(
+            choice.message.content or ""
+        )
+
+
+def test_what_steers_a_text_is_recorded_and_made_again(
+    server: LiveServer, client: openai.OpenAI
+) -> None:
+    token = ask(server, "POST", "/tokenize", json={"prompt": " the"}).json()["tokens"][-1]
+    made = client.completions.create(
+        model="",
+        prompt=PROMPT,
+        max_tokens=12,
+        seed=3,
+        frequency_penalty=0.5,
+        presence_penalty=0.25,
+        logit_bias={str(token): -100},
+        extra_body={"min_p": 0.02},
+    )
+    assert " the " not in made.choices[0].text
+    assert made.model_extra is not None
+    ours = made.model_extra["minivault"]
+    steered = {"min_p": 0.02, "frequency_penalty": 0.5, "presence_penalty": 0.25}
+    assert steered.items() <= ours["params"].items()
+    assert ours["params"]["logit_bias"] == {str(token): -100}
+    for seq in (ours["receipt"]["seq"], _by_tokens(client)["receipt"]["seq"]):
+        replayed = ask(server, "POST", f"/logs/records/{seq}/replay")
+        assert json.loads(replayed.text.strip().splitlines()[-1])["verdict"] == "same"
+
+
+def _by_tokens(client: openai.OpenAI) -> dict[str, Any]:
+    made = client.completions.create(model="", prompt=[0, 5, 6], max_tokens=5, seed=1)
+    assert made.model_extra is not None
+    ours: dict[str, Any] = made.model_extra["minivault"]
+    return ours
+
+
+def test_an_empty_prompt_is_the_begin_of_a_text(client: openai.OpenAI) -> None:
+    made = client.completions.create(model="", prompt="", max_tokens=5, seed=1)
+    assert made.usage is not None
+    assert made.usage.prompt_tokens == 1
+    assert made.choices[0].text
+
+
+def test_errors_are_the_clients_own(client: openai.OpenAI) -> None:
+    with pytest.raises(openai.BadRequestError, match="temperature: must be a number from 0 to 2"):
+        client.completions.create(model="", prompt="x", temperature=7)
+    with pytest.raises(openai.NotFoundError, match="storyteller serves"):
+        client.completions.create(model="gpt-4", prompt="x")
+    with pytest.raises(openai.BadRequestError, match="maximum context length") as long:
+        client.completions.create(model="", prompt="word " * 9999)
+    assert long.value.code == "context_length_exceeded"
+
+
+def test_tokens_are_told_and_read(server: LiveServer) -> None:
+    told = ask(server, "POST", "/tokenize", json={"prompt": "Hello world"}).json()
+    assert told["count"] == len(told["tokens"]) > 0
+    back = ask(server, "POST", "/detokenize", json={"tokens": told["tokens"]}).json()
+    assert back == {"prompt": "Hello world"}
+    bare = {"content": "Hello world", "add_special_tokens": False}
+    assert ask(server, "POST", "/tokenize", json=bare).json()["tokens"]
+    turns = {"messages": [{"role": "user", "content": "Hello world"}]}
+    assert ask(server, "POST", "/tokenize", json=turns).json() == told
+    info = ask(server, "GET", "/tokenizer_info").json()
+    assert info["model_max_length"] == told["max_model_len"]
+    bad: list[dict[str, Any]] = [{"tokens": [-1]}, {"tokens": [10**6]}, {"tokens": "x"}, {}]
+    for wrong in bad:
+        refused(ask(server, "POST", "/detokenize", json=wrong))
+    bad = [{}, {"prompt": 1}, {"prompt": "a", "messages": []}]
+    for wrong in bad:
+        refused(ask(server, "POST", "/tokenize", json=wrong))
