@@ -77,7 +77,7 @@ class Generations:
     async def recall(self, id: str, visitor: Visitor) -> Follower | None:
         """One that is kept or recorded, followed from its beginning; nothing is made again.
 
-        None for another caller's, and for one that has no whole text here. Raises Unavailable.
+        None for another caller's, and for one that has no text here. Raises Unavailable.
         """
         registry = self._registry
         if registry.ids.read(id, visitor.caller) is None:
@@ -87,8 +87,9 @@ class Generations:
         info = registry.open_backend().info
         async with registry.lookups:
             records = await in_thread(registry.vault.find, id)
-        found = (remembered(record, info, visitor) for record in records)
-        generation = next((each for each in found if each), None)
+        found = [made for each in records if (made := remembered(each, info, visitor))]
+        whole = (each for each in found if not each.unfinished)
+        generation = next(whole, next(iter(found), None))
         return generation.follow() if generation else None
 
     async def stop(self, id: str, caller: str = "") -> Generation:

@@ -74,6 +74,7 @@ class Generation:
     continuations: int = 0  # how often it was continued, this time included
     replays: int | None = None  # the record's seq
     call: Call | None = None  # how it came over /v1
+    recorded: list[dict[str, Any]] = field(default_factory=list)  # messages, where asked is None
     created: int = 0  # seconds since 1970, when it was accepted first
     text: Text = field(default_factory=Text)
     state: State = State.ACCEPTING
@@ -96,6 +97,11 @@ class Generation:
 
     def __repr__(self) -> str:
         return f"<Generation {self.id[:8]}… {self.state.value}>"  # never the prompt
+
+    @property
+    def conversation(self) -> list[dict[str, Any]]:
+        """The messages that its prompt was made of; empty for a plain prompt."""
+        return self.asked.conversation if self.asked else self.recorded
 
     @property
     def heard(self) -> bool:
@@ -131,7 +137,7 @@ class Generation:
         """How many bytes of memory are kept with it."""
         size = _BARE + self._events_size + getsizeof(self.text.said)
         size += getsizeof(self.text.expected)
-        size += sum(map(deep_size, self.asked.conversation if self.asked else ()))
+        size += sum(map(deep_size, self.conversation))
         if self.request:
             size += getsizeof(self.request.prompt) + _TOKEN * len(self.request.tokens or ())
         return size

@@ -15,7 +15,7 @@ from minivault.schemas import FinishReason, Receipt, Timings, Usage
 from minivault.text_request import Call, TextRequest
 from minivault.vault import Begin, Outcome, Record
 
-_NAMES = {
+EVENT_NAMES = {
     FinishReason.STOP: "done",
     FinishReason.LENGTH: "done",
     FinishReason.CANCELLED: "stopped",
@@ -27,12 +27,12 @@ _NAMES = {
 
 def begin_of(generation: Generation) -> Begin:
     """All that is known when a request is accepted; enough to make its text again."""
-    request, asked, info = generation.request, generation.asked, generation.info
+    request, info = generation.request, generation.info
     assert request is not None
     if isinstance(request.prompt, Rendered):
         messages = request.prompt.messages
     else:
-        messages = asked.conversation if asked else []
+        messages = generation.conversation
     return Begin(
         id=generation.id,
         prompt=str(request.prompt),
@@ -171,7 +171,7 @@ def terminal_event(generation: Generation, receipt: Receipt | None) -> Event:
     data["timings"] = timings_of(generation).model_dump(exclude_none=True)
     if receipt:
         data["receipt"] = receipt.model_dump()
-    return Event(_NAMES[reason], data)
+    return Event(EVENT_NAMES[reason], data)
 
 
 def gone_event() -> Event:

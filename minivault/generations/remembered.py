@@ -5,23 +5,23 @@ from __future__ import annotations
 from minivault.backends.base import ModelInfo
 from minivault.generations.generation import Event, Generation, State
 from minivault.generations.prompt import recorded_request
-from minivault.generations.record import recorded_call, start_event
+from minivault.generations.record import EVENT_NAMES, recorded_call, start_event
 from minivault.generations.text import Text
 from minivault.generations.visitor import Visitor
 from minivault.schemas import EffectiveParameters, FinishReason, Receipt
 from minivault.vault import Record
 from minivault.vault.record import seconds
 
-_WHOLE = (FinishReason.STOP, FinishReason.LENGTH)
+_EMPTY = Event(None, {"text": ""})
 
 
 def remembered(record: Record, info: ModelInfo, visitor: Visitor) -> Generation | None:
-    """Its events are its start, all of its text, and its end. None for a text that is not whole.
+    """It has as many events as it had, but all of its text in the first piece.
 
-    `info` is of the model that serves, which may be another one.
+    None for a record without text. `info` is of the model that serves, which may be another one.
     """
     reason = record.finish_reason
-    if not record.is_whole or not record.id or reason not in _WHOLE or record.seed is None:
+    if not record.is_whole or not record.id or not reason or record.seed is None:
         return None
     params = EffectiveParameters.model_validate(record.params)
     logprobs = record.fields.get("logprobs")
@@ -37,12 +37,16 @@ def remembered(record: Record, info: ModelInfo, visitor: Visitor) -> Generation 
     generation.created = seconds(record.timestamp)
     generation.state, generation.finish_reason = State.ENDED, FinishReason(reason)
     receipt = Receipt(seq=record.seq, hash=record.hash)
+    generation.recorded = record.messages
     end = {
         "finish_reason": reason,
         "usage": dict(record.usage),
         "timings": record.fields.get("timings", {}),
         "receipt": receipt.model_dump(),
     }
-    piece = Event(None, {"text": text.said})
-    generation.events = [start_event(generation), piece, Event("done", end)]
+    if "error" in record.fields:
+        end["error"] = record.fields["error"]
+    pieces = [Event(None, {"text": text.said})] + [_EMPTY] * (record.events - 3)
+    last = Event(EVENT_NAMES[generation.finish_reason], end)
+    generation.events = [start_event(generation), *pieces, last]
     return generation

@@ -6,8 +6,10 @@ new request; at most it continues an accepted one, with the same seed and so to 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import Any
 
 from minivault.backends.base import Request
 from minivault.errors import FieldError, KeyConflict
@@ -133,6 +135,7 @@ class _Said:
     times: int = 0  # how often it was continued already
     call: Call | None = None
     created: int = 0
+    messages: Sequence[dict[str, Any]] = ()
 
     @classmethod
     def in_memory(cls, known: Generation) -> _Said:
@@ -147,6 +150,7 @@ class _Said:
             known.continuations,
             known.call,
             known.created,
+            known.conversation,
         )
 
     @classmethod
@@ -162,7 +166,7 @@ class _Said:
         text = max((record.response or "" for record in records), key=len)
         request = recorded_request(last, params)
         counted = last.usage.get("prompt_tokens")
-        return cls(seed, text, request, counted, times, call, created)
+        return cls(seed, text, request, counted, times, call, created, last.messages)
 
 
 async def _continue(registry: Registry, back: Return, said: _Said) -> Answer:
@@ -187,6 +191,7 @@ async def _continue(registry: Registry, back: Return, said: _Said) -> Answer:
         text=Text(said.text),
         call=said.call or back.visitor.call,
         created=said.created,
+        recorded=list(said.messages),
     )
     follower = await registry.launch(generation, prepared, backend, back.after)
     registry.metrics.continued()

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 
 from starlette.responses import JSONResponse, Response
 from starlette.types import Receive, Scope, Send
 
 from minivault.background import in_thread
-from minivault.generations import batches
+from minivault.generations import Follower, batches
 from minivault.web import sse
 from minivault.web.connection import while_connected
 from minivault.web.openai.ending import failure_of
@@ -20,14 +21,14 @@ VERSION = "2020-10-01"  # of the interface, as OpenAI's servers name it
 def stream(told: Told) -> Response:
     """Chunks as the texts are made."""
     response = sse.blocks(told.chunks(), told.followers, told.keep_alive)
-    response.headers.update(headers_of(told))
+    response.headers.update(headers_of(told.followers))
     return response
 
 
-def headers_of(told: Told) -> dict[str, str]:
+def headers_of(followers: Sequence[Follower]) -> dict[str, str]:
     """What a client can read without looking into the answer."""
-    generations = [each.generation for each in told.followers]
-    first = told.first
+    generations = [each.generation for each in followers]
+    first = generations[0]
     seeds = [str(each.request.seed) for each in generations if each.request]
     headers = {
         "MiniVault-Id": first.id,
@@ -67,7 +68,7 @@ class WholeAnswer(Response):
 
     def _answer(self) -> Response:
         told = self._told
-        headers = headers_of(told)
+        headers = headers_of(told.followers)
         bad = ended_badly(told)
         if bad is None:
             return JSONResponse(told.whole(), headers=headers)

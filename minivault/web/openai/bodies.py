@@ -155,3 +155,34 @@ class TokenizerInfo(BaseModel):
     unk_token: str | None
     chat_template: str | None
     model_max_length: int
+
+
+class ResponseObject(BaseModel):
+    """A response as it is."""
+
+    id: str
+    object: Literal["response"]
+    created_at: int
+    status: Literal["queued", "in_progress", "completed", "incomplete", "failed", "cancelled"]
+    background: bool
+    error: dict[str, Any] | None
+    incomplete_details: dict[str, Any] | None
+    model: str
+    output: list[dict[str, Any]]
+    previous_response_id: str | None
+    usage: dict[str, Any] | None
+    minivault: OurPart
+
+
+class ResponseEvent(BaseModel):
+    """The data of one event of a response's stream, of which the last is `[DONE]`."""
+
+    type: str
+    sequence_number: int
+
+
+class InputTokens(BaseModel):
+    """How many tokens an input has; null where the model cannot tell."""
+
+    object: Literal["response.input_tokens"]
+    input_tokens: int | None

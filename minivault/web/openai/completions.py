@@ -12,11 +12,10 @@ from minivault.backends.base import ModelInfo
 from minivault.background import in_thread
 from minivault.errors import FieldError, Unsupported
 from minivault.parsing import parse_object
-from minivault.schemas import Client
 from minivault.web.openai import bodies, chat, completion
 from minivault.web.openai.answering import WholeAnswer, stream
 from minivault.web.openai.asked import Asked, check_model
-from minivault.web.openai.following import last_of, rest, visitor_of
+from minivault.web.openai.following import last_of, rest
 from minivault.web.openai.starting import service_of, start
 from minivault.web.openai.telling import Told
 from minivault.web.operations import JSON, STREAM, Answers, Operation, Parameter
@@ -55,8 +54,7 @@ async def _complete(request: Request, read: Read, example: str) -> Response:
 
     asked = await in_thread(asked_for) if len(body) > LARGE else asked_for()
     if last := last_of(request):
-        visitor = visitor_of(request, Client.SSE)
-        return await rest(request, last.generation, last.n or 0, visitor, asked.choices[0])
+        return await rest(request, last.generation, last.n or 0, asked.choices[0])
     followers = await start(request, asked)
     told = Told(followers, asked.wants_usage, asked.echo)
     return stream(told) if asked.stream else WholeAnswer(told)

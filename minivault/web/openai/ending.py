@@ -8,6 +8,8 @@ from typing import Any
 from minivault.generations import Event, Generation
 from minivault.web.openai.envelope import wrapped
 
+DONE = b"data: [DONE]\n\n"
+
 _WHY = {
     "cancelled": "the generation was stopped before its end",
     "disconnected": "nobody listened to the generation any more, and it was ended",
@@ -44,3 +46,20 @@ def usage_of(generations: Sequence[Generation]) -> dict[str, Any]:
     asked = sum(prompts.values())
     made = sum(each.text.tokens for each in generations)
     return {"prompt_tokens": asked, "completion_tokens": made, "total_tokens": asked + made}
+
+
+def ours_of(generation: Generation, *, chat: bool) -> dict[str, Any]:
+    """What only MiniVault tells of a text; `chat`: of one that continues a conversation."""
+    end = generation.events[-1].data
+    request, call = generation.request, generation.call
+    ours: dict[str, Any] = {"id": generation.id}
+    if request:
+        ours |= {"seed": request.seed, "params": request.params.model_dump(mode="json")}
+    ours |= {name: end[name] for name in ("finish_reason", "receipt", "timings") if name in end}
+    if call and call.ignored:
+        ours["ignored"] = list(call.ignored)
+    if chat and not generation.info.chat:
+        ours["template"] = "plain"
+    if end.get("resumable"):
+        ours["resume"] = f"{generation.id}.{generation.last - 1}"
+    return ours

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from dataclasses import replace
+from collections.abc import AsyncIterator, Container
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -11,14 +10,15 @@ from starlette.responses import Response
 from minivault.errors import FieldError, InvalidRequest, NotFound
 from minivault.generations import Follower, Nothing, Resumed, Visitor
 from minivault.generations.generation_id import EventId, parse_event_id
-from minivault.schemas import Client
+from minivault.schemas import UNFINISHED, Client
 from minivault.web import sse
 from minivault.web.openai import bodies
 from minivault.web.openai.answering import WholeAnswer, stream
 from minivault.web.openai.asked import Choice
+from minivault.web.openai.ending import DONE
 from minivault.web.openai.shapes import SHAPES
 from minivault.web.openai.starting import caller_of, service_of
-from minivault.web.openai.telling import DONE, Told
+from minivault.web.openai.telling import Told
 from minivault.web.operations import JSON, STREAM, Operation, Parameter
 
 NOT_HERE = (
@@ -36,43 +36,49 @@ async def follow(request: Request) -> Response:
     for shape in SHAPES.values():
         id = id.removeprefix(shape.prefix)
     if request.query_params.get("stream", "false").lower() != "true":
-        return WholeAnswer(Told([await _recalled(request, id)]))
+        return WholeAnswer(Told([await as_it_is(request, id, SHAPES)]))
     after = _after(request, id)
-    return await rest(request, id, after, visitor_of(request, Client.SSE))
+    return await rest(request, id, after)
 
 
-async def rest(
-    request: Request, id: str, after: int, visitor: Visitor, choice: Choice | None = None
-) -> Response:
+async def rest(request: Request, id: str, after: int, choice: Choice | None = None) -> Response:
     """The chunks behind event number `after`; `choice`: the request, where it is told again."""
-    if choice:
-        visitor = replace(visitor, call=choice.call)
+    visitor = visitor_of(request, Client.SSE, choice)
     asked = choice.request if choice else None
     answer = await service_of(request).generations.come_back(id, after, asked, visitor)
     if isinstance(answer, Nothing):
         return sse.blocks(_only_done(), (), lambda: b"")
     if not isinstance(answer, Resumed):
         raise NotFound(NOT_HERE)
-    return stream(Told([_ours(answer.follower)], skip=after))
+    return stream(Told([of_door(answer.follower, SHAPES)], skip=after))
 
 
-def visitor_of(request: Request, client: Client) -> Visitor:
-    """One that comes back, and may do so again."""
-    return Visitor(client, request.scope["state"]["audit"], caller_of(request), lives_on=True)
+def visitor_of(request: Request, client: Client, choice: Choice | None = None) -> Visitor:
+    """One that comes back, and may do so again. `choice`: what it asks, where it says so again."""
+    call = choice.call if choice else None
+    return Visitor(client, request.scope["state"]["audit"], caller_of(request), True, call)
 
 
-async def _recalled(request: Request, id: str) -> Follower:
-    generations = service_of(request).generations
-    follower = await generations.recall(id, visitor_of(request, Client.JSON))
+async def as_it_is(request: Request, id: str, doors: Container[str]) -> Follower:
+    """A generation as it is now, of one of these doors; one that was cut off goes on.
+
+    The follower must be closed. Raises NotFound, Unavailable.
+    """
+    generations, visitor = service_of(request).generations, visitor_of(request, Client.JSON)
+    follower = await generations.recall(id, visitor)
+    if follower is not None and follower.generation.finish_reason in UNFINISHED:
+        follower.close()
+        answer = await generations.come_back(id, -1, None, visitor)
+        follower = answer.follower if isinstance(answer, Resumed) else None
     if follower is None:
         raise NotFound(NOT_HERE)
-    return _ours(follower)
+    return of_door(follower, doors)
 
 
-def _ours(follower: Follower) -> Follower:
-    """Raises NotFound for a generation that did not come over one of these doors."""
+def of_door(follower: Follower, doors: Container[str]) -> Follower:
+    """Raises NotFound for a generation that did not come by one of these doors."""
     call = follower.generation.call
-    if call is None or call.door not in SHAPES:
+    if call is None or call.door not in doors:
         follower.close()
         raise NotFound("this id is of another kind of answer; GET /generate/{id} has the text")
     return follower

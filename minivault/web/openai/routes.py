@@ -3,6 +3,13 @@
 from __future__ import annotations
 
 from minivault.web.openai import completions, following, misplaced, models, tokens
+from minivault.web.openai.responses import routes as responses
 
-described = [*models.routes, *completions.routes, *following.routes, *tokens.routes]
+described = [
+    *models.routes,
+    *completions.routes,
+    *following.routes,
+    *responses.routes,
+    *tokens.routes,
+]
 undescribed = [models.with_slashes, *misplaced.routes]

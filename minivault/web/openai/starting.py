@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 
 from starlette.requests import Request
@@ -33,11 +34,8 @@ async def start(request: Request, asked: Asked) -> list[Follower]:
     service = service_of(request)
     client = Client.SSE if asked.stream else Client.JSON
     visitor = Visitor(client, request.scope["state"]["audit"], caller_of(request))
-    try:
+    with _counted(service):
         return await _all(service, asked.choices, visitor)
-    except Unavailable as refusal:
-        service.metrics.refused(refusal.reason)
-        raise
 
 
 async def _all(service: Service, choices: Sequence[Choice], visitor: Visitor) -> list[Follower]:
@@ -56,12 +54,32 @@ async def _all(service: Service, choices: Sequence[Choice], visitor: Visitor) ->
     return followers
 
 
+async def start_one(
+    request: Request, choice: Choice, client: Client, *, lives_on: bool
+) -> Follower:
+    """The follower of a single choice, which must be closed; see `start`."""
+    service = service_of(request)
+    visitor = Visitor(client, request.scope["state"]["audit"], caller_of(request), lives_on)
+    with _counted(service):
+        return await _one(service, choice, visitor)
+
+
+@contextmanager
+def _counted(service: Service) -> Iterator[None]:
+    """Counts a request that is refused."""
+    try:
+        yield
+    except Unavailable as refusal:
+        service.metrics.refused(refusal.reason)
+        raise
+
+
 async def _one(
     service: Service, choice: Choice, visitor: Visitor, group: str | None = None
 ) -> Follower:
     """Whoever has named the request comes back to it; every other one ends it by leaving."""
     call = replace(choice.call, group=group)
-    lives_on = choice.request.key is not None
+    lives_on = visitor.lives_on or choice.request.key is not None
     visitor = replace(visitor, call=call, lives_on=lives_on)
     try:
         return await service.generations.start(choice.request, visitor)

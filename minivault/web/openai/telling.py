@@ -16,10 +16,9 @@ from typing import Any
 from minivault.generations import Event, Follower, Generation, batches
 from minivault.generations.generation_id import engine_hash
 from minivault.schemas import FinishReason
-from minivault.web.openai.ending import failure_of, finish_of, usage_of
+from minivault.web.openai.ending import DONE, failure_of, finish_of, ours_of, usage_of
 from minivault.web.openai.shapes import SHAPES, Shape
 
-DONE = b"data: [DONE]\n\n"
 _MARK = "\ue000"  # stands for the text in a chunk that is written once
 
 
@@ -196,19 +195,7 @@ class Told:
         return {"choices": [self._ours(each.generation) for each in self.followers]}
 
     def _ours(self, generation: Generation) -> dict[str, Any]:
-        end = generation.events[-1].data
-        request, call = generation.request, generation.call
-        ours: dict[str, Any] = {"id": generation.id}
-        if request:
-            ours |= {"seed": request.seed, "params": request.params.model_dump(mode="json")}
-        ours |= {name: end[name] for name in ("finish_reason", "receipt", "timings") if name in end}
-        if call and call.ignored:
-            ours["ignored"] = list(call.ignored)
-        if isinstance(self.shape, type(SHAPES["openai.chat"])) and not generation.info.chat:
-            ours["template"] = "plain"
-        if end.get("resumable"):
-            ours["resume"] = f"{generation.id}.{generation.last - 1}"
-        return ours
+        return ours_of(generation, chat=self.shape.chunk == "chat.completion.chunk")
 
     def _place(self, index: int) -> int:
         """The number of a choice; one that is told alone may be another than the first."""
