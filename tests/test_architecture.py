@@ -58,6 +58,7 @@ HOMES = {
     "prometheus_client": {"metrics"},
     "huggingface_hub": {"model_store"},
     "cryptography": {"vault"},
+    "llguidance": {"engine"},
     "httpx2": {"client", "model_store", "backends.upstream.server", "backends.upstream.backend"},
 }
 

@@ -138,6 +138,9 @@ def test_every_option_of_serve_reaches_the_settings(monkeypatch: pytest.MonkeyPa
         "--context": "4096",
         "--max-running": "4",
         "--max-waiting": "5",
+        "--max-choices": "7",
+        "--max-body": "1 MiB",
+        "--model-alias": "gpt",
         "--kv-memory": "2 MiB",
         "--prefix-memory": "0",
         "--backend": "echo",
@@ -152,7 +155,14 @@ def test_every_option_of_serve_reaches_the_settings(monkeypatch: pytest.MonkeyPa
         "--log-keep-files": "6",
         "--log-keep-days": "7",
     }
-    flags = ["--offline", "--insecure", "--no-store-text", "--share-prefixes", "--verbose"]
+    flags = [
+        "--no-plain-chat",
+        "--offline",
+        "--insecure",
+        "--no-store-text",
+        "--share-prefixes",
+        "--verbose",
+    ]
     pairs = [word for pair in arguments.items() for word in pair]
     assert cli.main(["serve", *pairs, *flags]) == 0
     changed = {name for name, value in Settings() if given[name] != value}

@@ -146,6 +146,8 @@ class Backend(Protocol):
     * `render(messages) -> str`: any thread; the prompt that a chat template makes. If the last
       message is the assistant's, it stays open: the prompt ends with its content. A `Rendered`
       comes back as it is, in this request and when its record is replayed.
+    * `constrain(format) -> object`: any thread; raises InvalidRequest for a `response_format` in
+      `request.params` that it cannot hold a text to. Without it all but plain text are refused.
     * `share(request, prompt_tokens) -> float`: any thread; the part of its memory that a request
       may come to take. It waits, and is told so, while the parts of those that run leave no room.
     * `problem() -> str | None`: any thread; why it cannot work now. Turns `/health` to 503.

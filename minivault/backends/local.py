@@ -13,7 +13,7 @@ from minivault.backends.base import Finish, Logprobs, ModelInfo, Piece, Request,
 from minivault.backends.outputs import Outputs, fan_out
 from minivault.background import Pool, in_thread
 from minivault.engine.processor import available_cores
-from minivault.engine.sequence import Output, SamplingParams, TokenChoice
+from minivault.engine.sequence import Constraint, Output, SamplingParams, TokenChoice
 from minivault.engine.sequence import Sequence as EngineSequence
 from minivault.errors import BackendFailed, FieldError, InvalidRequest, Unavailable
 from minivault.libraries import require
@@ -71,7 +71,10 @@ class LocalBackend:
         if request.tokens is None:  # one that is made again from a record
             tokens = await _PROMPTS.run(self.tokenize, request.prompt)
             request = replace(request, tokens=tuple(tokens))
-        sequence = self._sequence(request, outputs)
+        constraint = None
+        if format := request.params.response_format:
+            constraint = await in_thread(self.constrain, format)
+        sequence = self._sequence(request, outputs, constraint)
         _queue(engine, sequence)
         self._open.add(outputs)
         made = 0
@@ -87,6 +90,10 @@ class LocalBackend:
         finally:  # may run under cancellation: nothing here may wait
             self._open.discard(outputs)
             engine.cancel(sequence)
+
+    def constrain(self, format: Mapping[str, Any]) -> Constraint:
+        """What holds one text to a format. Any thread. Raises InvalidRequest for a bad schema."""
+        return self._running_tokenizer().constrain(format)
 
     def tokenize(self, prompt: str) -> list[int]:
         """The tokens of a prompt. Any thread.
@@ -177,6 +184,7 @@ class LocalBackend:
                 **runner.description,
                 "mode": runner.mode,
                 "tokenizers": version("tokenizers"),
+                "llguidance": version("llguidance"),
             },
             notice="; ".join(filter(None, (runner.notice, *limits))) or None,
             defaults=recommended(model.folder),
@@ -185,7 +193,9 @@ class LocalBackend:
         )
         return engine
 
-    def _sequence(self, request: Request, outputs: Outputs) -> EngineSequence:
+    def _sequence(
+        self, request: Request, outputs: Outputs, constraint: Constraint | None
+    ) -> EngineSequence:
         tokenizer = self._running_tokenizer()
         prompt = list(request.tokens or ())
         left = self.info.context_length - len(prompt)
@@ -194,7 +204,14 @@ class LocalBackend:
             raise InvalidRequest([FieldError("prompt", message)])
         text = tokenizer.text(prompt, request.params.stop)
         group = "" if self._settings.share_prefixes else request.caller
-        return EngineSequence(prompt, _sampling(request, left), text, owner=outputs, group=group)
+        return EngineSequence(
+            prompt,
+            _sampling(request, left),
+            text,
+            owner=outputs,
+            group=group,
+            constraint=constraint,
+        )
 
     def _piece(self, output: Output) -> Piece:
         tokens = int(output.token_id is not None)

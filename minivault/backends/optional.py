@@ -10,6 +10,7 @@ from typing import Any
 
 from minivault.backends.base import Backend, Request
 from minivault.background import guarded
+from minivault.errors import FieldError, Unsupported
 
 
 async def start(backend: Backend) -> None:
@@ -70,6 +71,15 @@ def render(backend: Backend, messages: Sequence[Mapping[str, str]]) -> str | Non
     method = _method(backend, "render") if backend.info.chat else None
     prompt: str | None = method(messages) if method else None
     return prompt
+
+
+def check_format(backend: Backend, format: Mapping[str, Any]) -> None:
+    """Raises InvalidRequest for a format that its texts cannot be held to. Any thread."""
+    method = _method(backend, "constrain")
+    if method is None:
+        message = f'must be {{"type": "text"}}: {backend.info.name} constrains no texts'
+        raise Unsupported([FieldError("response_format", message)])
+    method(format)
 
 
 def share(backend: Backend, request: Request, prompt_tokens: int) -> float:

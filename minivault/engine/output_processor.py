@@ -74,16 +74,18 @@ class OutputProcessor:
         choice = None
         if params.asks_logprobs:
             choice = sampler.choice(logits, token, params.top_logprobs)
+        if sequence.constraint:
+            sequence.constraint.accept(token)
         sequence.generated.append(token)
         text = sequence.text.push(token)
         reason = self._reason(sequence)
-        if reason is FinishReason.LENGTH:
+        if reason and not sequence.text.stopped:
             text += sequence.text.flush()
         tail = "" if reason else sequence.text.held
         return Output(sequence, text, token, choice, reason, tail=tail)
 
     def _reason(self, sequence: EngineSequence) -> FinishReason | None:
-        if sequence.text.stopped:
+        if sequence.text.stopped or (sequence.constraint and sequence.constraint.is_complete):
             return FinishReason.STOP
         made, held = len(sequence.generated), len(sequence.prompt) + len(sequence.generated)
         if made >= sequence.params.max_tokens or held >= self._runner.context_length:

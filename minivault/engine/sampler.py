@@ -1,10 +1,11 @@
 """Draws the next token of a row of logits, where the C files do not: in the transformers runner.
 
-Order: bias, repetition penalty (over prompt and text, arXiv:1909.05858), frequency and presence
-penalties (over the text alone), temperature, top-k with ties by token id, top-p (arXiv:1904.09751),
-min-p (arXiv:2407.01082). Wide passes only compare, select and scale single numbers, which is exact;
-sums are made in float64 over the row's own tokens, always in the same order. So a seed draws the
-same from the same logits here and in native/draw.c, and a test holds the two together.
+Order: bias, constraint, repetition penalty (over prompt and text, arXiv:1909.05858), frequency and
+presence penalties (over the text alone), temperature, top-k with ties by token id, top-p
+(arXiv:1904.09751), min-p (arXiv:2407.01082). Wide passes only compare, select and scale single
+numbers, which is exact; sums are made in float64 over the row's own tokens, always in the same
+order. So a seed draws the same from the same logits here and in native/draw.c, and a test holds the
+two together.
 """
 
 from __future__ import annotations
@@ -29,10 +30,13 @@ def sample(row: Row, sequence: Sequence) -> int:
     for token, bias in sequence.params.logit_bias:
         if token < len(row):
             row[token] += np.float32(bias)
+    if sequence.constraint:
+        sequence.constraint.apply(row)
     if sequence.params.repetition_penalty != 1:
         penalize(row, sequence.tokens(), np.float32(sequence.params.repetition_penalty))
     subtract(row, sequence.params, sequence.generated)
-    return draw(row, sequence.params, len(sequence.generated))
+    is_cut = sequence.constraint is not None
+    return draw(row, sequence.params, len(sequence.generated), is_cut=is_cut)
 
 
 def redrawn(tokens: list[int], logits: Row, sequences: Iterable[Sequence]) -> tuple[list[int], Row]:
@@ -65,13 +69,15 @@ def subtract(row: Row, params: SamplingParams, generated: list[int]) -> None:
         row[ids] -= (counts * params.frequency_penalty + params.presence_penalty).astype(np.float32)
 
 
-def draw(row: Row, params: SamplingParams, step: int) -> int:
-    """One token of one row; -1 if it holds what is no number."""
+def draw(row: Row, params: SamplingParams, step: int, *, is_cut: bool = False) -> int:
+    """One token of one row; -1 if it holds what is no number. `is_cut`: some are impossible."""
     if np.isnan(row.max()):
         return -1
     if params.temperature == 0:
         return int(row.argmax())
     ids, odds = _candidates(row, params)
+    if is_cut:  # rounding takes the last candidate, which must not be one of them
+        ids, odds = ids[odds > 0], odds[odds > 0]
     if params.min_p:
         likely = odds >= params.min_p * odds.max()
         ids, odds = ids[likely], odds[likely]

@@ -83,6 +83,23 @@ class TextStream(Protocol):
         ...
 
 
+class Constraint(Protocol):
+    """What a text is held to. Used by the engine's thread alone."""
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether nothing may follow."""
+        ...
+
+    def apply(self, row: npt.NDArray[np.float32]) -> None:
+        """Makes what may not come next impossible, in place."""
+        ...
+
+    def accept(self, token: int) -> None:
+        """Goes on behind a token."""
+        ...
+
+
 class Sequence:
     """One text in the making. Made by the caller, then owned by the engine until it ends.
 
@@ -95,6 +112,7 @@ class Sequence:
         "_tokens",
         "cache",
         "cancelled",
+        "constraint",
         "generated",
         "group",
         "owner",
@@ -111,10 +129,12 @@ class Sequence:
         text: TextStream,
         owner: Any = None,
         group: str = "",
+        constraint: Constraint | None = None,
     ) -> None:
         """`prompt`: at least one token id, and at most the context length minus one."""
         self.prompt = tuple(prompt)
         self.params = params
+        self.constraint = constraint
         self.text = text
         self.owner = owner
         self.group = group
@@ -127,7 +147,7 @@ class Sequence:
     @property
     def is_plain(self) -> bool:
         """Whether the C kernels can draw its tokens; else `sampler.redrawn` does."""
-        return self.params.is_plain
+        return self.params.is_plain and self.constraint is None
 
     def tokens(self) -> npt.NDArray[np.intp]:
         """The ids of all tokens so far, prompt and text."""

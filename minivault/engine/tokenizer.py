@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from tokenizers import Tokenizer as Backend
 from tokenizers import decoders
@@ -20,6 +21,7 @@ from minivault.engine.detokenizer import (
     TokenBytes,
     WindowDetokenizer,
 )
+from minivault.engine.grammar import BadSchema, Constraint, Grammars
 from minivault.engine.tokenizer_files import TokenizerFiles, end_tokens, read_files
 from minivault.errors import FieldError, InvalidRequest, ModelUnusable, in_short
 
@@ -46,6 +48,7 @@ class Tokenizer:
         self.no_chat = files.no_template or self._why_no_chat()
         self.chat = self._template is not None and self.no_chat is None
         self.end_ids = end_ids | self._turn_ends()
+        self._grammars = Grammars(backend.to_str(), self.end_ids)
         self.begin_id = self._begin(files.names, end_ids)
 
     def encode(self, text: str) -> list[int]:
@@ -64,6 +67,14 @@ class Tokenizer:
         """The tokens of a text alone. Raises InvalidRequest for lone surrogates."""
         _refuse_surrogates(text)
         return self._control.encode_bare(text)
+
+    def constrain(self, format: Mapping[str, Any]) -> Constraint:
+        """What holds one text to a format, see `Grammars`. Raises InvalidRequest."""
+        try:
+            return self._grammars.constraint(format)
+        except BadSchema as error:
+            message = f"Invalid schema for response_format: {error}"
+            raise InvalidRequest([FieldError("response_format", message)]) from error
 
     def decode(self, token_ids: Sequence[int]) -> str:
         """The text of all these tokens at once; special tokens make none."""

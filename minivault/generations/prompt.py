@@ -44,6 +44,8 @@ def prepare(asked: GenerateRequest, seed: int, backend: Backend, caller: str = "
     if "max_tokens" in asked.model_fields_set and asked.max_tokens > context and not is_cut:
         message = f"must be from 1 to {context}, the context of this model"
         raise InvalidRequest([FieldError("max_tokens", message)])
+    if isinstance(asked, TextRequest) and asked.response_format:
+        optional.check_format(backend, asked.response_format)
     prompt, tokens, count = _read(asked, backend)
     if count == 0:
         raise InvalidRequest([FieldError("prompt", "has no token that this model knows")])

@@ -41,9 +41,7 @@ class TokenProbability(BaseModel):
 
     token: str
     logprob: float
-    bytes: list[int] | None = Field(
-        default=None, description="The token's own, where it is no whole character."
-    )
+    bytes: list[int] | None = Field(None, description="Where it is no whole character.")
 
 
 class TokenLogprobs(TokenProbability):

@@ -14,6 +14,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from minivault.errors import FieldError, InvalidRequest, Unsupported
 from minivault.schemas import MAX_SEED, field_errors, printable
+from minivault.web.openai.formats import RIGHT as FORMATS
+from minivault.web.openai.formats import format_of
 
 MOST_STOPS = 8
 
@@ -52,10 +54,6 @@ NEUTRAL: Mapping[str, tuple[Callable[[Any], bool], str]] = {
     "tool_choice": (lambda value: value in ("none", "auto"), _NO_TOOLS),
     "functions": (lambda value: value == [], "is out of use: send tools instead"),
     "function_call": (lambda value: value == "none", "is out of use: send tool_choice instead"),
-    "response_format": (
-        lambda value: value == {"type": "text"},
-        'must be {"type": "text"}: this server constrains no texts',
-    ),
     "suffix": (lambda value: value == "", "is not supported: this model does not fill in middles"),
     "modalities": (lambda value: value == ["text"], 'must be ["text"]: this model writes text'),
     "audio": (lambda value: False, "is not supported: this model writes text"),
@@ -104,6 +102,7 @@ RIGHT: dict[str, str] = {
     "metadata": "must be an object of up to 16 strings of up to 512 characters, with names of up "
     "to 64",
     "user": "must be a string",
+    "response_format": FORMATS,
 }
 
 _Bias = Annotated[float, Field(ge=-100, le=100)]
@@ -140,6 +139,7 @@ class Fields(BaseModel):
     max_tokens: int | None = Field(None, ge=-1)
     stream: bool = False
     stream_options: StreamOptions | None = None
+    response_format: dict[str, Any] | None = None
     user: str | None = None
     safety_identifier: str | None = None
     prompt_cache_key: str | None = None
@@ -169,6 +169,11 @@ class Fields(BaseModel):
         return found
 
     @property
+    def format(self) -> Any:
+        """What form the text must have; None for any."""
+        return format_of(self.response_format)
+
+    @property
     def private(self) -> dict[str, Any]:
         """What is recorded of the caller."""
         told = {name: getattr(self, name) for name in RECORDED}
@@ -191,6 +196,7 @@ class Fields(BaseModel):
             "presence_penalty": self.presence_penalty or 0.0,
             "logit_bias": {int(name): bias for name, bias in (self.logit_bias or {}).items()},
             "stop": self.stops,
+            "response_format": self.format,
         }
 
     def seeds(self, count: int) -> list[int | None]:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import openai
 import pytest
+from pydantic import BaseModel, Field
 
 from minivault.backends.local import LocalBackend
 from minivault.model_store import ModelStore
@@ -153,3 +154,70 @@ def test_tokens_are_told_and_read(server: LiveServer) -> None:
     bad = [{}, {"prompt": 1}, {"prompt": "a", "messages": []}]
     for wrong in bad:
         refused(ask(server, "POST", "/tokenize", json=wrong))
+
+
+class Hero(BaseModel):
+    """Nested, with a choice and a pattern."""
+
+    name: str = Field(pattern="^[A-Z][a-z]{1,8}$")
+    age: int = Field(ge=0, le=99)
+    kind: Literal["king", "queen"]
+    friends: list[Annotated[str, Field(max_length=9)]] = Field(max_length=2)
+
+
+@pytest.mark.parametrize("temperature", [0.0, 0.9])
+def test_a_text_has_the_form_that_was_asked(
+    server: LiveServer, client: openai.OpenAI, temperature: float
+) -> None:
+    made = client.chat.completions.parse(
+        model="",
+        messages=[{"role": "user", "content": PROMPT}],
+        response_format=Hero,
+        temperature=temperature,
+        seed=3,
+        max_tokens=200,
+        frequency_penalty=0.5,
+    )
+    assert made.choices[0].finish_reason == "stop"
+    assert isinstance(made.choices[0].message.parsed, Hero)
+    record = server.records()[-1]
+    assert record["params"]["response_format"]["schema"]["title"] == "Hero"
+    replayed = ask(server, "POST", f"/logs/records/{record['seq']}/replay")
+    assert json.loads(replayed.text.strip().splitlines()[-1])["verdict"] == "same"
+
+
+def test_any_object_and_a_response_too(client: openai.OpenAI) -> None:
+    made = client.completions.create(
+        model="",
+        prompt=PROMPT,
+        max_tokens=60,
+        seed=1,
+        extra_body={"response_format": {"type": "json_object"}},
+    )
+    assert made.choices[0].text.startswith("{")
+    response = client.responses.parse(
+        model="", input=PROMPT, text_format=Hero, max_output_tokens=200
+    )
+    assert isinstance(response.output_parsed, Hero)
+
+
+@pytest.mark.parametrize(
+    "schema, why",
+    [
+        ({"type": "array", "uniqueItems": True}, "uniqueItems"),
+        ({"type": "string", "pattern": "(?=a)b"}, "look-around"),
+        ({"type": "integer", "minimum": 5, "maximum": 3}, "Unsatisfiable"),
+        ({"not": {}}, "not"),
+        ({"description": "x" * 70_000}, "65536 characters"),
+    ],
+)
+def test_a_schema_that_cannot_be_followed_says_why(
+    client: openai.OpenAI, schema: dict[str, Any], why: str
+) -> None:
+    form: Any = {"type": "json_schema", "json_schema": {"name": "x", "schema": schema}}
+    with pytest.raises(openai.BadRequestError, match="Invalid schema for response_format") as error:
+        client.chat.completions.create(
+            model="", messages=[{"role": "user", "content": "x"}], response_format=form
+        )
+    assert why in str(error.value)
+    assert error.value.param == "response_format"

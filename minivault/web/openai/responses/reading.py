@@ -14,6 +14,7 @@ from minivault.text_request import Call, TextRequest, Turn
 from minivault.web.openai.asked import key_of, text_request
 from minivault.web.openai.chat import Said, turns_of
 from minivault.web.openai.fields import Fields, read
+from minivault.web.openai.formats import format_of
 
 DOOR = "openai.responses"
 EXAMPLE = '{"input": "Hello"}'
@@ -50,6 +51,10 @@ class ResponseFields(Fields):
     include: list[str] | None = None
     text: TextOptions | None = None
     top_logprobs: int | None = Field(None, ge=0, le=20)
+
+    @property
+    def format(self) -> Any:
+        return format_of(self.text.format if self.text else None, "text.format")
 
 
 def read_response(data: Mapping[str, Any]) -> tuple[ResponseFields, tuple[str, ...]]:

@@ -52,7 +52,7 @@ def response_of(generation: Generation) -> dict[str, Any]:
         "reasoning": {"effort": None, "summary": None},
         "store": True,
         "temperature": params.temperature,
-        "text": {"format": {"type": "text"}},
+        "text": {"format": params.response_format or {"type": "text"}},
         "tool_choice": "auto",
         "tools": [],
         "top_logprobs": params.top_logprobs,
