@@ -112,7 +112,8 @@ async def _only_done() -> AsyncIterator[bytes]:
     yield DONE
 
 
-_ID = Parameter("id", "path", "As the answer told it.", {"type": "string", "maxLength": 100})
+ID = {"type": "string", "pattern": "^[A-Za-z0-9_-]{1,100}$"}
+_ID = Parameter("id", "path", "As the answer told it.", ID)
 _STREAM = Parameter("stream", "query", "Whether chunks are wanted.", {"type": "boolean"})
 _AFTER = Parameter(
     "starting_after",

@@ -62,7 +62,11 @@ routes = [
         "One model",
         {200: {JSON: bodies.ServedModel}},
         (404, 503),
-        parameters=(Parameter("id", "path", "Its name.", {"type": "string", "minLength": 1}),),
+        parameters=(
+            Parameter(
+                "id", "path", "Its name.", {"type": "string", "pattern": "^[A-Za-z0-9._/-]{1,200}$"}
+            ),
+        ),
     ),
 ]
 

@@ -14,7 +14,7 @@ from minivault.backends.local import LocalBackend
 from minivault.model_store import ModelStore
 from minivault.resources import resource
 from minivault.settings import Settings
-from tests.live import LiveServer, live_server
+from tests.live import LiveServer, live_server, wait_for
 from tests.web.asking import ask
 from tests.web.openai.stage import refused
 
@@ -27,7 +27,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
     folder = tmp_path_factory.mktemp("server")
     settings = Settings(threads=1, models_dir=resource("models"))
     model = ModelStore(settings.models_dir, offline=True).get("storyteller")
-    with live_server(folder, LocalBackend(settings, model)) as live:
+    with live_server(folder, LocalBackend(settings, model), ready=False) as live:
+        wait_for(lambda: live.service.stage.status != "loading", seconds=120)  # it may compile
         yield live
 
 

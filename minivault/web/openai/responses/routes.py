@@ -21,7 +21,7 @@ from minivault.web.connection import while_connected
 from minivault.web.openai import bodies
 from minivault.web.openai.answering import headers_of
 from minivault.web.openai.asked import Choice, check_model
-from minivault.web.openai.following import NOT_HERE, as_it_is, last_of, of_door, visitor_of
+from minivault.web.openai.following import ID, NOT_HERE, as_it_is, last_of, of_door, visitor_of
 from minivault.web.openai.responses.reading import (
     DOOR,
     EXAMPLE,
@@ -222,7 +222,7 @@ def _starting_after(request: Request) -> int:
     return int(given)
 
 
-_ID = Parameter("id", "path", "As the response told it.", {"type": "string", "maxLength": 100})
+_ID = Parameter("id", "path", "As the response told it.", ID)
 _WHOLE: dict[int, Any] = {200: {JSON: bodies.ResponseObject}}
 _STREAMED: dict[int, Any] = {
     200: {JSON: bodies.ResponseObject, STREAM: bodies.ResponseEvent},
