@@ -65,7 +65,8 @@ class Settings(BaseSettings):
     models_dir: Path = Field(Path("models"), description="Folder of the models.")
     logs_dir: Path = Field(Path("logs"), description="Folder of the log.")
     dtype: Literal["auto", "float32", "bfloat16", "int8", "int4"] = Field(
-        "auto", description="Width of the weights; auto takes bfloat16 where the CPU multiplies it."
+        "auto",
+        description="Width of the weights; auto: a GGUF's own, bfloat16 if the CPU multiplies it.",
     )
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="Where the model runs.")
     runner: Literal["auto", "native", "transformers"] = Field(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 from minivault.engine.runner import NATIVE_ONLY, Dtype, NoKernels, Runner, Unsupported
 from minivault.errors import ModelUnusable
+from minivault.gguf import is_gguf
 
 if TYPE_CHECKING:
     from minivault.engine.native.runner import NativeRunner
@@ -98,9 +99,14 @@ def _native(
     on = torch.device("cpu") if device == "auto" and wanted else chosen_device(device)
     if on.type != "cpu":
         raise Unsupported(f"it computes on the CPU, not on {on.type} (--device cpu)")
-    if dtype != "int8" and dtype != "int4":
-        dtype = "bfloat16" if chosen_dtype(dtype, on) == torch.bfloat16 else "float32"
-    native = NativeRunner(folder, dtype=dtype, **options)  # type: ignore[arg-type]
+    width: Dtype | Literal["file"]
+    if dtype == "int8" or dtype == "int4":
+        width = dtype
+    elif dtype == "auto" and is_gguf(folder):
+        width = "file"
+    else:
+        width = "bfloat16" if chosen_dtype(dtype, on) == torch.bfloat16 else "float32"
+    native = NativeRunner(folder, dtype=width, **options)  # type: ignore[arg-type]
     if not native.reproducible and not wanted:
         raise NoKernels("its C kernels do not keep a row's bits on this processor")
     return native

@@ -64,11 +64,13 @@ class Weight:
     def shape(self) -> tuple[int, ...]:
         return self.tensor.shape
 
-    def values(self) -> NDArray[np.float32]:
-        """All of it in float32, as transformers has it."""
-        values = self.tensor.values()
-        if self.rows is not None:
-            values = values[self.rows]
+    def values(self, rows: slice = slice(None)) -> NDArray[np.float32]:
+        """Rows of it in float32, as transformers has them."""
+        chosen = rows if self.rows is None else self.rows[rows]
+        if len(self.shape) == 1:
+            values = self.tensor.values()[chosen]
+        else:
+            values = self.tensor.type.values(self.tensor.blocks[chosen])
         return values - np.float32(1) if self.plus_one else values
 
 

@@ -8,6 +8,7 @@ import json
 from pathlib import Path
 from typing import Any, get_args
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -21,7 +22,7 @@ from minivault.engine.runner import Dtype, Unsupported
 from minivault.errors import ModelUnusable
 from tests.engine.gpt2_models import random_prompt
 from tests.gguf import models
-from tests.gguf.files import reference
+from tests.gguf.files import reference, save
 from tests.tools import mostly_slow, tool
 
 BORDER = 40
@@ -144,8 +145,13 @@ class InMemory:
             del self._tensors["lm_head.weight"]
         self.shapes = {name: tuple(each.shape) for name, each in self._tensors.items()}
 
+    dtype: Dtype = "float32"
+    widths = "float32"
+
     def tensor(self, name: str) -> Tensor:
         return self._tensors[name]
+
+    weight = tensor
 
 
 def made(name: str) -> Any:
@@ -231,6 +237,48 @@ def test_a_gguf_file_gives_what_its_source_computes(name: str, tmp_path: Path) -
     expected = model(torch.tensor([tokens])).logits[0]
     found = prefilled(decoder_of(open_checkpoint(path), 128), tokens)
     assert closeness(found, expected) < 1e-4
+
+
+#: Types of a file's matrices, in turn.
+MIXES: dict[str, list[str]] = {
+    "Q8_0": ["Q8_0"],
+    "Q4_0": ["Q4_0"],
+    "Q4_1+Q8_0": ["Q4_1", "Q4_1", "Q8_0"],
+    "Q5_0+Q8_0+F16+Q4_0": ["Q5_0", "Q8_0", "F16", "Q4_0", "Q5_0"],
+}
+
+
+def quantized_tensors(kinds: list[str], model: Any, gguf: Any) -> dict[str, Any]:
+    """The matrices in these types, in turn."""
+    made = {}
+    for number, (name, given) in enumerate(models.tensors("llama", model, gguf).items()):
+        kind, shape, raw = given
+        if len(shape) == 2:
+            kind = kinds[number % len(kinds)]
+            values = raw.view(np.float32).reshape(shape)
+            number = getattr(gguf.GGMLQuantizationType, kind)
+            raw = gguf.quants.quantize(values, number).view(np.uint8).ravel()
+        made[name] = (kind, shape, raw)
+    return made
+
+
+@pytest.mark.parametrize("name", mostly_slow(MIXES, "Q5_0+Q8_0+F16+Q4_0"))
+@torch.inference_mode()
+def test_a_gguf_file_keeps_its_own_widths(name: str, tmp_path: Path) -> None:
+    """Also where queries, keys and values, or gates and what they gate, are of several."""
+    gguf, model = reference(), models.make("llama")
+    tensors = quantized_tensors(MIXES[name], model, gguf)
+    path = save(tmp_path / "tiny.gguf", models.metadata("llama", model.config), tensors)
+    tokens = random_prompt(7, 100, 96)
+    source = open_checkpoint(path, "file")
+    assert set(source.widths.split("+")) == set(MIXES[name])
+    expected = prefilled(decoder_of(open_checkpoint(path), 128), tokens)
+    found = prefilled(decoder_of(source, 128, source.dtype), tokens)
+    assert closeness(found, expected) < 0.1
+    runner = NativeRunner(path, dtype="file", threads=1, tokens=90)
+    assert runner.description["dtype"] == source.widths
+    assert runner.vocabulary == 90
+    assert runner.reproducible
 
 
 @pytest.mark.parametrize("dtype", get_args(Dtype))

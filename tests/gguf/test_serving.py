@@ -161,7 +161,7 @@ def test_a_real_chat_model_knows_the_capital_of_france(tmp_path: Path) -> None:
     settings = Settings(model=str(smollm2()), threads=2)
     model = ModelStore(tmp_path).get(str(smollm2()))
     asked = {
-        "messages": [{"role": "user", "content": "What is the capital of France?"}],
+        "messages": [{"role": "user", "content": "Name the capital of France."}],
         "temperature": 0,
     }
     with live_server(tmp_path, LocalBackend(settings, model), ready=False) as live:

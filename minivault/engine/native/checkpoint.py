@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from minivault.engine.native.groups import Groups, from_gguf
+from minivault.engine.native.groups import refuse_no_numbers as groups_have_numbers
 from minivault.engine.numbers import refuse_no_numbers
+from minivault.engine.runner import Dtype
 from minivault.errors import ModelUnusable
 from minivault.gguf import is_gguf
 from minivault.gguf.config import config_of, family_of
@@ -19,6 +23,8 @@ from minivault.gguf.reader import GgufFile
 from minivault.gguf.weights import weights_of
 
 Shape = tuple[int, ...]
+
+_ROWS = 4096  # so many are dequantized at once
 
 
 class Checkpoint(Protocol):
@@ -34,20 +40,42 @@ class Checkpoint(Protocol):
         """Of all tensors."""
         ...
 
+    @property
+    def dtype(self) -> Dtype:
+        """What its tensors are kept as."""
+        ...
+
+    @property
+    def widths(self) -> str:
+        """What the weights of its products are kept as, for people: `Q4_1+Q8_0`, `float32`."""
+        ...
+
     def tensor(self, name: str) -> Tensor:
         """One that is there. Raises ModelUnusable where it holds what are no numbers."""
         ...
 
+    def weight(self, name: str) -> Tensor | Groups:
+        """The same of a product: in groups, where the file has it so and it is to stay so."""
+        ...
 
-def open_checkpoint(path: Path) -> Checkpoint:
-    """Of a folder, or of a GGUF file. Raises ModelUnusable for what cannot be read."""
-    return _GgufCheckpoint(path) if is_gguf(path) else _Safetensors(path)
+
+def open_checkpoint(path: Path, dtype: Dtype | Literal["file"] = "float32") -> Checkpoint:
+    """Of a folder, or of a GGUF file, whose weights will be kept as `dtype`.
+
+    `file`: as the file has them, where it has them in groups. Raises ModelUnusable for what cannot
+    be read.
+    """
+    if is_gguf(path):
+        return _GgufCheckpoint(path, dtype)
+    assert dtype != "file"
+    return _Safetensors(path, dtype)
 
 
 class _Safetensors:
     """The tensors are views of the files where the system allows it."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, dtype: Dtype) -> None:
+        self.dtype = self.widths = dtype
         self.config = _read_json(folder / "config.json")
         self.shapes: dict[str, Shape] = {}
         self._files: dict[str, Any] = {}
@@ -69,20 +97,51 @@ class _Safetensors:
         refuse_no_numbers([(name, tensor)])
         return tensor
 
+    def weight(self, name: str) -> Tensor:
+        return self.tensor(name)
+
 
 class _GgufCheckpoint:
     """The numbers of a tensor are made when it is asked for."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, dtype: Dtype | Literal["file"]) -> None:
         file = GgufFile.open(path)
         self.config = config_of(file)
         self._weights = weights_of(file, family_of(file), self.config)
         self.shapes = {name: each.shape for name, each in self._weights.items()}
+        self._in_groups = dtype == "file"
+        types = self._types()
+        if dtype == "file":
+            dtype = "float32" if types == ["F32"] else "bfloat16"
+        self.dtype: Dtype = dtype
+        self.widths = "+".join(types) if self._in_groups else dtype
 
     def tensor(self, name: str) -> Tensor:
-        tensor = torch.from_numpy(self._weights[name].values())
+        """In float32, or in bfloat16 where that is what will be made of it."""
+        weight = self._weights[name]
+        wide = self.dtype != "bfloat16" or len(weight.shape) < 2
+        tensor = torch.empty(weight.shape, dtype=torch.float32 if wide else torch.bfloat16)
+        for begin in range(0, len(tensor), _ROWS):
+            rows = slice(begin, begin + _ROWS)
+            tensor[rows] = torch.from_numpy(weight.values(rows))
         refuse_no_numbers([(name, tensor)])
         return tensor
+
+    def weight(self, name: str) -> Tensor | Groups:
+        weight = self._weights[name]
+        if not self._in_groups or weight.tensor.type.weights == 1:
+            return self.tensor(name)
+        groups = from_gguf(weight.tensor)
+        groups_have_numbers(groups, name)
+        return groups if weight.rows is None else groups.rows(weight.rows)
+
+    def _types(self) -> list[str]:
+        """Of the matrices, the one that most are of first."""
+        sizes = Counter[str]()
+        for each in self._weights.values():
+            if len(each.shape) > 1:
+                sizes[each.tensor.type.name] += each.tensor.blocks.nbytes
+        return [name for name, _ in sizes.most_common()]
 
 
 def refuse_names(what: str, names: set[str]) -> None:

@@ -76,7 +76,7 @@ class Description:
     depth: int
     layer: Callable[[int], Layer]
     last: Weights
-    head: Tensor
+    head: Tensor | Groups
     positions: Tensor | None = None
     rotations: Tensor | None = None
     stretch: Tensor | None = None
@@ -86,4 +86,4 @@ class Description:
 
     @property
     def vocabulary(self) -> int:
-        return len(self.head)
+        return self.head.shape[0]

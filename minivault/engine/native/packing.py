@@ -76,7 +76,8 @@ def _group_panels(weight: Groups, gated: bool) -> NDArray[np.uint8]:
     panel = constants.PANEL
 
     def by_panels(each: NDArray[Any]) -> NDArray[Any]:
-        filled = _filled(_beside(torch.from_numpy(each), gated)).numpy()
+        own = each if each.flags.writeable else each.copy()  # torch warns of views of a file
+        filled = _filled(_beside(torch.from_numpy(own), gated)).numpy()
         return filled.reshape(-1, panel, *each.shape[1:])
 
     numbers = by_panels(weight.numbers)

@@ -85,7 +85,7 @@ class Plan:
             depth=self.depth,
             layer=lambda index: self._layer(source, index),
             last=Weights(last.float() / self.logits),
-            head=table if self.tied else source.tensor(_HEAD),
+            head=source.weight(_TABLE if self.tied else _HEAD),
             rotations=torch.stack(turned),
             stretch=self._stretch(context) if self.growing else None,
             embedding=self.embedding,
@@ -110,7 +110,7 @@ class Plan:
         def product(name: str, *, bias: bool = False) -> Weights:
             name = f"{at}{name}"
             added = source.tensor(f"{name}.bias") if bias else None
-            return Weights(source.tensor(f"{name}.weight"), added)
+            return Weights(source.weight(f"{name}.weight"), added)
 
         def norm(name: str) -> Weights:
             return self._norm(source, f"{at}{name}.weight")

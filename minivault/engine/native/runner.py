@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from threading import get_ident
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -13,6 +13,7 @@ from torch import Tensor
 
 from minivault.engine import sequence as seq
 from minivault.engine.likeliest import Row
+from minivault.engine.native.checkpoint import open_checkpoint
 from minivault.engine.native.decoder import Decoder
 from minivault.engine.native.models import describe
 from minivault.engine.native.prefix_cache import CHUNK, PrefixCache, first_key, next_key
@@ -40,7 +41,7 @@ class NativeRunner:
         self,
         folder: Path,
         *,
-        dtype: Dtype,
+        dtype: Dtype | Literal["file"],
         threads: int | None = None,
         max_running: int = 32,
         prefix_memory: int = 0,
@@ -49,7 +50,7 @@ class NativeRunner:
         speculates: bool = True,
         target: tuple[str, ...] | None = None,
     ) -> None:
-        """Loads the weights of a folder, or of a GGUF file.
+        """Loads the weights of a folder, or of a GGUF file; `file` keeps its own widths.
 
         `context`: tokens of a text at most, None for as many as the model can, up to 8192.
         `tokens`: so many of its ids may be drawn, where its vocabulary is filled up with others.
@@ -59,7 +60,8 @@ class NativeRunner:
         Raises Unsupported for a model of another family, NoKernels where there is no compiler,
         ModelUnusable for files that are wrong.
         """
-        description = describe(folder, context, tokens)
+        source = open_checkpoint(folder, dtype)
+        description = describe(source, context, tokens)
         self._threads = threads or torch.get_num_threads()
         self._thread: int | None = None
         self._prefixes = PrefixCache(prefix_memory)
@@ -78,7 +80,7 @@ class NativeRunner:
             self._use_threads()
             self._decoder = Decoder(
                 description,
-                dtype=dtype,
+                dtype=source.dtype,
                 threads=self._threads,
                 slots=max_running,
                 target=target,
@@ -88,7 +90,7 @@ class NativeRunner:
         self.description: Mapping[str, Any] = {
             "runner": "native",
             "architecture": description.architecture,
-            "dtype": dtype,
+            "dtype": source.widths,
             "device": "cpu",
             "threads": self._threads,
             "cpu": torch.backends.cpu.get_cpu_capability(),

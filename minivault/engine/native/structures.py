@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from minivault.engine.native.description import Description, Layer, Weights
-from minivault.engine.native.groups import joined
+from minivault.engine.native.groups import Groups, joined, quantized
 from minivault.engine.native.library import LANES, Memory, constants
 from minivault.engine.native.packing import packed
 from minivault.engine.runner import Dtype
@@ -108,13 +108,12 @@ def operand(memory: Memory, rows: int, width: int) -> Fields:
 
 def _layer(memory: Memory, model: Description, layer: Layer, dtype: Dtype) -> Fields:
     project = [packed(memory, dtype, each) for each in _joined(layer.project)]
-    [widen] = _joined(layer.widen)
     wide = layer.queries is not None and layer.queries.weight.shape[0] != model.head_width
     return {name: _norm(memory, getattr(layer, name)) for name in _NORMS} | {
         "project": project,
         "projects": len(project),
         "merge": packed(memory, dtype, layer.merge),
-        "widen": packed(memory, dtype, widen, model.activation, gated=model.gated),
+        "widen": packed(memory, dtype, _one(layer.widen), model.activation, gated=model.gated),
         "narrow": packed(memory, dtype, layer.narrow),
         "whole": wide,
         "rotation": -1 if layer.rotation is None else layer.rotation,
@@ -124,8 +123,10 @@ def _layer(memory: Memory, model: Description, layer: Layer, dtype: Dtype) -> Fi
 
 
 def _joined(parts: tuple[Weights, ...]) -> list[Weights]:
-    """Parts that can be one product as one: it reads its input once."""
+    """Parts that can be one product as one: it reads its input once, and all in the same form."""
     kinds = {getattr(each.weight, "kind", None) for each in parts}
+    if None in kinds and len(kinds) > 1:
+        return _joined(tuple(map(_in_bytes, parts)))
     if len(parts) == 1 or len(kinds) > 1 or len({each.bias is None for each in parts}) > 1:
         return list(parts)
     biases = [each.bias for each in parts if each.bias is not None]
@@ -133,9 +134,21 @@ def _joined(parts: tuple[Weights, ...]) -> list[Weights]:
     return [Weights(whole, torch.cat(biases) if biases else None)]
 
 
-def _head(memory: Memory, weight: torch.Tensor, dtype: Dtype) -> Fields:
+def _one(parts: tuple[Weights, ...]) -> Weights:
+    """Parts that have to be one product, so of one kind."""
+    found = _joined(parts)
+    return found[0] if len(found) == 1 else _joined(tuple(map(_in_bytes, parts)))[0]
+
+
+def _in_bytes(part: Weights) -> Weights:
+    weight = part.weight
+    values = weight.values() if isinstance(weight, Groups) else weight.float().numpy()
+    return Weights(quantized(values, 8), part.bias)
+
+
+def _head(memory: Memory, weight: torch.Tensor | Groups, dtype: Dtype) -> Fields:
     """The product, and the mean that int8 would have no steps left beside; int4 has it as int8."""
-    if dtype not in ("int8", "int4"):
+    if dtype not in ("int8", "int4") or isinstance(weight, Groups):
         return {"head": packed(memory, dtype, Weights(weight))}
     mean = weight.float().mean(0)
     head = packed(memory, "int8", Weights(weight - mean))
