@@ -1,7 +1,9 @@
-"""The pages: the chat page at `/`, and what browsers fetch beside pages."""
+"""The pages: the chat page at `/`, the one that checks proofs, and what browsers fetch beside."""
 
 from __future__ import annotations
 
+import re
+from functools import cache
 from typing import Any
 
 from starlette.requests import Request
@@ -14,14 +16,17 @@ from minivault.schemas import Parameters
 from minivault.web import icons
 from minivault.web.operations import HTML, Operation
 
+CHECK = "/static/check.html"  # one file, to be saved and opened anywhere: its script is in it
+
 FILES = {
+    CHECK: ("check.html", "text/html"),
     "/favicon.ico": ("icons/favicon.ico", "image/x-icon"),
     "/manifest.webmanifest": ("manifest.webmanifest", "application/manifest+json"),
 }
 
 
 def page_routes(templates: Jinja2Templates) -> list[Route]:
-    """`GET /`, the favicon and the web app manifest."""
+    """`GET /`, the favicon, the web app manifest, and the page that checks proofs."""
     schema = Parameters.model_json_schema()["properties"]
     parameters = [(name, _without_title(each)) for name, each in schema.items()]
     modules = page_modules("chat")
@@ -53,4 +58,15 @@ def _without_title(schema: dict[str, Any]) -> dict[str, Any]:
 async def _file(request: Request) -> Response:
     name, kind = FILES[request.url.path]
     headers = {"Cache-Control": "no-cache"}
+    if request.url.path == CHECK:
+        headers["Content-Security-Policy"] = f"{own_policy()}; frame-ancestors 'none'"
     return FileResponse(resource("static") / name, media_type=kind, headers=headers)
+
+
+@cache
+def own_policy() -> str:
+    """What the page that checks proofs allows itself: its one script, its one style, no network."""
+    page = (resource("static") / "check.html").read_text("utf-8")
+    found = re.search(r'"Content-Security-Policy" content="([^"]*)"', page)
+    assert found
+    return found[1]

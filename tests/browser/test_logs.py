@@ -17,6 +17,7 @@ from minivault.vault.redact import redact
 from tests.browser.backends import Chatty, Forgetful
 from tests.browser.chat_page import ChatPage
 from tests.live import LiveServer, live_server
+from tests.vault.tree.signed_log import GOLDEN
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
@@ -76,6 +77,40 @@ def test_a_line_shows_every_field(logs: Page, server: LiveServer) -> None:
     expect(detail).to_contain_text(hashlib.sha256(line.encode()).hexdigest())
     logs.keyboard.press("Escape")
     expect(detail).to_be_hidden()
+
+
+def test_a_line_is_proven_in_a_file_that_a_saved_page_checks(
+    logs: Page, server: LiveServer, tmp_path: Path
+) -> None:
+    """The page is opened from the disk, without a network: it needs nothing but itself."""
+    expect(logs.locator("#tree-state")).to_contain_text("can be proven alone")
+    logs.locator(".record").nth(3).click()
+    with logs.expect_download() as caught:
+        logs.get_by_role("link", name="Prove").click()
+    caught.value.save_as(tmp_path / caught.value.suggested_filename)
+    assert caught.value.suggested_filename == "147.tlog-proof"
+    saved = tmp_path / "check.html"
+    saved.write_bytes(urlopen(f"{server.url}/static/check.html").read())
+    errors: list[object] = []
+    pages = [(logs.context.new_page(), saved.as_uri()), (logs, f"{server.url}/static/check.html")]
+    for page, address in pages:
+        page.on("pageerror", lambda error: errors.append(error))
+        page.on("console", lambda message: errors.append(message))
+        logs.context.set_offline(page is not logs)
+        page.goto(address)
+        page.get_by_label("The proof, a file").set_input_files(tmp_path / "147.tlog-proof")
+        result = page.locator("#result")
+        expect(result).to_contain_text("nobody’s signature was checked")
+        expect(result).to_contain_text("letter 146 about weather")
+        page.get_by_label("The proof, a file").set_input_files(GOLDEN / "17.tlog-proof")
+        page.get_by_label("The public key, a file").set_input_files(GOLDEN / "key.pub")
+        expect(result).to_contain_text("The proof is good")
+        expect(result).to_contain_text("the holder of the key has signed that tree")
+        proof = page.get_by_label("The proof", exact=True)
+        proof.fill(proof.input_value().replace("index 16", "index 17"))
+        expect(result).to_contain_text("Not good: the proof is wrong")
+        assert errors == []
+    logs.context.set_offline(False)
 
 
 def test_a_press_counts_though_the_rows_are_drawn_anew_under_it(logs: Page) -> None:

@@ -18,7 +18,11 @@ from minivault.web.openapi import EVENTS, STREAM, TAGS, description, query_param
 from minivault.web.operations import Operation
 from tests.web.guarded import COOKIES, Guarded
 
-FILES = {"/favicon.ico", "/manifest.webmanifest"}  # of no interest to a program
+FILES = {
+    "/favicon.ico",
+    "/manifest.webmanifest",
+    "/static/check.html",
+}  # of no interest to a program
 
 
 ROUTES = [each for each in routes(Keyring(secret=b"")) if isinstance(each, Route)]

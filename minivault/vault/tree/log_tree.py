@@ -20,7 +20,7 @@ from minivault.vault.tree.tiles import WIDTH, DamagedTiles, Edge, Tiles
 
 logger = logging.getLogger(__name__)
 
-STEP = 10_000  # records read from the log at once: whoever waits for the writer waits for them
+STEP = 2_000  # records read from the log at once: whoever waits for the writer waits for them
 _AHEAD = 100_000  # hashes kept in memory until the tree has them
 _FILE = f"{folder.NAME}/{folder.CHECKPOINT}"
 _ADOPT = (

@@ -11,6 +11,7 @@ import { List } from "./list.js";
 import { detail, rowCells } from "./records.js";
 import { replay } from "./replay.js";
 import { Matches, WholeLog } from "./source.js";
+import { Tree } from "./tree.js";
 
 const TYPING_MS = 250;
 const FRESH_MS = 5000;
@@ -18,6 +19,7 @@ const FRESH_MS = 5000;
 const form = find("#filters");
 const panel = find("#detail");
 const chain = new Chain();
+const tree = new Tree();
 const list = new List(find("#list"), find("#rows"), rowCells);
 /** @type {WholeLog | Matches | null} */
 let source = null;
@@ -65,7 +67,7 @@ async function refresh() {
     }
     await overview(last);
   }
-  await chain.saw(null, last);
+  await Promise.all([chain.saw(null, last), tree.saw(last)]);
 }
 
 /** The picture of the whole log, and what was last found of its chain. */

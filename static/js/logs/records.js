@@ -47,6 +47,7 @@ export function detail({ seq, hash, line, record }, does) {
       iconButton("close", "Close", does.close)),
     element("div", { class: "row" },
       typeof prompt === "string" && button("Replay", () => does.replay(place), { id: "replay", title: "Makes the text again and compares every byte" }),
+      element("a", { id: "prove", class: "button", href: `logs/records/${seq}/proof`, download: "", title: "A file that shows others that this line stands in the log, and nothing of any other" }, "Prove"),
       button("Copy line", () => copy(line).then(() => announce("Copied"))),
       button("Download line", () => download(`${line}\n`, `line-${seq}.json`))),
     place,
