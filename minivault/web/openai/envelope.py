@@ -15,7 +15,7 @@ from minivault.errors import (
     Unsupported,
 )
 
-_TYPES = {401: "invalid_request_error", 403: "permission_error", 503: "server_error"}
+_TYPES = {401: "invalid_request_error", 403: "permission_error", 429: "rate_limit_error"}
 
 
 def envelope(error: MiniVaultError) -> dict[str, Any]:

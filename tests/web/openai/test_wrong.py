@@ -7,6 +7,8 @@ from typing import Any
 import httpx
 import pytest
 
+from minivault.errors import TooManyWrongKeys
+from minivault.web.openai.envelope import envelope, status_of
 from tests.live import LiveServer
 from tests.web.asking import ask
 from tests.web.openai.stage import CHAT, TEXTS, post, refused
@@ -154,6 +156,12 @@ def test_the_guards_speak_as_openai_too(server: LiveServer) -> None:
     assert "compressed" in refused(squeezed, 415)["message"]
     host = httpx.get(server.url + "/v1/models", headers={"Host": "evil.example"}, trust_env=False)
     assert refused(host)["type"] == "invalid_request_error"
+
+
+def test_whoever_tries_keys_has_to_wait_and_is_told_so_in_these_words() -> None:
+    error = TooManyWrongKeys("wrong keys came from this address", retry_after=2)
+    assert status_of(error) == 429
+    assert envelope(error)["error"]["type"] == "rate_limit_error"
 
 
 def test_a_wrong_key_of_an_idempotent_request_is_told(server: LiveServer) -> None:
