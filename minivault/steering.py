@@ -17,6 +17,7 @@ class Steering(BaseModel):
     presence_penalty: float = Field(default=0.0, ge=-2, le=2)
     logit_bias: dict[int, float] = Field(default_factory=dict, max_length=1024)
     logprobs: bool = False  # of each token, also without alternatives
+    prompt_logprobs: bool = False  # of the prompt's own tokens too
     response_format: dict[str, Any] | None = None  # json_object; json_schema, and the `schema`
 
     @model_serializer(mode="wrap")

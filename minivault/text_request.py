@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from minivault.schemas import GenerateRequest
 from minivault.steering import Steering
@@ -31,6 +31,7 @@ class TextRequest(GenerateRequest, Steering):
     than fit may be asked for: `max_tokens` is cut to what is left.
     """
 
+    max_tokens: int = Field(default=128, ge=0)  # 0: the prompt's log probabilities alone
     turns: list[Turn] | None = None
     tokens: list[int] | None = None
 

@@ -110,7 +110,9 @@ class Piece:
 
     `tail` is what would be added if this were the last piece: text that is held back because a
     character or a stop string may be half. It is said if the generation ends here. `engine` is
-    what the record's `engine` says of this text alone, from this piece on.
+    what the record's `engine` says of this text alone, from this piece on. `scores` are those of
+    tokens of the prompt, in order, where `prompt_logprobs` asks for them: the first token's, which
+    nothing comes before, is NaN.
     """
 
     text: str
@@ -118,6 +120,7 @@ class Piece:
     logprobs: tuple[Logprobs, ...] = ()
     tail: str = ""
     engine: Mapping[str, Any] | None = None
+    scores: tuple[Logprobs, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

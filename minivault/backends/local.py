@@ -9,16 +9,17 @@ from dataclasses import replace
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
-from minivault.backends.base import Finish, Logprobs, ModelInfo, Piece, Request, TokenLogprob
-from minivault.backends.outputs import Outputs, fan_out
+from minivault.backends.base import Finish, ModelInfo, Piece, Request
+from minivault.backends.outputs import Outputs, fan_out, first_score, piece_of
 from minivault.background import Pool, in_thread
 from minivault.engine.processor import available_cores
-from minivault.engine.sequence import Constraint, Output, SamplingParams, TokenChoice
+from minivault.engine.sequence import Constraint, Output, SamplingParams
 from minivault.engine.sequence import Sequence as EngineSequence
 from minivault.errors import BackendFailed, FieldError, InvalidRequest, Unavailable
 from minivault.libraries import require
 from minivault.model_store import StoredModel
 from minivault.model_store.recommended import recommended
+from minivault.schemas import FinishReason
 from minivault.settings import Settings
 
 if TYPE_CHECKING:
@@ -75,6 +76,11 @@ class LocalBackend:
         if format := request.params.response_format:
             constraint = await in_thread(self.constrain, format)
         sequence = self._sequence(request, outputs, constraint)
+        if request.params.prompt_logprobs:
+            yield first_score(sequence.prompt[0], self._running_tokenizer())
+            if not sequence.forced and request.max_tokens == 0:
+                yield Finish(FinishReason.LENGTH)
+                return
         _queue(engine, sequence)
         self._open.add(outputs)
         made = 0
@@ -82,8 +88,8 @@ class LocalBackend:
             while True:
                 output = await outputs.get()
                 made += output.token_id is not None
-                if output.text or output.token_id is not None:
-                    yield self._piece(output)
+                if output.text or output.token_id is not None or output.score:
+                    yield piece_of(output, self._running_tokenizer())
                 if output.finish is not None:
                     yield Finish(output.finish, completion_tokens=made)
                     return
@@ -204,6 +210,9 @@ class LocalBackend:
             raise InvalidRequest([FieldError("prompt", message)])
         text = tokenizer.text(prompt, request.params.stop)
         group = "" if self._settings.share_prefixes else request.caller
+        forced: tuple[int, ...] = ()
+        if request.params.prompt_logprobs:
+            prompt, forced = prompt[:1], tuple(prompt[1:])
         return EngineSequence(
             prompt,
             _sampling(request, left),
@@ -211,24 +220,8 @@ class LocalBackend:
             owner=outputs,
             group=group,
             constraint=constraint,
+            forced=forced,
         )
-
-    def _piece(self, output: Output) -> Piece:
-        tokens = int(output.token_id is not None)
-        logprobs = (self._logprobs(output.choice),) if output.choice else ()
-        return Piece(output.text, tokens, logprobs, output.tail)
-
-    def _logprobs(self, choice: TokenChoice) -> Logprobs:
-        return Logprobs(
-            self._token(choice.token_id, choice.logprob),
-            tuple(self._token(each, logprob) for each, logprob in choice.top),
-        )
-
-    def _token(self, token_id: int, logprob: float) -> TokenLogprob:
-        tokenizer = self._running_tokenizer()
-        text = tokenizer.token_text(token_id)
-        own = tokenizer.token_bytes(token_id) if "\ufffd" in text else None
-        return TokenLogprob(text, logprob, own)
 
     def _deliver(self, outputs: list[Output]) -> None:
         """Called by the engine's thread with all that one step brought: one call into the loop."""
@@ -281,6 +274,7 @@ def _sampling(request: Request, left: int) -> SamplingParams:
         top_logprobs=params.top_logprobs,
         stop=params.stop,
         logprobs=params.logprobs,
+        prompt_logprobs=params.prompt_logprobs,
         min_p=params.min_p,
         frequency_penalty=params.frequency_penalty,
         presence_penalty=params.presence_penalty,

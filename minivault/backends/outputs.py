@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections import deque
+from typing import TYPE_CHECKING
 
-from minivault.engine.sequence import Output
+from minivault.backends.base import Logprobs, Piece, TokenLogprob
+from minivault.engine.sequence import Output, TokenChoice
+
+if TYPE_CHECKING:
+    from minivault.engine.tokenizer import Tokenizer
 
 
 class Outputs:
@@ -38,3 +44,29 @@ class Outputs:
 def fan_out(outputs: list[Output]) -> None:
     for output in outputs:
         output.sequence.owner.put(output)
+
+
+def piece_of(output: Output, tokenizer: Tokenizer) -> Piece:
+    """What one step brought, as whoever asked for it reads it."""
+    tokens = int(output.token_id is not None)
+    logprobs = (_logprobs(output.choice, tokenizer),) if output.choice else ()
+    scores = (_logprobs(output.score, tokenizer),) if output.score else ()
+    return Piece(output.text, tokens, logprobs, output.tail, scores=scores)
+
+
+def first_score(token_id: int, tokenizer: Tokenizer) -> Piece:
+    """The score of a prompt's first token, which nothing comes before."""
+    return Piece("", 0, scores=(Logprobs(_token(token_id, math.nan, tokenizer)),))
+
+
+def _logprobs(choice: TokenChoice, tokenizer: Tokenizer) -> Logprobs:
+    return Logprobs(
+        _token(choice.token_id, choice.logprob, tokenizer),
+        tuple(_token(each, logprob, tokenizer) for each, logprob in choice.top),
+    )
+
+
+def _token(token_id: int, logprob: float, tokenizer: Tokenizer) -> TokenLogprob:
+    text = tokenizer.token_text(token_id)
+    own = tokenizer.token_bytes(token_id) if "\ufffd" in text else None
+    return TokenLogprob(text, logprob, own)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from minivault.engine import sampler
 from minivault.engine.likeliest import Row
 from minivault.engine.runner import Runner
-from minivault.engine.sequence import Output
+from minivault.engine.sequence import Output, TokenChoice
 from minivault.engine.sequence import Sequence as EngineSequence
 from minivault.errors import contained
 from minivault.schemas import FinishReason
@@ -63,17 +64,33 @@ class OutputProcessor:
         try:
             if token < 0:
                 raise ArithmeticError("the model computed no numbers")
+            if not sequence.scored:
+                return self._scored(sequence, logits)
             if token in self._end_ids:
-                return self.ended(sequence, FinishReason.STOP)
+                ended = self.ended(sequence, FinishReason.STOP)
+                if sequence.own or not sequence.params.prompt_logprobs:
+                    return ended
+                # Whoever scores a prompt counts on one more entry than it has tokens.
+                return replace(ended, score=self._choice(sequence, token, logits))
             return self._said(sequence, token, logits)
         except BaseException as error:  # noqa: BLE001 (concerns this sequence alone)
             return self.failed(sequence, error)
 
-    def _said(self, sequence: EngineSequence, token: int, logits: Row) -> Output:
+    def _scored(self, sequence: EngineSequence, logits: Row) -> Output:
+        """The next token of a prompt that is scored, instead of the one that was drawn."""
+        token = sequence.forced[len(sequence.generated)]
+        score = self._choice(sequence, token, logits)
+        sequence.generated.append(token)
+        done = sequence.scored and sequence.params.max_tokens == 0
+        return Output(sequence, score=score, finish=FinishReason.LENGTH if done else None)
+
+    @staticmethod
+    def _choice(sequence: EngineSequence, token: int, logits: Row) -> TokenChoice | None:
         params = sequence.params
-        choice = None
-        if params.asks_logprobs:
-            choice = sampler.choice(logits, token, params.top_logprobs)
+        return sampler.choice(logits, token, params.top_logprobs) if params.asks_logprobs else None
+
+    def _said(self, sequence: EngineSequence, token: int, logits: Row) -> Output:
+        choice = self._choice(sequence, token, logits)
         if sequence.constraint:
             sequence.constraint.accept(token)
         sequence.generated.append(token)
@@ -87,7 +104,7 @@ class OutputProcessor:
     def _reason(self, sequence: EngineSequence) -> FinishReason | None:
         if sequence.text.stopped or (sequence.constraint and sequence.constraint.is_complete):
             return FinishReason.STOP
-        made, held = len(sequence.generated), len(sequence.prompt) + len(sequence.generated)
+        made, held = len(sequence.own), len(sequence.prompt) + len(sequence.generated)
         if made >= sequence.params.max_tokens or held >= self._runner.context_length:
             return FinishReason.LENGTH
         return None

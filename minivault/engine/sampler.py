@@ -34,9 +34,10 @@ def sample(row: Row, sequence: Sequence) -> int:
         sequence.constraint.apply(row)
     if sequence.params.repetition_penalty != 1:
         penalize(row, sequence.tokens(), np.float32(sequence.params.repetition_penalty))
-    subtract(row, sequence.params, sequence.generated)
+    own = sequence.own  # not what was forced
+    subtract(row, sequence.params, own)
     is_cut = sequence.constraint is not None
-    return draw(row, sequence.params, len(sequence.generated), is_cut=is_cut)
+    return draw(row, sequence.params, len(own), is_cut=is_cut)
 
 
 def redrawn(tokens: list[int], logits: Row, sequences: Iterable[Sequence]) -> tuple[list[int], Row]:

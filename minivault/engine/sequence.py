@@ -34,6 +34,7 @@ class SamplingParams:
     presence_penalty: float = 0.0
     logit_bias: tuple[tuple[int, float], ...] = ()
     logprobs: bool = False
+    prompt_logprobs: bool = False
 
     @property
     def asks_logprobs(self) -> bool:
@@ -104,6 +105,7 @@ class Sequence:
     """One text in the making. Made by the caller, then owned by the engine until it ends.
 
     `owner` is the caller's own: the engine hands it back untouched in every output.
+    `forced` are tokens that come next whatever is drawn: the rest of a prompt that is scored.
     `group`: only sequences of the same one reuse each other's prefilled beginnings.
     `cache` is the runner's own: whatever it keeps for this sequence between two calls.
     """
@@ -113,6 +115,7 @@ class Sequence:
         "cache",
         "cancelled",
         "constraint",
+        "forced",
         "generated",
         "group",
         "owner",
@@ -130,11 +133,13 @@ class Sequence:
         owner: Any = None,
         group: str = "",
         constraint: Constraint | None = None,
+        forced: tuple[int, ...] = (),
     ) -> None:
         """`prompt`: at least one token id, and at most the context length minus one."""
         self.prompt = tuple(prompt)
         self.params = params
         self.constraint = constraint
+        self.forced = forced
         self.text = text
         self.owner = owner
         self.group = group
@@ -147,7 +152,17 @@ class Sequence:
     @property
     def is_plain(self) -> bool:
         """Whether the C kernels can draw its tokens; else `sampler.redrawn` does."""
-        return self.params.is_plain and self.constraint is None
+        return self.params.is_plain and self.constraint is None and not self.forced
+
+    @property
+    def scored(self) -> bool:
+        """Whether what comes next is the text's own, and no longer forced."""
+        return len(self.generated) >= len(self.forced)
+
+    @property
+    def own(self) -> list[int]:
+        """The tokens of the text itself."""
+        return self.generated[len(self.forced) :] if self.forced else self.generated
 
     def tokens(self) -> npt.NDArray[np.intp]:
         """The ids of all tokens so far, prompt and text."""
@@ -170,7 +185,7 @@ class Sequence:
     @property
     def most_tokens(self) -> int:
         """How many tokens it can come to hold: the prompt and all that may be drawn."""
-        return len(self.prompt) + self.params.max_tokens
+        return len(self.prompt) + len(self.forced) + self.params.max_tokens
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,6 +207,7 @@ class Output:
     `token_id` is the token that was drawn; None where none counts (end of text, cancelled, failed).
     `text` may be empty, and may stand for tokens of earlier outputs that were held back.
     `tail` is what is held back after it: the caller's to say if it stops reading here.
+    `score` is that of a token of the prompt, where they are scored.
     `choice` is set where log probabilities were asked for and a token counts.
     `finish` is set in a sequence's last output: STOP, LENGTH, CANCELLED or ERROR; ERROR comes with
     `error`.
@@ -204,3 +220,4 @@ class Output:
     finish: FinishReason | None = None
     error: Exception | None = None
     tail: str = ""
+    score: TokenChoice | None = None

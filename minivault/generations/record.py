@@ -95,7 +95,7 @@ def outcome_of(generation: Generation, reason: FinishReason) -> Outcome:
         timings=timings_of(generation).model_dump(exclude_none=True),
         events=len(generation.events) + 1,
         error=error_data(generation.failure) if generation.failure else None,
-        logprobs=generation.text.logprobs or None,
+        logprobs=[*generation.text.scores, *generation.text.logprobs] or None,
         engine={**engine_data(generation.info), **generation.made_by}
         if generation.made_by
         else None,

@@ -24,11 +24,14 @@ def remembered(record: Record, info: ModelInfo, visitor: Visitor) -> Generation 
     if not record.is_whole or not record.id or not reason or record.seed is None:
         return None
     params = EffectiveParameters.model_validate(record.params)
-    logprobs = record.fields.get("logprobs")
+    found = record.fields.get("logprobs")
+    logprobs = found if isinstance(found, list) else []
+    scored = record.tokens("prompt_tokens") if params.prompt_logprobs else 0
     text = Text(
         said=record.response or "",
         tokens=record.tokens("completion_tokens"),
-        logprobs=logprobs if isinstance(logprobs, list) else [],
+        logprobs=logprobs[scored:],
+        scores=logprobs[:scored],
     )
     generation = Generation(record.id, None, visitor, info, text=text)
     generation.call = recorded_call(record)

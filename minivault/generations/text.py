@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from math import isnan
 from typing import Any
 
 from minivault.backends.base import Logprobs, Piece, TokenLogprob
@@ -29,6 +30,8 @@ class Text:
     tail: str = ""  # held back by the backend, said if this is the end
     tokens: int = 0
     logprobs: list[dict[str, Any]] = field(default_factory=list)  # of what was shown
+    scores: list[dict[str, Any]] = field(default_factory=list)  # of the prompt's tokens
+    _scored: int = 0  # in this run
     _made: int = 0  # tokens of this run; fewer than `tokens` while it repeats
     _at: int = 0  # characters of this run; fewer than there are in `said` while it repeats
     _shown: int = 0  # characters of `said` that somebody may have read
@@ -46,7 +49,7 @@ class Text:
 
     def start_over(self) -> None:
         """What is taken next starts from the first token."""
-        self._made = self._at = 0
+        self._made = self._at = self._scored = 0
         self._unsaid.clear()
 
     def take(self, piece: Piece) -> dict[str, Any] | None:
@@ -57,6 +60,10 @@ class Text:
         self._made += piece.tokens
         if self._made >= self.tokens:
             self.tokens, self.tail = self._made, piece.tail
+        for score in piece.scores:
+            self._scored += 1
+            if self._scored > len(self.scores):
+                self.scores.append(_logprobs_data(score))
         if piece.logprobs:
             self._unsaid += map(_logprobs_data, piece.logprobs)
         if not piece.text:
@@ -106,5 +113,6 @@ def _logprobs_data(logprobs: Logprobs) -> dict[str, Any]:
 
 
 def _token_data(token: TokenLogprob) -> dict[str, Any]:
-    data: dict[str, Any] = {"token": token.text, "logprob": round(token.logprob, 6)}
+    logprob = None if isnan(token.logprob) else round(token.logprob, 6)
+    data: dict[str, Any] = {"token": token.text, "logprob": logprob}
     return data if token.bytes is None else data | {"bytes": list(token.bytes)}

@@ -109,7 +109,7 @@ class Decoder:
             "top_p": params.top_p,
             "penalty": params.repetition_penalty,
             "top_k": params.top_k,
-            "prompt": len(prompt),
+            "prompt": len(prompt) + len(sequence.forced),
         }
         self._history[slot, : len(prompt)] = prompt
 

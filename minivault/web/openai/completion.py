@@ -45,12 +45,15 @@ def read_completion(
     prompts = _prompts(fields.prompt)
     check_count(fields.n * len(prompts), most_choices)
     most = limit([fields.max_tokens], DEFAULT_TOKENS, info.context_length)
-    if most == 0:
-        raise InvalidRequest([FieldError("max_tokens", "must be at least 1; -1 is no limit")])
+    scores = fields.echo and fields.logprobs is not None
+    if most == 0 and not scores:
+        message = "must be at least 1, or 0 with echo and logprobs; -1 is no limit"
+        raise InvalidRequest([FieldError("max_tokens", message)])
     values = fields.sampling(info.defaults) | {
         "max_tokens": most,
         "logprobs": fields.logprobs is not None,
         "top_logprobs": fields.logprobs or 0,
+        "prompt_logprobs": scores,
     }
     choices = []
     for index, seed in enumerate(fields.seeds(fields.n * len(prompts))):

@@ -103,8 +103,8 @@ def _token(entry: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _alternatives(entry: Mapping[str, Any]) -> dict[str, float] | None:
-    """The likeliest tokens and the chosen one, by name."""
-    if entry.get("top") is None:
+    """The likeliest tokens and the chosen one, by name; None for a token that nothing is before."""
+    if entry["logprob"] is None:
         return None
     return {_name(each): each["logprob"] for each in (*entry["top"], entry)}
 

@@ -69,13 +69,18 @@ class Told:
 
     async def chunks(self) -> AsyncIterator[bytes]:
         """The whole stream. Choices are opened in order, then each goes on as it can."""
-        openings = b"".join(map(self._opening, range(len(self.followers))))
-        if openings:
-            yield openings
+        waiting = set(range(len(self.followers)))
+        if not self._is_scored:  # else a prompt is told once its tokens have their scores
+            waiting.clear()
+            if openings := b"".join(map(self._opening, range(len(self.followers)))):
+                yield openings
         left = len(self.followers)
         async for index, events in batches(self.followers):
             parts = []
             for number, event in events:
+                if index in waiting and event.name not in ("start", "queued"):
+                    waiting.discard(index)
+                    parts.append(self._opening(index))
                 left -= event.name in ("done", "failed", "stopped", "gone")
                 parts.append(self._block(index, number, event, last=left == 0))
                 if failure_of(event):
@@ -93,6 +98,8 @@ class Told:
         request = generation.request
         echo = str(request.prompt) if self.echo and request else None
         part = self.shape.opening(echo) if self.skip < 0 else None
+        if part and self.echo and generation.text.scores:
+            part["logprobs"] = self.shape.logprobs(generation.text.scores, 0)
         return self._chunk(index, part, id=self._id(generation, 0)) if part else b""
 
     def _block(self, index: int, number: int, event: Event, *, last: bool) -> bytes:
@@ -120,6 +127,11 @@ class Told:
         before, after = self._frames[index]
         block = before + encode_basestring_ascii(event.text) + after
         return (f"id: {id}\n{block}" if id else block).encode("ascii")
+
+    @property
+    def _is_scored(self) -> bool:
+        request = self.first.request
+        return self.echo and request is not None and request.params.prompt_logprobs
 
     def _offset(self, index: int, number: int) -> int:
         """Where the text of an event begins, in characters from the prompt's beginning."""
@@ -173,8 +185,9 @@ class Told:
         echo = str(request.prompt) if self.echo and request else ""
         logprobs = None
         if request and (request.params.logprobs or request.params.top_logprobs):
-            length = self._prompt_length(generation)
-            logprobs = self.shape.logprobs(generation.text.logprobs, length)
+            scores = generation.text.scores if self.echo else []
+            offset = 0 if scores else self._prompt_length(generation)
+            logprobs = self.shape.logprobs([*scores, *generation.text.logprobs], offset)
         return {
             "index": self._place(index),
             **self.shape.all(echo + generation.text.said),

@@ -222,3 +222,35 @@ def test_a_schema_that_cannot_be_followed_says_why(
         )
     assert why in str(error.value)
     assert error.value.param == "response_format"
+
+
+def test_32_echo_with_log_probabilities_scores_the_prompt(
+    server: LiveServer, client: openai.OpenAI
+) -> None:
+    tokens = ask(server, "POST", "/tokenize", json={"prompt": PROMPT}).json()["tokens"]
+    body: dict[str, Any] = {"logprobs": 2, "seed": 4, "max_tokens": 3, "temperature": 0.5}
+    made = client.completions.create(model="", prompt=PROMPT, echo=True, **body)
+    seq = len(server.records())
+    found = made.choices[0].logprobs
+    assert found is not None
+    scores, names = found.token_logprobs or [], found.tokens or []
+    assert len(names) == len(scores) == len(tokens) + 3
+    assert made.choices[0].text.startswith(PROMPT)
+    assert "".join(names) == made.choices[0].text
+    assert [scores[0], (found.top_logprobs or [])[0]] == [None, None]
+    assert all(each <= 0 for each in scores[1:])
+    plain = client.completions.create(model="", prompt=PROMPT, **body)
+    assert made.choices[0].text == PROMPT + plain.choices[0].text
+    parts = list(client.completions.create(model="", prompt=tokens, echo=True, stream=True, **body))
+    told = [each.choices[0].logprobs for each in parts]
+    assert [entry for each in told if each for entry in each.token_logprobs or []] == scores
+    assert parts[0].choices[0].text == PROMPT
+    alone = client.completions.create(
+        model="", prompt=[tokens, tokens[:1]], echo=True, logprobs=1, max_tokens=0
+    )
+    assert [each.finish_reason for each in alone.choices] == ["length", "length"]
+    assert alone.choices[0].logprobs is not None
+    assert alone.choices[0].logprobs.token_logprobs == scores[:-3]
+    assert alone.choices[1].text == PROMPT[: len(alone.choices[1].text)]
+    replayed = ask(server, "POST", f"/logs/records/{seq}/replay")
+    assert json.loads(replayed.text.strip().splitlines()[-1])["verdict"] == "same"
