@@ -162,8 +162,9 @@ def _problems(operation: Operation) -> set[int]:
 
 
 def _content(media: str, model: type[BaseModel] | None) -> dict[str, Any]:
-    if media == "text/event-stream" and model is None:
-        return {"schema": {"$ref": REF.format(model="Event")}, "example": STREAM}
+    if media == "text/event-stream":
+        ours = {"schema": {"$ref": REF.format(model="Event")}, "example": STREAM}
+        return {"schema": _block(model)} if model else ours
     if model:
         return {"schema": _ref(model)}
     return {"schema": {"type": "object" if media == "application/json" else "string"}}
@@ -177,6 +178,16 @@ def _event(name: str, model: type[BaseModel]) -> dict[str, Any]:
         "type": "object",
         "properties": {"id": {"type": "string"}, "event": {"const": name}, "data": data},
         "required": ["event", "data"],
+    }
+
+
+def _block(model: type[BaseModel]) -> dict[str, Any]:
+    """A block of a stream under /v1, of which the last says [DONE]."""
+    data = {"type": "string", "contentMediaType": "application/json", "contentSchema": _ref(model)}
+    return {
+        "type": "object",
+        "properties": {"data": {"anyOf": [{"const": "[DONE]"}, data]}},
+        "required": ["data"],
     }
 
 

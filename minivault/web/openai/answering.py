@@ -15,6 +15,7 @@ from minivault.web.connection import while_connected
 from minivault.web.openai.ending import failure_of
 from minivault.web.openai.telling import Told, ended_badly
 
+NAMED = 20  # ignored fields that the header names; the answer names all
 VERSION = "2020-10-01"  # of the interface, as OpenAI's servers name it
 
 
@@ -38,8 +39,13 @@ def headers_of(followers: Sequence[Follower]) -> dict[str, str]:
         "openai-processing-ms": str(int((time.monotonic() - first.times.asked) * 1000)),
     }
     if first.call and first.call.ignored:
-        headers["MiniVault-Ignored"] = ", ".join(first.call.ignored)
+        headers["MiniVault-Ignored"] = ", ".join(map(_in_a_header, first.call.ignored[:NAMED]))
     return headers
+
+
+def _in_a_header(name: str) -> str:
+    """A field's name may be anything; a header's value may not."""
+    return "".join(each if "!" <= each <= "~" else "?" for each in name) or "?"
 
 
 class WholeAnswer(Response):

@@ -109,6 +109,10 @@ def test_the_headers_tell_it_too(server: LiveServer) -> None:
     assert answer.headers["MiniVault-Ignored"] == "verbosity"
     assert answer.headers["MiniVault-Id"] == answer.json()["minivault"]["choices"][0]["id"]
     assert answer.headers["openai-processing-ms"].isdigit()
+    odd: dict[str, Any] = {"a\x1f\n\u20ac": 1, " ": 2, "": 3}
+    answer = chat(server, max_tokens=1, **odd)
+    assert answer.headers["MiniVault-Ignored"] == "a??\\u20ac, ?, ?"
+    assert answer.json()["minivault"]["ignored"] == ["a\x1f\n\\u20ac", " ", ""]
     stream = chat(server, max_tokens=1, seed=3, stream=True)
     assert stream.headers["MiniVault-Seed"] == "3"
 
