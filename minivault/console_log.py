@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 import traceback
 from types import TracebackType
 from typing import Any
@@ -26,7 +27,7 @@ LOG_CONFIG: dict[str, Any] = {
 
 
 class PlainFormatter(logging.Formatter):
-    """`warning: message`, and tracebacks that name the error and the lines, not what it said.
+    """`07:11 message`, `warning: message`; tracebacks that name the error and the lines, no words.
 
     An exception's message often quotes what could not be read, which may be a prompt.
     """
@@ -36,7 +37,7 @@ class PlainFormatter(logging.Formatter):
 
     def formatMessage(self, record: logging.LogRecord) -> str:
         if record.levelno <= logging.INFO:
-            return record.message
+            return f"{time.strftime('%H:%M', time.localtime(record.created))} {record.message}"
         return f"{record.levelname.lower()}: {record.message.rstrip()}"
 
     def formatException(self, ei: _ExcInfo) -> str:

@@ -61,8 +61,10 @@ class Served:
 
     @property
     def complaints(self) -> list[str]:
-        """What it wrote to stderr besides one line for each request."""
-        request = re.compile(r"(GET|HEAD|POST|DELETE) /\S* \d{3} ")
+        """What it wrote to stderr besides one line for each request and each generation."""
+        request = re.compile(
+            r"\d\d:\d\d ((GET|HEAD|POST|DELETE) /\S* (\d{3}|-) |(line \d+|no line)  \d+ token)"
+        )
         return [line for line in self.errors.splitlines() if not request.match(line)]
 
     def wait_for(self, word: str) -> str:

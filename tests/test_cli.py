@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pty
+import re
 import signal
 import subprocess
 import sys
@@ -363,10 +364,24 @@ def test_generate_prints_the_text_and_logs_it(
 ) -> None:
     assert cli.main(["generate", *ECHO, "--max-tokens", "5", "one two three"]) == 0
     [record] = records(tmp_path)
-    assert capsys.readouterr().out == record["response"] != ""
+    shown = capsys.readouterr()
+    assert shown.out == record["response"] != ""
+    assert shown.err == "line 1, seed 1, 5 tokens, length\n"
     assert (record["prompt"], record["client"]) == ("one two three", "cli")
     assert (record["finish_reason"], record["seed"]) == ("length", 1)
     assert record["params"]["max_tokens"] == 5
+
+
+def test_on_a_terminal_generate_says_what_it_waits_for_and_shows_the_prompt(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for stream in (sys.stdout, sys.stderr):
+        monkeypatch.setattr(stream, "isatty", lambda: True)
+    assert cli.main(["generate", *ECHO, "--max-tokens", "5", "one two"]) == 0
+    shown = capsys.readouterr()
+    [record] = records(tmp_path)
+    assert shown.out == f"\x1b[2mone two\x1b[0m{record['response']}\n"
+    assert re.match("\x1b\\[2mloading .+ …\x1b\\[0m\r\x1b\\[Kline 1, seed 1, ", shown.err)
 
 
 def test_generate_json_is_what_the_api_answers(
@@ -417,7 +432,7 @@ def test_a_system_turn_needs_a_chat(
 def test_a_text_that_is_empty_is_told(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["generate", "--backend", "tests.echoes:Silent", "Hi"]) == 0
     out, err = capsys.readouterr()
-    assert (out, err.startswith("note: the text is empty")) == ("", True)
+    assert (out, "\nnote: the text is empty" in err) == ("", True)
 
 
 def test_stop_repeats(tmp_path: Path) -> None:
@@ -494,7 +509,7 @@ def test_a_signal_leaves_a_cancelled_record_of_what_was_said(
     [record] = records(tmp_path)
     assert record["finish_reason"] == "cancelled"
     assert record["response"].encode() == said + rest
-    assert errors == b""
+    assert re.fullmatch(r"line 1, seed \d+, \d+ tokens?, cancelled\n", errors.decode())
 
 
 @pytest.mark.slow
@@ -530,7 +545,9 @@ def test_a_failed_generation_is_exit_code_1_and_quotes_nothing(
     assert cli.main(["generate", "--backend", "tests.echoes:Failing", "CANARY"]) == 1
     shown = capsys.readouterr()
     assert shown.out == "so far "
-    assert shown.err == "error: the backend raised ValueError\n"
+    assert re.fullmatch(
+        r"line 1, seed \d+, \d+ tokens?, error\nerror: the backend raised ValueError\n", shown.err
+    )
     assert records(tmp_path)[0]["finish_reason"] == "error"
 
 
@@ -552,6 +569,7 @@ def test_what_a_model_says_cannot_steer_the_terminal_and_is_whole_in_a_pipe(
     os.close(terminal)
     shown = os.read(controller, 2**16).decode()
     os.close(controller)
+    shown = shown.replace("\x1b[2m", "").replace("\x1b[0m", "")  # the prompt is dimmed
     assert not set(shown) & set("\x1b\x07\x9b")
     assert "\\x1b[2J\\x07 \\x9b31m" in shown
     assert "\x1b[2J\x07 \x9b31m" in minivault(*asked, cwd=tmp_path).stdout

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import logging.config
+import re
 import sys
 
 from minivault.console_log import LOG_CONFIG, PlainFormatter
@@ -17,7 +18,8 @@ def record(level: int, message: str, *, failed: bool = False) -> logging.LogReco
 def test_a_warning_is_one_line_with_its_level() -> None:
     formatter = PlainFormatter()
     assert formatter.format(record(logging.WARNING, "the disk fills")) == "warning: the disk fills"
-    assert formatter.format(record(logging.INFO, "GET / 200")) == "GET / 200"
+    told = formatter.format(record(logging.INFO, "GET / 200"))
+    assert re.fullmatch(r"\d\d:\d\d GET / 200", told)
 
 
 def test_a_traceback_names_the_error_and_the_line_but_quotes_nothing() -> None:

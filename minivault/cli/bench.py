@@ -92,7 +92,7 @@ def _run(suite: Suite, *, as_json: bool, as_markdown: bool) -> None:
     from minivault.bench.bandwidth import read_bandwidth
 
     # The last line of stdout is the JSON; what comes while one waits belongs to people.
-    console, waiting = Console(width=120), Console(stderr=True, width=120)
+    console, waiting = Console(), Console(stderr=True)
     bandwidth = read_bandwidth(suite.threads)
     heading = suite.heading(bandwidth)
     for line in report.introduction(heading):
@@ -101,7 +101,7 @@ def _run(suite: Suite, *, as_json: bool, as_markdown: bool) -> None:
     with waiting.status("measuring ..."):
         for row in suite.rows(bandwidth):
             rows.append(row)
-            waiting.print("  ".join(report.cells(row)), style="dim", highlight=False)
+            waiting.print(report.spoken(row), style="dim", highlight=False)
     if as_markdown:
         print("\n\n".join(report.introduction(heading)))
         print("\n" + report.markdown(report.COLUMNS, [report.cells(row) for row in rows]))

@@ -6,6 +6,8 @@ import asyncio
 import json
 import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +18,8 @@ from minivault.parsing import parse_parameters
 from minivault.schemas import Client, GenerateRequest
 from minivault.service import Service
 from minivault.settings import Settings
+
+_DIM, _PLAIN = "\x1b[2m", "\x1b[0m"
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +72,9 @@ async def _answer(
 ) -> int:
     service = Service.opened(settings)
     try:
-        await service.start()
-        await service.ready()
+        with _loading(service):
+            await service.start()
+            await service.ready()
         if service.stage.notice:
             print(f"note: {_stand_in(service)}", file=sys.stderr)
         return await _stream(service, turns.of(request, service.info), as_json=as_json)
@@ -82,6 +87,8 @@ async def _stream(service: Service, request: GenerateRequest, *, as_json: bool) 
     visitor = Visitor(Client.CLI, service.audit())
     follower = await service.generations.start(request, visitor)
     stopping = _Stop(service, follower)
+    if sys.stdout.isatty() and not as_json and not request.messages:
+        print(f"{_DIM}{_shown(request.prompt)}{_PLAIN}", end="", flush=True)
     try:
         async for batch in follower.batches():
             if not as_json:
@@ -95,11 +102,40 @@ async def _stream(service: Service, request: GenerateRequest, *, as_json: bool) 
         follower.close()
         await stopping.done()
     end = follower.generation.events[-1].data
+    if not as_json:
+        print(_told(follower.generation.events[0].data, end), file=sys.stderr)
     if "error" in end:
         raise BackendFailed(end["error"]["message"])
     if not follower.generation.text.said and not stopping.code:
         print(f"note: the text is empty: {_why_empty(end)}", file=sys.stderr)
     return stopping.code
+
+
+@contextmanager
+def _loading(service: Service) -> Iterator[None]:
+    """Says on a terminal what one waits for, and takes it back when it is there."""
+    seen = sys.stderr.isatty()
+    if seen:
+        print(
+            f"{_DIM}loading {service.stage.wanted} …{_PLAIN}", end="", file=sys.stderr, flush=True
+        )
+    try:
+        yield
+    finally:
+        if seen:
+            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+
+
+def _told(start: dict[str, Any], end: dict[str, Any]) -> str:
+    """Where the text stands in the log, and what it takes to have it again."""
+    receipt, made = end.get("receipt"), (end.get("usage") or {}).get("completion_tokens", 0)
+    parts = [
+        f"line {receipt['seq']}" if receipt else "no line in the log",
+        f"seed {start['seed']}",
+        f"{made} token{'' if made == 1 else 's'}",
+        end["finish_reason"],
+    ]
+    return ", ".join(parts)
 
 
 def _shown(text: str) -> str:

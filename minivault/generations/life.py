@@ -16,7 +16,13 @@ from minivault.errors import BackendFailed, LogUnavailable, Lost, MiniVaultError
 from minivault.generations.generation import Generation, State
 from minivault.generations.places import Places
 from minivault.generations.prompt import Prepared
-from minivault.generations.record import begin_of, outcome_of, start_event, terminal_event
+from minivault.generations.record import (
+    begin_of,
+    in_a_line,
+    outcome_of,
+    start_event,
+    terminal_event,
+)
 from minivault.generations.run import run
 from minivault.generations.speech import Speech
 from minivault.metrics import Metrics
@@ -86,6 +92,7 @@ async def live(
         generation.failure = BackendFailed(f"the record could not be made: {kind(failure)}")
     generation.finish_reason = reason
     generation.state = State.ENDED
+    logger.info("%s", in_a_line(generation, receipt))
     generation.append(terminal_event(generation, receipt))
 
 

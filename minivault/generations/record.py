@@ -174,6 +174,24 @@ def terminal_event(generation: Generation, receipt: Receipt | None) -> Event:
     return Event(EVENT_NAMES[reason], data)
 
 
+def in_a_line(generation: Generation, receipt: Receipt | None) -> str:
+    """What the terminal says of a generation that has ended; none of its words."""
+    reason, usage, timings = generation.finish_reason, usage_of(generation), timings_of(generation)
+    assert reason is not None
+    made = usage.completion_tokens
+    rate = timings.tokens_per_second
+    parts = [
+        f"line {receipt.seq}" if receipt else "no line",
+        f"{made} token{'' if made == 1 else 's'}",
+        f"{rate:.0f}/s" if rate else "",
+        reason.value,
+        f"replay of {generation.replays}"
+        if generation.replays
+        else generation.visitor.client.value,
+    ]
+    return "  ".join(part for part in parts if part)
+
+
 def gone_event() -> Event:
     """Tells that a generation cannot be gone on with."""
     detail = "this server no longer has this text, and cannot make the same one again"

@@ -14,6 +14,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 _GENERATION_ID = re.compile(r"[A-Za-z0-9_-]{64}")  # who knows it whole can read the generation
 WELL_FORMED = re.compile(r"[A-Za-z0-9._-]{1,64}")
 LONGEST_PATH = 200
+FILES = {"/favicon.ico", "/manifest.webmanifest"}
+ROUTINE = {"/health", "/generate", "/logs/records", "/logs/history"} | FILES
 
 access = logging.getLogger("minivault.access")
 
@@ -60,8 +62,11 @@ class RequestId:
 
 
 def _is_routine(path: str, status: str) -> bool:
-    """What comes by the dozen with every page, and drowns the rest; not where it fails."""
-    return status in ("200", "304") and (path == "/health" or path.startswith("/static/"))
+    """What comes by the dozen with every page, and drowns the rest; not where it fails.
+
+    Nor is a generation told of twice: it has a line of its own, with its place in the log.
+    """
+    return status in ("200", "204", "304") and (path in ROUTINE or path.startswith("/static/"))
 
 
 def _name(headers: Headers) -> str:

@@ -80,7 +80,10 @@ def test_a_path_cannot_forge_a_line(caplog: pytest.LogCaptureFixture) -> None:
         ("/static/css/chat.css", "304", logging.DEBUG),
         ("/static/nothing", "404", logging.INFO),
         ("/health", "503", logging.INFO),
-        ("/generate", "200", logging.INFO),
+        ("/generate", "200", logging.DEBUG),
+        ("/generate", "422", logging.INFO),
+        ("/logs/records", "200", logging.DEBUG),
+        ("/logs/records/1", "200", logging.INFO),
         ("/statics", "200", logging.INFO),
     ],
 )
