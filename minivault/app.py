@@ -40,6 +40,7 @@ from minivault.web.openai import routes as openai
 from minivault.web.pages import page_routes
 from minivault.web.problems import exception_handlers
 from minivault.web.reading import ReadingRoom
+from minivault.web.scripts import script_routes
 
 logger = logging.getLogger("minivault")
 
@@ -86,6 +87,7 @@ def routes(
         *described,
         *openai.undescribed,
         *docs_routes(templates, keyring.cookie_names, described),
+        *script_routes(),
         Mount("/static", StaticFiles(directory=resource("static")), name="static"),
     ]
 

@@ -9,6 +9,8 @@ CHAT = ICONS | {
     "plus": "M10 4v12M4 10h12",
     "controls": "M3 6h7m4 0h3M3 14h3m4 0h7M12 4v4M8 12v4",
     "keyboard": "M3 5.5h14v9H3zM6 8.5h.01M9 8.5h.01M12 8.5h.01M14.5 8.5h.01M7 11.5h6",
+    "down": "M10 4v11.5M5 11l5 5 5-5",
+    "share": "M13 7.5V3.5h3.5M16.5 3.5L9 11M14.5 11v5.5h-11v-11H9",
     "send": "M10 16V4.5M5 9l5-5 5 5",
     "stop": "M6 6h8v8H6z",
     "copy": "M7 7V3.5h9.5V13H13M3.5 7H13v9.5H3.5z",

@@ -30,7 +30,6 @@ from minivault.web.log_download import chunks, sent
 from minivault.web.log_history import history
 from minivault.web.log_query import SEQ, RecordQuery, read_query, seq_of, summary
 from minivault.web.operations import HTML, JSON, LINES, Operation
-from minivault.web.pages import page_modules
 from minivault.web.progress import Progress
 from minivault.web.reading import Reading, ReadingRoom, Turn
 
@@ -88,11 +87,10 @@ async def download(request: Request) -> Response:
 
 def log_routes(templates: Jinja2Templates) -> list[Operation]:
     """`GET /logs` and everything below it."""
-    modules = page_modules("logs")
     choices = {"reasons": list(FinishReason), "clients": list(Client)}
 
     async def page(request: Request) -> Response:
-        context = {"here": "logs", "modules": modules, "icons": icons.LOGS, **choices}
+        context = {"here": "logs", "icons": icons.LOGS, **choices}
         return templates.TemplateResponse(request, "logs.html", context)
 
     viewer = Operation("GET", "/logs", page, "logs", "pages", "The log viewer", {200: {HTML: None}})

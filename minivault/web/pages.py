@@ -29,25 +29,14 @@ def page_routes(templates: Jinja2Templates) -> list[Route]:
     """`GET /`, the favicon, the web app manifest, and the page that checks proofs."""
     schema = Parameters.model_json_schema()["properties"]
     parameters = [(name, _without_title(each)) for name, each in schema.items()]
-    modules = page_modules("chat")
 
     async def chat(request: Request) -> Response:
-        context = {"here": "chat", "parameters": parameters, "modules": modules}
+        context = {"here": "chat", "parameters": parameters}
         return templates.TemplateResponse(request, "chat.html", context | {"icons": icons.CHAT})
 
     files = [Route(path, _file, methods=["GET"]) for path in FILES]
     page = Operation("GET", "/", chat, "chat", "pages", "The chat page", {200: {HTML: None}})
     return [page, *files]
-
-
-def page_modules(page: str) -> list[str]:
-    """The ES modules of a page, as paths below /static/js.
-
-    The page names them all beforehand, so that they come at once and not import by import.
-    """
-    folder = resource("static/js")
-    found = [*folder.glob("shared/*.js"), *folder.glob(f"{page}/*.js")]
-    return sorted(path.relative_to(folder).as_posix() for path in found)
 
 
 def _without_title(schema: dict[str, Any]) -> dict[str, Any]:
