@@ -58,6 +58,22 @@ class Chatty(EchoBackend):
         return f"{turns}<{last.role}> {last.content} </{last.role}> <assistant>"
 
 
+class Tells(Chatty):
+    """Answers the last question as it was told to, in these pieces."""
+
+    def __init__(self, answers: dict[str, Sequence[str]], *, delay: float = 0.0) -> None:
+        super().__init__()
+        self.answers = answers
+        self.delay = delay
+
+    async def generate(self, request: Request) -> AsyncGenerator[Piece | Finish, None]:
+        asked = max(self.answers, key=lambda each: request.prompt.rfind(f"<user> {each} </user>"))
+        for piece in self.answers[asked]:
+            await asyncio.sleep(self.delay)
+            yield Piece(piece)
+        yield Finish(FinishReason.STOP)
+
+
 class LateChatty(Chatty):
     """Chats once somebody sets `loaded`."""
 

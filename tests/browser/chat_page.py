@@ -18,8 +18,11 @@ class ChatPage:
         self.page = page
         self.url = url
 
-    def open(self, fragment: str = "") -> ChatPage:
-        """Goes there and waits until the model is ready and the page has put itself together."""
+    def open(self, fragment: str = "", *, formatted: bool = False) -> ChatPage:
+        """Goes there and waits until the model is ready and the page has put itself together.
+
+        What a chat model says is shown as it came, so that it can be compared, or `formatted`.
+        """
         self.page.goto(f"{self.url}/{fragment}")
         expect(self.page.locator("#model")).to_have_attribute("data-status", "ready")
         expect(self.page.locator("#library li").first).to_be_attached()
@@ -27,6 +30,8 @@ class ChatPage:
         if self.page.evaluate(panels) == "closed":
             self.page.get_by_role("button", name="Controls").click()
             self.prompt.focus()
+        if not formatted and self.page.locator("#formatted").is_visible():
+            self.page.locator("#formatted").uncheck()
         return self
 
     @property

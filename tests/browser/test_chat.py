@@ -115,24 +115,30 @@ def test_continue_writes_on_from_the_models_own_text(chat: ChatPage, echo: LiveS
     expect(chat.last.locator(".prompt")).to_have_count(0)
 
 
-def test_an_edited_prompt_becomes_an_alternative(chat: ChatPage, echo: LiveServer) -> None:
-    chat.ask("the first words")
+def test_a_text_is_written_in_and_goes_on_from_any_place(chat: ChatPage, echo: LiveServer) -> None:
+    chat.parameter("max_tokens").fill("5")
+    begun = chat.ask("the first words")
+    chat.act("Continue")
+    expect(chat.exchanges).to_have_count(2)
+    chat.wait()
+    whole = "the first words" + begun + chat.said()
     chat.act("Edit")
-    editor = chat.last.get_by_role("textbox", name="Prompt")
-    editor.fill("other words")
+    editor = chat.last.get_by_role("textbox", name="Text")
+    expect(editor).to_have_value(whole)
+    expect(chat.page.locator(".text:visible")).to_have_count(0)
+    editor.press("Escape")
+    expect(chat.page.locator(".prompt:visible")).to_have_text("the first words")
+    expect(chat.exchanges).to_have_count(2)
+    chat.act("Edit")
+    editor.fill("other words and these behind")
+    editor.evaluate("area => area.setSelectionRange(11, 11)")
     editor.press("Enter")
     expect(chat.last.locator(".prompt")).to_have_text("other words")
     chat.wait()
     assert last_record(echo)["prompt"] == "other words"
     chat.last.get_by_role("button", name="Earlier answer").click()
-    expect(chat.last.locator(".prompt")).to_have_text("the first words")
-
-
-def test_escape_leaves_an_editor_as_it_was(chat: ChatPage) -> None:
-    chat.ask("the first words")
-    chat.act("Edit")
-    chat.last.get_by_role("textbox", name="Prompt").press("Escape")
-    expect(chat.last.locator(".prompt")).to_have_text("the first words")
+    expect(chat.exchanges).to_have_count(2)
+    expect(chat.page.locator(".prompt")).to_have_text("the first words")
 
 
 def test_the_context_is_the_prompt_alone_or_everything_above(

@@ -10,14 +10,14 @@ import pytest
 from playwright.sync_api import BrowserContext, Dialog, Page, expect
 
 from minivault.resources import resource
+from tests.browser.axe import assert_accessible
 from tests.browser.backends import Says
 from tests.browser.chat_page import ChatPage
 from tests.live import LiveServer, live_server
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
-AXE = Path(__file__).parent / "vendor" / "axe-core" / "axe.min.js"
-RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
+REQUESTS = 10
 BUDGET = 150_000  # bytes of everything a page loads, unpacked
 HOSTILE = [
     "<img src=x onerror=alert(1)>",
@@ -34,26 +34,6 @@ SIZES = {"narrow": (360, 740), "tablet": (820, 1100), "wide": (1440, 900), "ultr
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
     with live_server(tmp_path_factory.mktemp("quality")) as server:
         yield server
-
-
-def assert_accessible(page: Page) -> None:
-    _wait_for_transitions(page)
-    page.evaluate(AXE.read_text(encoding="utf-8"))
-    found = page.evaluate(
-        "tags => axe.run({runOnly: {type: 'tag', values: tags}})"
-        ".then(r => r.violations.map(v => [v.id, v.help, v.nodes.map(n => n.html.slice(0, 200))]))",
-        RULES,
-    )
-    assert found == []
-
-
-def _wait_for_transitions(page: Page) -> None:
-    """Half a transition has colours of its own. What goes on for ever, as the caret, may."""
-    page.evaluate(
-        "() => Promise.all(document.getAnimations()"
-        ".filter(each => each.effect.getComputedTiming().endTime !== Infinity)"
-        ".map(each => each.finished.catch(() => {})))"
-    )
 
 
 def assert_fits(page: Page) -> None:
@@ -256,10 +236,12 @@ def test_a_page_is_small_with_everything_it_loads(
     page.goto(f"{server.url}{path}", wait_until="networkidle")
     loaded = page.evaluate(
         "['navigation', 'resource'].flatMap(kind => performance.getEntriesByType(kind))"
-        ".map(entry => entry.decodedBodySize)"
+        ".map(entry => [entry.startTime, entry.decodedBodySize])"
     )
-    assert len(loaded) > 10
-    assert sum(loaded) < BUDGET
+    assert len(loaded) > 5
+    assert sum(size for _, size in loaded) < BUDGET
+    painted = page.evaluate("performance.getEntriesByName('first-contentful-paint')[0].startTime")
+    assert len([begin for begin, _ in loaded if begin < painted]) <= REQUESTS
 
 
 def test_no_markup_is_parsed_and_nothing_is_inline() -> None:

@@ -102,6 +102,11 @@ export class Chat extends EventTarget {
     return this.#begin({ ...alike(exchange), params: { ...exchange.params, seed, top_logprobs } });
   }
 
+  /** A text is written in: the model goes on from what stands there now; the earlier one stays. */
+  rewrite(/** @type {Exchange} */ exchange, /** @type {string} */ text) {
+    return this.edit(this.conversation.begin(exchange), { prompt: text });
+  }
+
   /** Another prompt in the place of this one; the earlier answers stay as alternatives. */
   edit(/** @type {Exchange} */ exchange, /** @type {Partial<Exchange>} */ change) {
     return this.#begin({ ...alike(exchange), system: this.#system, params: this.controls.values(), ...change });
@@ -152,7 +157,10 @@ export class Chat extends EventTarget {
     const run = new Run(exchange, (each) => this.store.save(each));
     const { conversation } = this;
     this.runs.set(exchange.id, run);
-    run.addEventListener("state", () => this.#changed());
+    run.addEventListener("state", () => {
+      if (run.connection === "lost" && this.server.ready) this.#look();
+      this.#changed();
+    });
     run.addEventListener("end", () => this.#ended(run));
     const send = () => this.#send(run, conversation);
     this.server.addEventListener("change", send);
@@ -180,6 +188,7 @@ export class Chat extends EventTarget {
     if (exchange.chat) exchange.context = "above";
     if (exchange.context === "alone") exchange.skip = 0;
     exchange.params.max_tokens ??= this.controls.usualLength;
+    exchange.params.seed ??= crypto.getRandomValues(new Uint32Array(1))[0]; // short enough to be read
     this.store.save(exchange);
   }
 

@@ -2,6 +2,7 @@
 
 import { button, composing, element, find } from "../shared/dom.js";
 import { recall, remember } from "../shared/storage.js";
+import { quotedFile, takeFiles } from "./files.js";
 import { Gauge } from "./gauge.js";
 import { firstPrompts } from "./prompts.js";
 
@@ -29,6 +30,7 @@ export class Composer {
     this.system.onchange = () => (chat.system = this.system.value);
     chat.addEventListener("shown", () => (this.system.value = chat.system));
     this.area.onkeydown = (/** @type {KeyboardEvent} */ e) => this.#key(e);
+    takeFiles(find("#main"), this.area, (text, name) => this.#insert(quotedFile(text, name, chat.server.chat)));
     for (const name of ["shown", "runs"]) chat.addEventListener(name, () => this.refresh());
     chat.server.addEventListener("change", () => this.#serverChanged());
     chat.controls.addEventListener("change", () => this.refresh());
@@ -39,7 +41,7 @@ export class Composer {
   send() {
     const prompt = this.area.value;
     if (!prompt || this.chat.running || !this.chat.controls.valid()) return;
-    this.#write("");
+    this.write("");
     this.chat.system = this.system.value;
     this.chat.send(prompt);
     this.area.focus();
@@ -58,8 +60,17 @@ export class Composer {
     this.gauge.show(this.area.value);
   }
 
+  /** Puts a text where the cursor is, after what is written there. */
+  #insert(/** @type {string} */ text) {
+    const { value, selectionEnd: at } = this.area;
+    const lead = at && !value.slice(0, at).endsWith("\n") ? "\n\n" : "";
+    this.area.setRangeText(lead + text, at, at, "end");
+    this.#written();
+    this.area.focus();
+  }
+
   /** Puts a prompt into the box, to be changed or sent. */
-  #write(/** @type {string} */ text) {
+  write(/** @type {string} */ text) {
     this.area.value = text;
     this.#written();
   }
@@ -76,7 +87,7 @@ export class Composer {
     document.body.dataset.kind = !server.known ? "" : server.chat ? "chat" : "completion";
     find("#explanation").textContent = explanation(server);
     this.area.placeholder = !server.known ? "Write" : server.chat ? "Write a message" : "Write a beginning";
-    const use = (/** @type {string} */ text) => (this.#write(text), this.area.focus());
+    const use = (/** @type {string} */ text) => (this.write(text), this.area.focus());
     const library = (server.known ? firstPrompts(server) : []).map((text) => element("li", {}, button(text, () => use(text))));
     find("#library").replaceChildren(...library);
     this.refresh();
@@ -101,7 +112,7 @@ export class Composer {
     if (this.#recalled < 0) this.#earlier = this.#prompts();
     if (index >= this.#earlier.length) return;
     event.preventDefault();
-    this.#write(this.#earlier[index] ?? "");
+    this.write(this.#earlier[index] ?? "");
     this.#recalled = index;
     this.area.setSelectionRange(this.area.value.length, this.area.value.length);
   }

@@ -23,10 +23,12 @@ export class Controls extends EventTarget {
     super();
     this.form = find("#parameters");
     this.contextBox = find("#context");
+    this.formatBox = find("#formatted");
     for (const [name, schema] of JSON.parse(this.form.dataset.parameters)) this.#add(name, schema);
     this.#defaults.max_tokens = this.usualLength;
     this.#addPresets();
     this.contextBox.onchange = () => this.#changed();
+    this.formatBox.onchange = () => (this.#changed(), this.dispatchEvent(new Event("tokens")));
     this.#restore();
   }
 
@@ -44,6 +46,11 @@ export class Controls extends EventTarget {
 
   get showsTokens() {
     return this.#fields.top_logprobs.read() !== undefined;
+  }
+
+  /** Whether Markdown is shown as what it means. */
+  get formats() {
+    return this.formatBox.checked;
   }
 
   /** @returns {"alone" | "above"} */
@@ -96,7 +103,7 @@ export class Controls extends EventTarget {
 
   #changed() {
     const values = this.values();
-    remember(STORED, JSON.stringify({ values, context: this.context }));
+    remember(STORED, JSON.stringify({ values, context: this.context, formats: this.formats }));
     this.#mark(values);
     if (this.#tokens !== this.showsTokens) this.dispatchEvent(new Event("tokens"));
     this.#tokens = this.showsTokens;
@@ -104,9 +111,10 @@ export class Controls extends EventTarget {
   }
 
   #restore() {
-    const { values = {}, context } = JSON.parse(recall(STORED) ?? "{}");
+    const { values = {}, context, formats = true } = JSON.parse(recall(STORED) ?? "{}");
     this.#write({ ...this.#defaults, ...values });
     this.contextBox.checked = context === "above";
+    this.formatBox.checked = formats;
     this.#tokens = this.showsTokens;
     this.#mark(this.values());
   }

@@ -94,6 +94,11 @@ export class Conversation {
     return exchange.chat || first < 0 ? said : line[first].prompt + said;
   }
 
+  /** What a text with its continuations begins with. */
+  begin(/** @type {Exchange} */ exchange) {
+    return this.#ancestors(exchange).findLast((each) => each.kind === "prompt") ?? exchange;
+  }
+
   /** Whether something besides its own prompt is sent with an exchange. */
   hasAbove(/** @type {Exchange} */ exchange) {
     return exchange.context === "above" && this.exchanges.has(exchange.parent ?? "");

@@ -5,6 +5,7 @@ import { explain } from "../shared/explain.js";
 import { count, counted, duration, rate, speed } from "../shared/format.js";
 import { PlainText } from "./answer.js";
 import { keepingFocus } from "./focus.js";
+import { FormattedText } from "./formatted.js";
 import { TokenText } from "./tokens.js";
 
 /** How often the figures of a running answer are renewed. */
@@ -43,14 +44,28 @@ export class ExchangeView {
   }
 
   #written() {
-    const { exchange } = this;
+    const { exchange, chat } = this;
     const place = element("div", { class: "text" });
     find(".text, .editor", this.node).replaceWith(place);
-    const byToken = this.chat.controls.showsTokens && exchange.pieces;
-    const text = new (byToken ? TokenText : PlainText)(place, exchange.prompt);
-    for (const piece of byToken ? byToken : [exchange]) text.append(piece);
-    text.flush();
+    const form = formOf(exchange, chat.controls);
+    const text = new form(place, exchange.prompt, form === FormattedText ? this.#before() : "");
+    for (const piece of form === TokenText ? exchange.pieces ?? [] : [exchange]) text.append(piece);
+    if (exchange.state === "open") text.flush();
+    else text.end();
     return text;
+  }
+
+  /** What this answer goes on from: it is read as one with it, since it may be amid a list or code. */
+  #before() {
+    const { exchanges } = this.chat.conversation;
+    let before = "";
+    for (let each = this.exchange; each.kind === "continuation"; ) {
+      const up = exchanges.get(each.parent ?? "");
+      if (!up || formOf(up, this.chat.controls) !== FormattedText) break;
+      before = up.text + before;
+      each = up;
+    }
+    return before;
   }
 
   /** Shows an answer that is being written. */
@@ -62,7 +77,7 @@ export class ExchangeView {
       this.writeText();
     }
     run.addEventListener("piece", (e) => this.text.append(/** @type {CustomEvent} */ (e).detail));
-    run.addEventListener("state", () => this.refresh());
+    run.addEventListener("state", () => this.#decided());
     run.addEventListener("end", () => this.#ended());
     this.#timer = setInterval(() => this.#figures(), FIGURES_MS);
   }
@@ -79,6 +94,12 @@ export class ExchangeView {
     const actions = running ? [] : this.#actions();
     this.#offer(running);
     keepingFocus(this.node, () => find(".actions", this.node).replaceChildren(...actions));
+  }
+
+  /** It may only now be known whether the model chats. */
+  #decided() {
+    if (!this.exchange.text && !(this.text instanceof formOf(this.exchange, this.chat.controls))) this.writeText();
+    this.refresh();
   }
 
   #ended() {
@@ -165,23 +186,34 @@ export class ExchangeView {
       begun && action("continue", "Continue", () => chat.continue(exchange), "", exchange.end?.finish_reason === "length"),
       action("retry", "Retry", () => chat.retry(exchange), "The same request and seed again"),
       action("regenerate", "Regenerate", () => chat.regenerate(exchange), "The same prompt with a new seed"),
-      exchange.kind === "prompt" && action("edit", "Edit", () => this.#edit(), "Change the prompt and run it again"),
+      exchange.chat
+        ? exchange.kind === "prompt" && action("edit", "Edit", () => this.#edit(), "Change the prompt and run it again")
+        : action("edit", "Edit", () => this.#edit(), "Write in the text, and let it go on from any place"),
     ].filter(Boolean);
   }
 
-  /** Puts an editor in the place of the text; Enter runs, Escape gives up. */
+  /**
+   * Puts an editor in the place of the text: of the prompt in a chat, else of all that was written, to go
+   * on from where the cursor is. Enter runs, Escape gives up.
+   */
   #edit() {
-    const area = element("textarea", { "aria-label": "Prompt", rows: 3, dir: "auto" });
-    area.value = this.exchange.prompt;
-    const run = () => area.value && this.chat.edit(this.exchange, { prompt: area.value });
+    const { chat, exchange } = this;
+    const story = !exchange.chat && exchange.text !== "";
+    const area = element("textarea", { "aria-label": story ? "Text" : "Prompt", rows: 3, dir: "auto" });
+    area.value = story ? chat.conversation.story(exchange) : exchange.prompt;
+    const run = () => {
+      const text = story ? area.value.slice(0, area.selectionStart) : area.value;
+      if (text) chat.rewrite(exchange, text);
+    };
     const form = element("form", { class: "editor" }, area, element(
       "div",
       { class: "row" },
-      element("button", { class: "primary" }, "Run"),
+      element("button", { class: "primary" }, story ? "Go on from the cursor" : "Run"),
       button("Cancel", () => restore()),
+      story && element("span", { class: "hint" }, "What stands behind the cursor stays in the earlier version."),
     ));
     const text = find(".text", this.node);
-    const restore = () => (form.replaceWith(text), find("[data-action=edit]", this.node).focus());
+    const restore = () => (form.replaceWith(text), delete this.node.dataset.edited, find("[data-action=edit]", this.node).focus());
     form.onsubmit = (/** @type {Event} */ e) => (e.preventDefault(), run());
     area.onkeydown = (/** @type {KeyboardEvent} */ e) => {
       if (composing(e)) return;
@@ -189,8 +221,15 @@ export class ExchangeView {
       if (e.key === "Enter" && !e.shiftKey) e.preventDefault(), run();
     };
     text.replaceWith(form);
+    this.node.dataset.edited = story ? "story" : "prompt";
     area.focus();
   }
+}
+
+/** How an answer is shown: by token, as what its Markdown means, or as it came. */
+function formOf(/** @type {Exchange} */ exchange, /** @type {import("./controls.js").Controls} */ controls) {
+  if (controls.showsTokens && exchange.pieces) return TokenText;
+  return exchange.chat && controls.formats ? FormattedText : PlainText;
 }
 
 function action(/** @type {string} */ name, /** @type {string} */ label, /** @type {() => void} */ press, title = "", main = false) {
@@ -204,7 +243,7 @@ function liveFacts(/** @type {Run} */ run) {
   const { connection, reason, position, tokens, firstTokenMs } = run;
   if (connection === "connecting") return ["connecting…"];
   if (connection === "queued") return [`waiting, place ${position} in the queue`];
-  if (connection === "lost") return ["connection lost, trying again…"];
+  if (connection === "lost") return [run.exchange.start ? "connection lost, trying again…" : "the server does not answer, trying again…"];
   if (connection === "held") return [`waiting: ${reason || "the server is not ready"}`];
   if (!tokens) return ["reading the prompt…"];
   return [counted(tokens, "token"), run.speed && speed(run.speed), `first after ${duration(firstTokenMs)}`];

@@ -26,6 +26,13 @@ new Sidebar(chat, panel);
 /** The address says which conversation is shown, so that a reload and the back button work. */
 async function openAddressed() {
   const id = location.hash.slice(1);
+  const asked = new URLSearchParams(location.search).get("q");
+  if (asked) {
+    history.replaceState(null, "", location.pathname);
+    chat.fresh();
+    composer.write(asked);
+    return focusPrompt();
+  }
   if (id && id === chat.conversation.head.id) return;
   if (id === NEW) return chat.fresh(), focusPrompt();
   const [latest] = id ? [{ id }] : await chat.store.list();

@@ -4,6 +4,9 @@ import { find } from "../shared/dom.js";
 import { keepingFocus } from "./focus.js";
 import { ExchangeView } from "./exchange.js";
 
+/** Who is further from the end than this many pixels is offered the way back. */
+const FAR = 400;
+
 export class Transcript {
   /** @type {Map<string, ExchangeView>} */
   #views = new Map();
@@ -13,6 +16,9 @@ export class Transcript {
     this.chat = chat;
     this.list = find("#exchanges");
     this.scroller = find("#transcript");
+    this.endButton = find("#to-end");
+    this.endButton.onclick = () => this.toEnd();
+    this.scroller.addEventListener("scroll", () => (this.endButton.hidden = this.scroller.scrollTop > -FAR), { passive: true });
     chat.addEventListener("shown", () => this.render());
     chat.addEventListener("runs", () => this.#follow());
     chat.controls.addEventListener("tokens", () => this.#rewrite());

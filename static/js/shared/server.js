@@ -3,6 +3,7 @@
 import { health } from "./api.js";
 import { find } from "./dom.js";
 import { sentence } from "./explain.js";
+import { showModels } from "./models.js";
 import { recall, remember } from "./storage.js";
 
 const READY_POLL_MS = 15_000;
@@ -27,6 +28,7 @@ export class Server extends EventTarget {
 
   constructor() {
     super();
+    find("#model").onclick = showModels;
     document.addEventListener("visibilitychange", () => document.hidden || this.poll());
   }
 
