@@ -123,7 +123,10 @@ class GenerateRequest(Parameters):
     """What `POST /generate` takes as JSON, and `GET /generate` as query parameters."""
 
     prompt: str | None = Field(
-        default=None, min_length=1, description="The text to continue. Either this or messages."
+        default=None,
+        min_length=1,
+        description="The text to continue. Either this or messages.",
+        examples=["Once upon a time"],
     )
     messages: list[Message] | None = Field(
         fail_fast=True,  # a thousand wrong ones are not told one by one

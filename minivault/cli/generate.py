@@ -87,7 +87,7 @@ async def _stream(service: Service, request: GenerateRequest, *, as_json: bool) 
     visitor = Visitor(Client.CLI, service.audit())
     follower = await service.generations.start(request, visitor)
     stopping = _Stop(service, follower)
-    if sys.stdout.isatty() and not as_json and not request.messages:
+    if sys.stdout.isatty() and not as_json and request.prompt:
         print(f"{_DIM}{_shown(request.prompt)}{_PLAIN}", end="", flush=True)
     try:
         async for batch in follower.batches():

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import json
+import re
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -72,7 +74,10 @@ def consistency(
 
 
 def check(
-    file: Annotated[Path, typer.Argument(exists=True, help="What minivault logs prove wrote.")],
+    file: Annotated[
+        Path,
+        typer.Argument(exists=True, help="What minivault logs prove wrote, or the page shared."),
+    ],
     *,
     public_key: PublicKey = None,
     checkpoint: Annotated[
@@ -83,7 +88,7 @@ def check(
 ) -> None:
     """Check a proof, and say what it proves and what not. Needs no log and no server."""
     try:
-        told = _checked(file.read_bytes(), public_key, checkpoint)
+        told = _checked(_proof_in(file.read_bytes()), public_key, checkpoint)
     except (BadProof, BadCheckpoint, ChainBroken) as error:
         if not as_json:
             raise
@@ -98,9 +103,23 @@ def check(
 
 def read_proof(file: Path, public_key: Path | None) -> Inclusion:
     """A proof of a record, checked as far as that goes without a log. Raises BadProof."""
-    proof = Inclusion.parse(file.read_bytes())
+    proof = Inclusion.parse(_proof_in(file.read_bytes()))
     proof.require(load_public_key(public_key) if public_key else None)
     return proof
+
+
+def _proof_in(data: bytes) -> bytes:
+    """The proof in a file that the page shared; what else that says is not believed.
+
+    Another file is the proof itself. Raises BadProof for a page without one.
+    """
+    if not data.lstrip().startswith(b"<"):
+        return data
+    found = re.search(rb'<script [^>]*id="minivault-proof">([A-Za-z0-9+/=\n]*)</script>', data)
+    if not found:
+        held = "minivault logs check-receipt asks the log whether it still has its line"
+        raise BadProof(f"this page holds no proof; {held}")
+    return base64.b64decode(found[1])
 
 
 def _checked(data: bytes, public_key: Path | None, checkpoint: Path | None) -> dict[str, Any]:

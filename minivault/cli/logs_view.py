@@ -160,11 +160,19 @@ def print_proof(told: dict[str, Any]) -> None:
         print(printable(f"  * {each}"))
 
 
+#: Where the page's shared file names the line that it holds.
+_SHARED = re.compile(
+    r'<script [^>]*id="minivault-line" data-seq="(?P<seq>\d+)" data-hash="(?P<hash>[0-9a-f]{64})">'
+)
+
+
 def read_receipt(text: str) -> Receipt:
-    """A receipt as JSON, as seq:hash, or in a file. Raises InvalidRequest."""
+    """A receipt as JSON, as seq:hash, or in a file, the page's too. Raises InvalidRequest."""
     try:
         if not text.lstrip().startswith("{") and Path(text).is_file():
             text = Path(text).read_text(encoding="utf-8")
+        if shared := _SHARED.search(text):
+            text = f"{shared['seq']}:{shared['hash']}"
         seq, _, digest = text.strip().partition(":")
         if seq.isascii() and seq.isdigit():
             return Receipt(seq=int(seq), hash=digest)

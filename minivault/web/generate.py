@@ -177,7 +177,7 @@ _RETURNING = (
 )
 _WHOLE = {JSON: answers.GenerateAnswer}
 _GENERATION: Answers = {
-    200: {TEXT: None, **_WHOLE, STREAM: None},  # the first is for a client that names none
+    200: {**_WHOLE, TEXT: None, STREAM: None},  # the first is what /docs asks for
     204: {},
     500: _WHOLE,
     503: _WHOLE,

@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Mapping
+from html import escape
 from http import HTTPStatus
 from typing import Any
 
 from pydantic import ValidationError
+from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Match, Route
 from starlette.types import ExceptionHandler, Receive, Scope, Send
 
@@ -52,12 +54,29 @@ def from_http(error: HTTPException, scope: Scope) -> Response:
     headers = dict(error.headers or {})
     detail = error.detail
     if status is HTTPStatus.NOT_FOUND:
+        if "text/html" in Headers(scope=scope).get("accept", ""):
+            return HTMLResponse(_nothing_here(scope.get("root_path", "")), status)
         detail = "there is nothing at this address; /docs lists what there is"
     elif status is HTTPStatus.METHOD_NOT_ALLOWED:
         headers["Allow"] = ", ".join(_methods(scope))
         detail = f"this address takes {headers['Allow']}"
     problem = Problem(title=status.phrase.capitalize(), status=status, detail=detail)
     return ProblemAnswer(problem, headers)
+
+
+def _nothing_here(root: str) -> str:
+    """The same for somebody who mistyped an address in a browser."""
+    base = escape(root)
+    ways = {"Chat": "/", "Vault": "/logs", "API": "/docs"}
+    links = " · ".join(f'<a href="{base}{path}">{name}</a>' for name, path in ways.items())
+    sheets = "".join(
+        f'<link rel="stylesheet" href="{base}/static/css/{name}.css">' for name in ("base", "login")
+    )
+    return (
+        '<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Nothing here</title>'
+        f'<meta name="viewport" content="width=device-width">{sheets}</head>'
+        f"<body><main><h1>There is nothing at this address</h1><p>{links}</p></main></body></html>"
+    )
 
 
 def internal() -> Response:

@@ -1,7 +1,8 @@
 /** The theme and the side panels, as they were left; set before the first paint, so a classic script. */
 
 (() => {
-  const ORDER = ["auto", "light", "dark"];
+  /** The first press shows something: from "as the system" to what the system is not. */
+  const ORDER = matchMedia("(prefers-color-scheme: dark)").matches ? ["auto", "light", "dark"] : ["auto", "dark", "light"];
   const NAMES = { auto: "as the system", light: "light", dark: "dark" };
   const root = document.documentElement;
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import replace
 
 from minivault.backends.base import Finish, ModelInfo, Piece, Request
@@ -61,7 +61,7 @@ class Chatty(EchoBackend):
 class Tells(Chatty):
     """Answers the last question as it was told to, in these pieces."""
 
-    def __init__(self, answers: dict[str, Sequence[str]], *, delay: float = 0.0) -> None:
+    def __init__(self, answers: Mapping[str, Sequence[str]], *, delay: float = 0.0) -> None:
         super().__init__()
         self.answers = answers
         self.delay = delay

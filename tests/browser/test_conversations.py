@@ -45,6 +45,29 @@ def test_a_reload_shows_the_same_conversation(chat: ChatPage) -> None:
     expect_titles(chat, "the fox and the crow")
 
 
+def test_a_reload_at_any_moment_loses_nothing_that_was_sent(chat: ChatPage) -> None:
+    """It is kept before it goes out; until then it is still what is being written."""
+    words = "sent in the last moment"
+    chat.send(words)
+    chat.page.reload()
+    sent = chat.page.locator(".prompt").filter(has_text=words)
+    chat.until(lambda: bool(chat.prompt.input_value() == words or sent.count()))
+
+
+def test_what_is_being_written_stays_with_its_conversation(chat: ChatPage) -> None:
+    chat.ask("about foxes")
+    chat.prompt.fill("half a thou")
+    chat.page.get_by_role("button", name="New conversation").click()
+    expect(chat.prompt).to_have_value("")
+    chat.prompt.fill("a beginning")
+    chat.page.get_by_role("link", name="about foxes").click()
+    expect(chat.prompt).to_have_value("half a thou")
+    chat.page.reload()
+    expect(chat.prompt).to_have_value("half a thou")
+    chat.page.get_by_role("button", name="New conversation").click()
+    expect(chat.prompt).to_have_value("a beginning")
+
+
 def test_the_latest_one_opens_where_no_address_names_one(chat: ChatPage) -> None:
     begin(chat, "first", "second")
     chat.open()
@@ -138,7 +161,11 @@ def test_json_goes_out_and_comes_in_again(chat: ChatPage, tmp_path: Path) -> Non
     file = tmp_path / "conversations.json"
     file.write_text(exported, encoding="utf-8")
     chat.page.locator("#import-file").set_input_files(file)
-    expect(chat.page.locator("#conversation-list bdi")).to_have_text(["the fox and the crow"] * 2)
+    expect(chat.page.locator("#announcement")).to_have_text("0 imported, 1 was here already")
+    expect_titles(chat, "the fox and the crow")
+    file.write_text(exported.replace(text, "another text"), encoding="utf-8")
+    chat.page.locator("#import-file").set_input_files(file)
+    expect_titles(chat, *["the fox and the crow"] * 2)
 
 
 def test_a_file_that_is_something_else_is_refused_in_words(chat: ChatPage, tmp_path: Path) -> None:

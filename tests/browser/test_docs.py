@@ -55,6 +55,7 @@ def test_try_it_out_generates_in_the_chosen_form_and_is_logged(
     block = opened(docs, "generations-generate")
     forms = block.get_by_label("Media Type").first
     answer = block.locator(".live-responses-table .highlight-code code").first
+    expect(forms).to_have_value("application/json")
     for form, sign in [
         ("text/plain", "Once upon"),
         ("application/json", "finish_reason"),

@@ -59,10 +59,23 @@ def test_search_and_filters_find_what_they_should(logs: Page) -> None:
     logs.get_by_label("Search prompts").fill("MARMALADE")
     expect(logs.locator("#found")).to_have_text("3 found")
     expect(logs.locator(".record .seq")).to_have_text(["108", "58", "8"])
+    assert logs.url.endswith("/logs?q=MARMALADE")
+    logs.reload()
+    expect(logs.locator(".record .seq")).to_have_text(["108", "58", "8"])
     logs.get_by_label("Finish reason").select_option("stop")
     expect(logs.locator("#found")).to_have_text("0 found")
+    expect(logs.locator("#nothing")).to_contain_text("No line matches.")
     logs.get_by_role("button", name="Clear").click()
     expect(logs.locator("#found")).to_have_text("150 lines")
+    expect(logs.locator("#nothing")).to_be_hidden()
+    assert logs.url.endswith("/logs")
+    logs.goto(f"{logs.url}#75")
+    expect(logs.locator(".record[aria-selected=true] .seq")).to_have_text("75")
+    list_box = logs.locator("#list").bounding_box()
+    row_box = logs.locator(".record[aria-selected=true]").bounding_box()
+    assert list_box
+    assert row_box
+    assert abs(row_box["y"] - list_box["y"] - list_box["height"] / 2) < 60
 
 
 def test_a_line_shows_every_field(logs: Page, server: LiveServer) -> None:

@@ -81,6 +81,17 @@ def test_a_file_that_has_not_changed_is_not_sent_again(client: httpx.Client) -> 
     assert again.status_code == 304
 
 
+def test_a_mistyped_address_is_a_page_for_a_browser_and_json_for_a_program(
+    client: httpx.Client,
+) -> None:
+    page = client.get("/typo", headers={"Accept": "text/html,application/xhtml+xml"})
+    assert page.status_code == 404
+    assert page.headers["content-type"] == "text/html; charset=utf-8"
+    assert page.headers["content-security-policy"] == PAGE_POLICY
+    assert '<a href="/">Chat</a>' in page.text
+    assert client.get("/typo").headers["content-type"] == "application/problem+json"
+
+
 def test_the_favicon_and_the_manifest_have_their_types(client: httpx.Client) -> None:
     assert client.get("/favicon.ico").headers["content-type"] == "image/x-icon"
     manifest = client.get("/manifest.webmanifest")

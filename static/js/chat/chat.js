@@ -1,5 +1,7 @@
 /** What the chat page is about: the conversation on display and the answers being written. */
 
+import { getJSON } from "../shared/api.js";
+import { encoded, sharedFile } from "./share.js";
 import { newKey } from "./stream.js";
 import { tokensOf } from "./gauge.js";
 import { Run } from "./run.js";
@@ -15,6 +17,7 @@ export class Chat extends EventTarget {
   runs = new Map();
   /** @type {Set<string>} answers that the server could not write into its log yet */
   #unwritten = new Set();
+  #beginning = false;
 
   /**
    * @param {import("./store.js").Store} store
@@ -126,6 +129,15 @@ export class Chat extends EventTarget {
     return this.send(exchange.prompt);
   }
 
+  /** An answer as a file, with its line in the log and, where the server gives one, its proof. Throws Refused. */
+  async shared(/** @type {Exchange} */ exchange) {
+    const { seq } = exchange.end.receipt;
+    const found = await getJSON(`logs/records/${seq}`);
+    const proof = await fetch(`logs/records/${seq}/proof`).catch(() => null);
+    const proven = proof?.ok ? encoded(new Uint8Array(await proof.arrayBuffer())) : null;
+    return sharedFile(found, proven, { prompt: this.conversation.sent(exchange), text: exchange.text });
+  }
+
   /** Shows another alternative of an exchange. */
   async show(/** @type {Exchange} */ exchange) {
     this.conversation.show(exchange);
@@ -133,8 +145,10 @@ export class Chat extends EventTarget {
     await this.store.saveHead(this.conversation.head);
   }
 
+  /** Nothing goes out before it is kept here: a reload at any moment finds the prompt or the exchange. */
   async #begin(/** @type {any} */ given) {
-    if (this.running) return;
+    if (this.running || this.#beginning) return;
+    this.#beginning = true;
     /** @type {Exchange} */
     const exchange = {
       id: newKey(),
@@ -147,15 +161,17 @@ export class Chat extends EventTarget {
       lastEventId: "",
       ...given,
     };
-    const saved = this.store.add(this.conversation, exchange);
-    this.#run(exchange);
+    // Short enough to be read; kept with the rest, so that every tab and reload makes this request.
+    exchange.params.seed ??= crypto.getRandomValues(new Uint32Array(1))[0];
+    const { conversation } = this;
+    await this.store.add(conversation, exchange);
+    this.#beginning = false;
+    this.#run(exchange, conversation);
     this.#shown();
-    await saved;
   }
 
-  #run(/** @type {Exchange} */ exchange) {
+  #run(/** @type {Exchange} */ exchange, conversation = this.conversation) {
     const run = new Run(exchange, (each) => this.store.save(each));
-    const { conversation } = this;
     this.runs.set(exchange.id, run);
     run.addEventListener("state", () => {
       if (run.connection === "lost" && this.server.ready) this.#look();
@@ -188,7 +204,6 @@ export class Chat extends EventTarget {
     if (exchange.chat) exchange.context = "above";
     if (exchange.context === "alone") exchange.skip = 0;
     exchange.params.max_tokens ??= this.controls.usualLength;
-    exchange.params.seed ??= crypto.getRandomValues(new Uint32Array(1))[0]; // short enough to be read
     this.store.save(exchange);
   }
 

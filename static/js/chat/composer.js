@@ -11,6 +11,7 @@ const GAUGE_MS = 250;
 
 export class Composer {
   #recalled = -1;
+  #conversation = "";
   /** @type {string[]} */
   #earlier = [];
 
@@ -22,7 +23,6 @@ export class Composer {
     this.area = find("#prompt");
     this.sendButton = find("#send");
     this.stopButton = find("#stop");
-    this.area.value = recall(DRAFT, "sessionStorage") ?? "";
     this.form.onsubmit = (/** @type {Event} */ e) => (e.preventDefault(), this.send());
     this.stopButton.onclick = () => this.stop();
     this.area.oninput = () => this.#written();
@@ -31,6 +31,7 @@ export class Composer {
     chat.addEventListener("shown", () => (this.system.value = chat.system));
     this.area.onkeydown = (/** @type {KeyboardEvent} */ e) => this.#key(e);
     takeFiles(find("#main"), this.area, (text, name) => this.#insert(quotedFile(text, name, chat.server.chat)));
+    chat.addEventListener("shown", () => this.#switched());
     for (const name of ["shown", "runs"]) chat.addEventListener(name, () => this.refresh());
     chat.server.addEventListener("change", () => this.#serverChanged());
     chat.controls.addEventListener("change", () => this.refresh());
@@ -41,9 +42,11 @@ export class Composer {
   send() {
     const prompt = this.area.value;
     if (!prompt || this.chat.running || !this.chat.controls.valid()) return;
-    this.write("");
+    const draft = this.#draft;
+    this.area.value = "";
+    this.#recalled = -1;
     this.chat.system = this.system.value;
-    this.chat.send(prompt);
+    this.chat.send(prompt).then(() => remember(draft, "", "sessionStorage"));
     this.area.focus();
   }
 
@@ -58,6 +61,20 @@ export class Composer {
     this.stopButton.hidden = !running;
     find(".context").hidden = this.chat.conversation.path().length === 0;
     this.gauge.show(this.area.value);
+  }
+
+  /** What is written here stays with its conversation. */
+  get #draft() {
+    const { id, title } = this.chat.conversation.head;
+    return `${DRAFT}.${title ? id : "new"}`;
+  }
+
+  #switched() {
+    const { id } = this.chat.conversation.head;
+    if (id === this.#conversation) return;
+    if (this.#conversation || !this.area.value) this.area.value = recall(this.#draft, "sessionStorage") ?? "";
+    this.#conversation = id;
+    this.#recalled = -1;
   }
 
   /** Puts a text where the cursor is, after what is written there. */
@@ -77,7 +94,7 @@ export class Composer {
 
   #written() {
     this.#recalled = -1;
-    remember(DRAFT, this.area.value, "sessionStorage");
+    remember(this.#draft, this.area.value, "sessionStorage");
     this.gauge.show(this.area.value);
   }
 

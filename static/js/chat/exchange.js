@@ -1,7 +1,8 @@
 /** One exchange on the page: prompt and answer, what is known of it, what can be done with it. */
 
-import { announce, button, composing, copy, element, find, icon, iconButton } from "../shared/dom.js";
-import { explain } from "../shared/explain.js";
+import { announce, button, composing, copy, download, element, find, icon, iconButton } from "../shared/dom.js";
+import { Refused } from "../shared/api.js";
+import { explain, explainProblem } from "../shared/explain.js";
 import { count, counted, duration, rate, speed } from "../shared/format.js";
 import { PlainText } from "./answer.js";
 import { keepingFocus } from "./focus.js";
@@ -189,7 +190,19 @@ export class ExchangeView {
       exchange.chat
         ? exchange.kind === "prompt" && action("edit", "Edit", () => this.#edit(), "Change the prompt and run it again")
         : action("edit", "Edit", () => this.#edit(), "Write in the text, and let it go on from any place"),
+      exchange.end?.receipt && action("share", "Share", () => this.#share(), "One file with the text, its parameters and its line in the vault"),
     ].filter(Boolean);
+  }
+
+  /** Saves the answer with what proves it; where the log is not shown to everybody, that is said. */
+  async #share() {
+    try {
+      download(await this.chat.shared(this.exchange), `minivault-line-${this.exchange.end.receipt.seq}.html`, "text/html");
+    } catch (error) {
+      if (!(error instanceof Refused)) throw error;
+      const { title, detail } = explainProblem(error.problem);
+      announce(`${title} ${detail}`);
+    }
   }
 
   /**

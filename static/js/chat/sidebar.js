@@ -157,8 +157,9 @@ export class Sidebar {
     const [file] = input.files ?? [];
     try {
       const conversations = fromJSON(await file.text());
-      await this.store.import(conversations);
-      announce(`${conversations.length} imported`);
+      const taken = await this.store.import(conversations);
+      const known = conversations.length - taken;
+      announce(`${taken} imported${known ? `, ${known} ${known > 1 ? "were" : "was"} here already` : ""}`);
     } catch (error) {
       announce(/** @type {Error} */ (error).message);
     }

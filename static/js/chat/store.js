@@ -88,14 +88,22 @@ export class Store extends EventTarget {
     return Promise.all(whole);
   }
 
-  /** Takes conversations in; one that is there already is added a second time, never overwritten. */
+  /**
+   * Takes conversations in. One that is there as it is stays; one that has become another is added a
+   * second time, never overwritten.
+   * @returns {Promise<number>} how many are new
+   */
   async import(/** @type {{head: Head, exchanges: Exchange[]}[]} */ conversations) {
+    let taken = 0;
     for (const { head, exchanges } of conversations) {
       const known = await this.#database.head(head.id);
+      if (known && holds(await this.#database.exchanges(head.id), exchanges)) continue;
+      taken++;
       const named = known ? renamed(head, exchanges) : { head, exchanges };
       for (const exchange of named.exchanges) await this.#database.saveExchange(exchange);
       await this.saveHead(named.head);
     }
+    return taken;
   }
 
   #changed(/** @type {string} */ id) {
@@ -111,6 +119,12 @@ function openTabs() {
   } catch {
     return null;
   }
+}
+
+/** Whether every answer is there already, with this text or more of it. */
+function holds(/** @type {Exchange[]} */ known, /** @type {Exchange[]} */ exchanges) {
+  const texts = new Map(known.map((each) => [each.id, each.text]));
+  return exchanges.every((each) => texts.get(each.id)?.startsWith(each.text));
 }
 
 /** The same conversation under new ids. */

@@ -1,61 +1,65 @@
-/** The picture of the log over time: requests by how they ended as bars, tokens as a line. SVG. */
+/** The picture of the log over time: the tokens of each span as bars. SVG. */
 
 import { drawing, element, find } from "../shared/dom.js";
 import { count, counted, moment } from "../shared/format.js";
 
 const WIDTH = 640;
-const HEIGHT = 96;
-const BASE = HEIGHT - 2;
+const HEIGHT = 72;
 const GAP = 0.25;
 /** A few bars are not made wider than this part of the picture. */
 const WIDEST = 1 / 30;
+/** Fewer requests are a riddle as a picture. */
+const FEWEST = 10;
 
-/** From the bottom of a bar to its top. */
+/** As they are counted below the picture. */
 export const REASONS = ["stop", "length", "cancelled", "disconnected", "interrupted", "error"];
 
 /** @typedef {{start: string, requests: number, tokens: number, reasons: Record<string, number>}} Bucket */
 
 /** @param {{buckets: Bucket[], unreadable: string[]}} history */
 export function drawHistory({ buckets, unreadable }) {
-  const requests = buckets.reduce((sum, each) => sum + each.requests, 0);
-  const tokens = buckets.reduce((sum, each) => sum + each.tokens, 0);
+  const requests = sum(buckets.map((each) => each.requests));
   const missing = unreadable.length ? ` (not all can be read: ${unreadable.join(", ")})` : "";
   const found = requests
-    ? `${counted(requests, "request")}, ${counted(tokens, "token")} since ${moment(buckets[0].start)}`
+    ? `${counted(requests, "request")}, ${counted(sum(buckets.map((each) => each.tokens)), "token")} since ${moment(buckets[0].start)}`
     : "Nothing has been recorded yet.";
   const caption = found + missing;
   find("#history-caption").textContent = caption;
-  find("#history-chart").replaceChildren(picture(buckets, caption), table(buckets));
-  const present = REASONS.filter((reason) => buckets.some((each) => each.reasons[reason]));
+  const few = requests < FEWEST;
+  const told = element("p", { class: "hint" }, `From ${FEWEST} requests on their tokens over time are drawn here.`);
+  find("#history-chart").replaceChildren(...(few ? [told] : [picture(buckets, caption), axis(buckets), table(buckets)]));
+  const endings = REASONS.map((reason) => [reason, sum(buckets.map((each) => each.reasons[reason] ?? 0))]);
   find("#history-legend").replaceChildren(
-    ...present.map((reason) => element("li", { class: reason }, reason)),
-    ...(tokens ? [element("li", { class: "line" }, "tokens")] : []),
+    ...endings.filter(([, times]) => times).map(([reason, times]) => element("li", { class: reason }, `${reason} ${count(Number(times))}`)),
   );
 }
 
 function picture(/** @type {Bucket[]} */ buckets, /** @type {string} */ caption) {
-  const most = Math.max(1, ...buckets.map((each) => each.requests));
+  const most = Math.max(1, ...buckets.map((each) => each.tokens));
   const step = WIDTH * Math.min(WIDEST, 1 / Math.max(1, buckets.length));
   const attributes = { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: "img", "aria-label": caption, preserveAspectRatio: "none" };
-  return drawing("svg", attributes, ...buckets.flatMap((each, i) => bar(each, i * step, step, most)), line(buckets, step));
+  return drawing("svg", attributes, ...buckets.map((each, i) => bar(each, i * step, step, most)));
 }
 
-/** One rectangle for each way to end, on top of each other. */
+/** The bar, and a field as high as the picture, so that a low one can be pointed at too. */
 function bar(/** @type {Bucket} */ bucket, /** @type {number} */ x, /** @type {number} */ step, /** @type {number} */ most) {
-  let y = BASE;
-  return REASONS.filter((reason) => bucket.reasons[reason]).map((reason) => {
-    const height = ((BASE - 6) * bucket.reasons[reason]) / most;
-    y -= height;
-    const tip = `${moment(bucket.start)}: ${count(bucket.reasons[reason])} ${reason}`;
-    const place = { x: x + (step * GAP) / 2, y, width: step * (1 - GAP), height };
-    return drawing("rect", { class: reason, ...place }, drawing("title", {}, tip));
-  });
+  const height = (HEIGHT * bucket.tokens) / most;
+  const endings = REASONS.filter((reason) => bucket.reasons[reason]).map((reason) => `${count(bucket.reasons[reason])} ${reason}`);
+  const tip = `${moment(bucket.start)}: ${counted(bucket.tokens, "token")}, ${counted(bucket.requests, "request")}${endings.length ? ` (${endings.join(", ")})` : ""}`;
+  const place = { x: x + (step * GAP) / 2, width: step * (1 - GAP) };
+  return drawing("g", {}, drawing("title", {}, tip),
+    drawing("rect", { class: "field", x, width: step, y: 0, height: HEIGHT }),
+    drawing("rect", { class: "stop", ...place, y: HEIGHT - height, height }));
 }
 
-function line(/** @type {Bucket[]} */ buckets, /** @type {number} */ step) {
-  const most = Math.max(1, ...buckets.map((each) => each.tokens));
-  const points = buckets.map((each, i) => `${(i + 0.5) * step},${BASE - ((BASE - 6) * each.tokens) / most}`);
-  return drawing("polyline", { points: points.join(" "), class: "line" });
+/** What the picture's height and width stand for. */
+function axis(/** @type {Bucket[]} */ buckets) {
+  const most = Math.max(...buckets.map((each) => each.tokens));
+  const [first, last] = [buckets[0], buckets[buckets.length - 1]];
+  return element("p", { class: "axis hint" },
+    element("span", {}, moment(first.start)),
+    element("span", {}, `highest: ${counted(most, "token")}`),
+    buckets.length > 1 && element("span", {}, moment(last.start)));
 }
 
 /** The same for those who do not see the picture. */
@@ -65,4 +69,9 @@ function table(/** @type {Bucket[]} */ buckets) {
     element("tr", {}, ...texts.map((each) => element(kind, {}, each)));
   const filled = buckets.filter((each) => each.requests);
   return element("table", { class: "unseen" }, row("th")(["From", "Requests", "Tokens"]), ...filled.map(cells).map(row("td")));
+}
+
+/** @param {number[]} numbers */
+function sum(numbers) {
+  return numbers.reduce((total, each) => total + each, 0);
 }

@@ -58,12 +58,14 @@ export class List extends EventTarget {
     this.#draw();
   }
 
-  /** Chooses a row and brings it into view. */
-  choose(/** @type {number} */ index) {
+  /** Chooses a row and brings it into view, in its middle for who comes from elsewhere. */
+  choose(/** @type {number} */ index, central = false) {
     if (!this.source || index < 0 || index >= this.source.count) return;
     this.chosen = index;
     const top = index * ROW;
-    if (top < this.#top) this.#moveTo(top);
+    const seen = top >= this.#top && top + ROW <= this.#top + this.#view;
+    if (central && !seen) this.#moveTo(top - (this.#view - ROW) / 2);
+    else if (top < this.#top) this.#moveTo(top);
     else if (top + ROW > this.#top + this.#view) this.#moveTo(top + ROW - this.#view);
     this.#draw();
     this.dispatchEvent(new CustomEvent("choose", { detail: index }));

@@ -38,6 +38,8 @@ async function search() {
   source = wanted.size ? new Matches(wanted) : await wholeLog();
   source.addEventListener("change", tellFound);
   find("#download").href = `logs/download?${wanted}`;
+  history.replaceState(null, "", `${location.pathname}${wanted.size ? `?${wanted}` : ""}${location.hash}`);
+  panel.hidden ||= wanted.size > 0;
   tellFound();
   list.show(source);
 }
@@ -49,9 +51,13 @@ async function wholeLog() {
 
 function tellFound() {
   if (source instanceof Matches) {
-    const more = source.complete ? "" : `, ${counted(source.looked, "line")} searched so far`;
-    find("#found").textContent = `${count(source.count)} found${more}`;
+    const found = source.complete ? count(source.count) : `${count(source.count)}+`;
+    const more = source.complete ? "" : source.count ? "; scroll for more" : `, ${counted(source.looked, "line")} searched so far`;
+    find("#found").textContent = `${found} found${more}`;
   } else find("#found").textContent = counted(source?.count ?? 0, "line");
+  const nothing = !source?.count && source?.complete;
+  find("#nothing").hidden = !nothing;
+  find("#nothing").textContent = source instanceof Matches ? "No line matches. Clear the filters to see all." : "Nothing has been recorded yet. What is asked on the chat page, by curl or in the terminal appears here.";
 }
 
 /** New lines are told to the chain, and shown as they come unless somebody searches. */
@@ -82,7 +88,7 @@ async function open(/** @type {number} */ seq) {
   history.replaceState(null, "", `#${seq}`);
   try {
     const found = await getJSON(`logs/records/${seq}`);
-    const close = () => ((panel.hidden = true), history.replaceState(null, "", location.pathname), find("#list").focus());
+    const close = () => ((panel.hidden = true), history.replaceState(null, "", location.pathname + location.search), find("#list").focus());
     panel.replaceChildren(...detail(found, { close, replay: (place) => replay(seq, place) }));
   } catch (error) {
     panel.replaceChildren(element("p", { class: "problem", role: "alert" }, explainProblem(problem(error)).detail));
@@ -97,7 +103,7 @@ function openAddressed() {
   if (!seq) return;
   const index = source?.indexOf(seq) ?? -1;
   if (index < 0) open(seq);
-  else list.choose(index);
+  else list.choose(index, true);
 }
 
 function problem(/** @type {unknown} */ error) {
@@ -121,11 +127,13 @@ form.addEventListener("input", () => {
 });
 form.addEventListener("reset", () => setTimeout(() => search().catch(fail)));
 form.addEventListener("submit", (/** @type {Event} */ e) => e.preventDefault());
+find("#more-filters").onclick = (/** @type {any} */ e) => e.target.setAttribute("aria-expanded", String(form.classList.toggle("open")));
 addEventListener("hashchange", openAddressed);
 addEventListener("keydown", (e) => {
   if (e.key === "Escape" && !panel.hidden) find("[aria-label=Close]", panel).click();
 });
 
+for (const [name, value] of new URLSearchParams(location.search)) if (form.elements.namedItem(name)) form.elements.namedItem(name).value = value;
 new Server().poll();
 try {
   await search();

@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { encoded, sharedFile } from "../../../static/js/chat/share.js";
 import { test } from "node:test";
 import { query } from "../../../static/js/chat/stream.js";
 import { presetOf, presetValues } from "../../../static/js/chat/presets.js";
@@ -92,4 +93,18 @@ test("figures read well", () => {
   const days = [[2026, 10, 26], [2026, 10, 25, 23], [2026, 10, 21], [2026, 9, 3], [2025, 4, 1]];
   const names = ["Today", "Yesterday", "Last seven days", "October", "May 2025"];
   assert.deepEqual(days.map((day) => period(new Date(...day).getTime(), now)), names);
+});
+
+test("a shared answer holds its line and its proof as data, and a conversation as turns", () => {
+  const messages = [{ role: "user", content: "<i>Hi" }, { role: "assistant", content: "Half an " }];
+  const record = { messages, response: "answer.", model: { name: "m" }, seed: 7 };
+  const file = sharedFile({ seq: 3, hash: "ab", line: "{}", record }, encoded("proof"), { prompt: "", text: "" });
+  assert.match(file, /<p class="said user">&lt;i&gt;Hi<\/p>/);
+  assert.match(file, /<p class="said assistant">Half an answer\.<\/p>/);
+  assert.match(file, /id="minivault-line" data-seq="3" data-hash="ab">e30=<\/script>/);
+  assert.match(file, /id="minivault-proof">cHJvb2Y=<\/script>/);
+  assert.match(file, /minivault logs check THIS-FILE/);
+  const kept = sharedFile({ seq: 3, hash: "ab", line: "{}", record: {} }, null, { prompt: "p", text: "t" });
+  assert.match(kept, /<span class="prompt">p<\/span>t<\/p>/);
+  assert.doesNotMatch(kept, /minivault-proof/);
 });
