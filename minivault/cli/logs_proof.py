@@ -76,7 +76,7 @@ def consistency(
 def check(
     file: Annotated[
         Path,
-        typer.Argument(exists=True, help="What minivault logs prove wrote, or the page shared."),
+        typer.Argument(exists=True, help="What minivault logs prove wrote, or the page."),
     ],
     *,
     public_key: PublicKey = None,

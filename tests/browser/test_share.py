@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import base64
+import json
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -16,12 +15,15 @@ from tests.browser.backends import Says
 from tests.browser.chat_page import ChatPage
 from tests.browser.test_quality import HOSTILE
 from tests.live import live_server
+from tests.processes import minivault
+from tests.vault.tree.signed_log import GOLDEN, write_key
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 
 def test_an_answer_is_shared_with_its_line(page: Page, tmp_path: Path) -> None:
-    with live_server(tmp_path, Says(HOSTILE)) as server:
+    write_key(key := tmp_path / "key")
+    with live_server(tmp_path, Says(HOSTILE), signing_key=key) as server:
         chat = ChatPage(page, server.url).open()
         text = chat.ask("<b>Say it</b> & more")
         with page.expect_download() as download:
@@ -44,9 +46,16 @@ def test_an_answer_is_shared_with_its_line(page: Page, tmp_path: Path) -> None:
     expect(page.locator("table")).to_contain_text("says")
     assert page.locator(".said *:not(.prompt)").count() == 0
     assert_accessible(page)
-    command = [sys.executable, "-m", "minivault", "logs", "check-receipt", str(file)]
-    checked = subprocess.run(
-        [*command, "--logs-dir", logs], capture_output=True, text=True, timeout=60
-    )
-    assert checked.returncode == 0, checked.stderr
-    assert "1" in checked.stdout
+    held = minivault("logs", "check-receipt", str(file), "--logs-dir", logs, cwd=tmp_path)
+    assert held.returncode == 0, held.stderr
+    check = ("logs", "check", str(file), "--json", "--public-key", str(GOLDEN / "key.pub"))
+    proven = minivault(*check, cwd=tmp_path)
+    assert json.loads(proven.stdout)["record"]["response"] == text
+    proof = re.search(r'id="minivault-proof">([^<]*)<', html)
+    assert proof
+    other = base64.b64encode(base64.b64decode(proof[1]).replace(b"index 0", b"index 1")).decode()
+    file.write_text(html.replace(proof[1], other), encoding="utf-8")
+    assert minivault(*check, cwd=tmp_path).returncode == 1
+    file.write_text(html.replace("minivault-proof", "nothing"), encoding="utf-8")
+    bare = minivault(*check, cwd=tmp_path)
+    assert (bare.returncode, "holds no proof" in bare.stdout) == (1, True)
