@@ -27,7 +27,7 @@ HOSTILE = [
     "<svg onload=alert(1)>{{7*7}}${7*7}",
     "\x00\x1b[31m\ufeff\U000e0041",
 ]
-SIZES = {"narrow": (360, 740), "tablet": (820, 1100), "wide": (1440, 900), "ultra": (3440, 1440)}
+SIZES = {"narrow": (320, 640), "tablet": (820, 1100), "wide": (1440, 900), "ultra": (3440, 1440)}
 
 
 @pytest.fixture(scope="module")
