@@ -1,4 +1,7 @@
-"""The modules of a page as one script: one request instead of thirty, and without their comments.
+"""The modules of a page as one script: one request instead of thirty, without what people need.
+
+Comments and indentation are for those who read the files, and a third of their bytes. So no text in
+backticks may begin a line with a space that matters.
 
 Nothing is built beforehand. The files in static/js stay what is written, read and tested; a server
 joins them when a page first asks, and again when one of them has changed.
@@ -21,6 +24,7 @@ PAGES = ("chat", "logs")
 
 _IMPORT = re.compile(r'^import \{ ([^}]+) \} from "([^"]+)";\n', re.MULTILINE)
 _EXPORT = re.compile(r"^export (?=(?:async )?(?:function\*?|class|const) (\w+))", re.MULTILINE)
+_INDENT = re.compile(r"^\s+", re.MULTILINE)
 _COMMENT = re.compile(r"/\*\*(?:.|\n)*?\*/\s?|^ *//.*\n", re.MULTILINE)
 
 
@@ -44,7 +48,9 @@ def _add(path: Path, parts: dict[Path, str], folder: Path) -> None:
         imported = (path.parent / name).resolve()
         if imported not in parts:
             _add(imported, parts, folder)
-    text = _IMPORT.sub(lambda found: _taken(found, path, folder), _COMMENT.sub("", text))
+    text = _IMPORT.sub(
+        lambda found: _taken(found, path, folder), _INDENT.sub("", _COMMENT.sub("", text))
+    )
     exported = _EXPORT.findall(text)
     text = _EXPORT.sub("", text)
     if exported:
