@@ -43,7 +43,7 @@ def test_a_page_comes_with_its_policy_and_is_not_kept(client: httpx.Client, path
 @pytest.mark.parametrize("path", ["/", "/logs"])
 def test_everything_a_page_names_is_there(client: httpx.Client, path: str) -> None:
     names = re.findall(r'(?:src|href)="(static/[^"]+|manifest[^"]+)"', client.get(path).text)
-    assert len(names) == 7
+    assert 7 <= len(names) <= 8  # the vault names the page that checks proofs too
     for name in names:
         answer = client.get(f"/{name}")
         assert answer.status_code == 200, name
