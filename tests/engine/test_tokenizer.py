@@ -105,7 +105,36 @@ def test_half_a_surrogate_pair_is_refused(folder: Path) -> None:
         load_tokenizer(folder).encode("half \ud800 a pair")
 
 
-def test_a_tokenizer_that_needs_sentencepiece_says_so(tmp_path: Path) -> None:
+def test_a_file_of_sentencepiece_alone_is_read_where_the_package_is(tmp_path: Path) -> None:
+    """`pip install 'minivault[sentencepiece]'`; the tokens are those of the package itself."""
+    import sentencepiece
+
+    text = tmp_path / "text"
+    text.write_text("\n".join(HARD_TEXTS[:3]) + "a story of a log that replays\n" * 50)
+    sentencepiece.SentencePieceTrainer.train(
+        input=str(text),
+        model_prefix=str(tmp_path / "tokenizer"),
+        vocab_size=300,
+        model_type="bpe",
+        byte_fallback=True,
+        normalization_rule_name="identity",
+        remove_extra_whitespaces=False,
+        minloglevel=2,
+    )
+    (tmp_path / "config.json").write_text('{"model_type": "llama"}', encoding="utf-8")
+    config = {"tokenizer_class": "LlamaTokenizer", "bos_token": None, "unk_token": "<unk>"}
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(config), encoding="utf-8")
+    own = sentencepiece.SentencePieceProcessor(model_file=str(tmp_path / "tokenizer.model"))
+    tokenizer = load_tokenizer(tmp_path)
+    for words in ("a story of logs", "two spaces é 日本 👩", "x" * 50):
+        assert tokenizer.encode(words) == own.encode(words)
+        assert tokenizer.decode(tokenizer.encode(words)).strip() == words.strip()
+
+
+def test_a_tokenizer_that_needs_sentencepiece_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("minivault.engine.tokenizer_files.find_spec", lambda name: None)
     (tmp_path / "config.json").write_text('{"model_type": "llama"}', encoding="utf-8")
     (tmp_path / "tokenizer.model").write_bytes(b"\n\x0e\n\x05<unk>\x15\0\0\0\0\x18\2")
     with pytest.raises(ModelUnusable) as caught:
