@@ -27,6 +27,9 @@ enum { PAIRS = 0 };
 
 enum { VECTORS = PANEL / LANES, MOST = TOGETHER_FOR_FEW, HALF = PANEL / 2 };
 
+/* The compiler keeps no number of the rows for the next vector: it would have no register for it. */
+#define READ_AGAIN __asm__ volatile("" ::: "memory")
+
 /* Weights and rows as a tile reads them. */
 struct reading {
     const uint8_t *weights; /* of the panel */
@@ -128,6 +131,8 @@ ALWAYS void sum_groups(const struct reading *t, int kind, int from, int together
 #pragma GCC unroll 8
         for (int v = 0; v < together; v++) {
             vint found[TILE];
+            if (rows > 3)
+                READ_AGAIN;
             int output = (from + v) * LANES;
             sum_numbers(group + PANEL * scales + 4 * output, t->rows + (size_t)g * GROUP, t->stride,
                         kind, rows, found);
