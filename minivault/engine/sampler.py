@@ -14,6 +14,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
+from minivault.engine.exact import exponentials, logarithm
 from minivault.engine.likeliest import Ids, Odds, Row, likeliest
 from minivault.engine.sequence import SamplingParams, Sequence, TokenChoice
 
@@ -52,7 +53,7 @@ def choice(row: Row, token: int, count: int) -> TokenChoice:
     """The log probabilities of one token and of the `count` likeliest."""
     exact = row.astype(np.float64)
     exact -= exact.max()
-    exact -= np.log(np.exp(exact).sum())
+    exact -= logarithm(float(exponentials(exact).cumsum()[-1]))
     top = likeliest(row, count) if count else ()
     return TokenChoice(token, float(exact[token]), tuple((int(i), float(exact[i])) for i in top))
 

@@ -6,6 +6,7 @@ values: one that is passed over would give wrong text without an error.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
@@ -95,7 +96,7 @@ def _common(config: Config, *, tied: bool = False, activation: str = "hidden_act
         tied=config.flag("tie_word_embeddings", default=tied),
         rotations=(0,) * depth,
         windows=(0,) * depth,
-        scale=width**-0.5,
+        scale=1 / math.sqrt(width),
     )
 
 
@@ -244,11 +245,11 @@ def _gemma3(config: Config) -> Plan:
         ropes=_gemma3_ropes(config, plan),
         rotations=tuple(int(each > 0) for each in windows),
         windows=windows,
-        scale=config.whole("query_pre_attn_scalar", 256) ** -0.5,
+        scale=1 / math.sqrt(config.whole("query_pre_attn_scalar", 256)),
         norms="both",
         norms_plus_one=True,
         head_norms="each",
-        embedding=plan.hidden**0.5,
+        embedding=math.sqrt(plan.hidden),
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -43,7 +44,7 @@ class Gpt2Shape:
 
     def scale(self, layer: int) -> float:
         """What attention scores of a layer are multiplied with."""
-        scale = (self.hidden // self.heads) ** -0.5 if self.scale_by_width else 1.0
+        scale = 1 / math.sqrt(self.hidden // self.heads) if self.scale_by_width else 1.0
         return scale / (layer + 1) if self.scale_by_layer else scale
 
 

@@ -29,7 +29,7 @@ static float to_bytes(int8_t *to, int32_t *sum, const float *from)
     }
     float levels = largest > 1e-30f ? 127 / largest : 0;
     for (int i = 0; i < GROUP; i += LANES) {
-        vint number = (vint)(load(from + i) * levels + ROOM) - (vint)splat(ROOM);
+        vint number = (vint)(load(from + i) * levels + ROUNDER) - (vint)splat(ROUNDER);
         vbyte bytes = __builtin_convertvector(number, vbyte);
         memcpy(to + i, &bytes, sizeof bytes);
         sums += number;

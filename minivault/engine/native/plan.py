@@ -8,6 +8,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from minivault.engine.exact import logarithm
 from minivault.engine.native.checkpoint import Checkpoint, Shape, refuse_names
 from minivault.engine.native.description import Activation, Description, Layer, Weights
 from minivault.engine.native.rope import Rope
@@ -102,7 +103,8 @@ class Plan:
 
     def _stretch(self, context: int) -> Tensor:
         turns = torch.arange(context) // self.trained
-        return (1 + self.growing * (1 + turns.double()).log()).float()
+        grown = [logarithm(1 + turn) for turn in range(int(turns.max()) + 1)]
+        return (1 + self.growing * torch.tensor(grown, dtype=torch.float64)[turns]).float()
 
     def _layer(self, source: Checkpoint, index: int) -> Layer:
         at = f"model.layers.{index}."

@@ -5,9 +5,11 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from minivault.engine.exact import cosines_and_sines, logarithm, powers
 from minivault.engine.native.config import Config
 
 
@@ -33,7 +35,8 @@ class Rope:
             steps = self.long_steps
         # The angles are rounded as transformers rounds them.
         angles = (torch.arange(context, dtype=torch.float32)[:, None] * steps).double()
-        return (torch.cat([angles.cos(), angles.sin()], 1) * self.factor).float()
+        both = np.concatenate(cosines_and_sines(angles.numpy()), 1)
+        return torch.from_numpy(both * self.factor).float()
 
 
 def read_rope(
@@ -59,8 +62,8 @@ def read_rope(
         raise config.wrong("partial_rotary_factor" if theta > 0 else "rope_theta")
     if kind not in _KINDS:
         raise config.wrong("rope_type")
-    places = torch.arange(0, rotary, 2, dtype=torch.float64) / rotary
-    lengths = theta**places  # radians over which a pair turns by one
+    places = np.arange(0, rotary, 2) / rotary
+    lengths = torch.from_numpy(powers(theta, places))  # radians over which a pair turns by one
     inside = config.whole("original_max_position_embeddings", longest) if kind in _TRAINED else 0
     if kind == "proportional":
         lengths[int(share * width // 2) :] = math.inf
@@ -104,7 +107,7 @@ def _yarn(config: Config, lengths: Tensor, theta: float, trained: int, longest: 
 
     def pair(turns: float) -> float:
         """The pair that turns so often within what was trained."""
-        return width * math.log(trained / (turns * 2 * math.pi)) / (2 * math.log(theta))
+        return width * logarithm(trained / (turns * 2 * math.pi)) / (2 * logarithm(theta))
 
     first, last = (pair(config.number(f"beta_{name}", b)) for name, b in _BETAS.items())
     if config.flag("truncate", default=True):
@@ -119,7 +122,7 @@ def _yarn(config: Config, lengths: Tensor, theta: float, trained: int, longest: 
 def _yarn_factor(config: Config, stretched: float) -> float:
     mscale, of_all = (config.number(name, 0.0) for name in ("mscale", "mscale_all_dim"))
     both = (mscale, of_all) if mscale and of_all else (1.0, 0.0)
-    grown = [1 + 0.1 * each * math.log(stretched) if stretched > 1 else 1.0 for each in both]
+    grown = [1 + 0.1 * each * logarithm(stretched) if stretched > 1 else 1.0 for each in both]
     return config.number("attention_factor", grown[0] / grown[1])
 
 
@@ -130,7 +133,7 @@ def _longrope(config: Config, lengths: Tensor, theta: float, trained: int, longe
         1 / (torch.tensor(config.numbers(f"{name}_factor", len(lengths))) * lengths)
         for name in ("short", "long")
     )
-    grown = math.sqrt(1 + math.log(factor) / math.log(trained)) if factor > 1 else 1.0
+    grown = math.sqrt(1 + logarithm(factor) / logarithm(trained)) if factor > 1 else 1.0
     return Rope(short, config.number("attention_factor", grown), trained, long)
 
 

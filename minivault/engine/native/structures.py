@@ -150,9 +150,15 @@ def _head(memory: Memory, weight: torch.Tensor | Groups, dtype: Dtype) -> Fields
     """The product, and the mean that int8 would have no steps left beside; int4 has it as int8."""
     if dtype not in ("int8", "int4") or isinstance(weight, Groups):
         return {"head": packed(memory, dtype, Weights(weight))}
-    mean = weight.float().mean(0)
+    mean = _mean(weight)
     head = packed(memory, "int8", Weights(weight - mean))
     return {"head": head, "mean": memory.address(mean)}
+
+
+def _mean(weight: torch.Tensor) -> torch.Tensor:
+    """Of the outputs, as sums of whole numbers: exact in whatever order they are added."""
+    whole = (weight.double() * 2**24).round().long().sum(0)
+    return (whole.double() / (2**24 * len(weight))).float()
 
 
 def _norm(memory: Memory, norm: Weights | None) -> Fields:

@@ -127,13 +127,13 @@ ALWAYS int any_of(vint mask)
     return any != 0;
 }
 
-#define ROOM 12582912.0f                /* 1.5 × 2^23: no fraction has room beside it */
-#define DOUBLE_ROOM 6755399441055744.0  /* 1.5 × 2^52 */
+#define ROUNDER 12582912.0f /* 1.5 × 2^23: no fraction has room beside it */
+#define DOUBLE_ROUNDER 6755399441055744.0 /* 1.5 × 2^52 */
 
 /* The nearest whole numbers, ties to even, for |x| < 2^22. */
 ALWAYS vfloat rounded(vfloat x)
 {
-    return (x + ROOM) - ROOM;
+    return (x + ROUNDER) - ROUNDER;
 }
 
 /* e^x: x = n ln 2 + r, a polynomial for e^r, n into the exponent. For x <= 88; 0 below -87. */
@@ -141,8 +141,8 @@ ALWAYS vfloat exponential(vfloat x)
 {
     vint tiny = x < -87.0f;
     x = choose(tiny, splat(-87.0f), x);
-    vfloat shifted = x * 1.44269504088896341f + ROOM; /* n in its lowest bits */
-    vfloat n = shifted - ROOM;
+    vfloat shifted = x * 1.44269504088896341f + ROUNDER; /* n in its lowest bits */
+    vfloat n = shifted - ROUNDER;
     vfloat r = fused(n, splat(-0.693359375f), x);
     r = fused(n, splat(2.12194440e-4f), r);
     vfloat p = splat(1.9875691500e-4f);
@@ -162,8 +162,8 @@ ALWAYS vdouble exponential_double(vdouble x)
 {
     vlong tiny = x < -708.0;
     x = (vdouble)(~tiny & (vlong)x);
-    vdouble shifted = x * 1.4426950408889634 + DOUBLE_ROOM;
-    vdouble n = shifted - DOUBLE_ROOM;
+    vdouble shifted = x * 1.4426950408889634 + DOUBLE_ROUNDER;
+    vdouble n = shifted - DOUBLE_ROUNDER;
     vdouble r = (x - n * 0.693147180369123816490) - n * 1.90821492927058770002e-10;
     vdouble p = r * (1.0 / 6227020800) + 1.0 / 479001600; /* Taylor's, to r^13 */
     p = p * r + 1.0 / 39916800;
