@@ -66,7 +66,13 @@ class Settings(BaseSettings):
     logs_dir: Path = Field(Path("logs"), description="Folder of the log.")
     dtype: Literal["auto", "float32", "bfloat16", "int8", "int4"] = Field(
         "auto",
-        description="Width of the weights; auto: a GGUF's own, bfloat16 if the CPU multiplies it.",
+        description="Width of the weights; auto: a GGUF's own, else bfloat16 (through "
+        "transformers where the CPU multiplies it).",
+    )
+    arithmetic: Literal["portable", "fastest"] = Field(
+        "portable",
+        description="Of the C kernels: portable gives the same bytes on every machine, fastest on "
+        "processors of one kind alone (faster in bfloat16 where they multiply it).",
     )
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="Where the model runs.")
     runner: Literal["auto", "native", "transformers"] = Field(

@@ -28,6 +28,7 @@ MODEL_AND_LOG = {
     "dtype",
     "device",
     "threads",
+    "arithmetic",
     "context",
     "kv_memory",
     "offline",

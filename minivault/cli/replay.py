@@ -65,13 +65,15 @@ def _model(store: ModelStore, record: Record) -> StoredModel:
 
 
 def _as_then(settings: Settings, record: Record) -> Settings:
-    """The settings with the record's runner, dtype and threads, where none were given."""
+    """The settings with the record's runner, dtype and the like, where none were given."""
     given = settings.model_fields_set
     then = {name: record.engine[name] for name in _CHOICES if name in record.engine}
     if then.get("runner") == "gpt2":  # as version 0.1 said it
         if record.engine.get("kernels") == "torch":
             raise CannotStart("its runner, GPT-2 by torch's operators, is no longer there")
         then["runner"] = "native"
+    if str(record.engine.get("arithmetic")).startswith("fastest"):
+        then["arithmetic"] = "fastest"
     return settings.model_copy(update={k: v for k, v in then.items() if k not in given})
 
 

@@ -1,7 +1,7 @@
 """Functions that come to the same bits on every machine.
 
-Libraries' own differ in the last bit from one processor or system to the next. These take no more of
-them than what IEEE 754 fixes (sums, products, quotients, roots), or decimal arithmetic.
+Libraries' own differ in the last bit from one processor or system to the next. These take no more
+of them than what IEEE 754 fixes (sums, products, quotients, roots), or decimal arithmetic.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 Doubles = NDArray[np.float64]
 
 _DIGITS = Context(prec=40)
-# π/2 in parts of 33 bits, which whole numbers below 2^20 multiply exactly, and the rest (as fdlibm).
+# π/2 in parts of 33 bits, which whole numbers below 2^20 multiply exactly, and the rest.
 _HALF_PI = 1.57079632673412561417e00, 6.07710050630396597660e-11, 2.02226624879595063154e-21
 # ln 2 in two parts, the first of 33 bits.
 _LN_2 = 0.693147180369123816490, 1.90821492927058770002e-10

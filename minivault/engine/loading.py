@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from minivault.engine.native.runner import NativeRunner
 
 Device = Literal["auto", "cpu", "cuda"]
+Arithmetic = Literal["portable", "fastest"]
 RunnerName = Literal["auto", "native", "transformers"]
 
 _log = logging.getLogger(__name__)
@@ -31,13 +32,15 @@ def load_runner(
     context: int | None = None,
     tokens: int | None = None,
     speculates: bool = True,
+    arithmetic: Arithmetic = "portable",
 ) -> Runner:
     """Loads a model's weights. Takes the calling thread as long as it takes.
 
     `threads`: of the model; None leaves torch's choice. `max_running`: how many sequences it may
     hold at once. `prefix_memory`: bytes for prefilled beginnings that are kept. `context`: tokens
     of a text at most; None takes the usual bound. `tokens`: how many ids the tokenizer has; others
-    are never drawn. `speculates`: the native runner guesses texts ahead.
+    are never drawn. `speculates`: the native runner guesses texts ahead. `arithmetic`: the native
+    runner's; the fastest is the same on processors of one kind alone.
 
     Raises ModelUnusable, also where runner, dtype and device do not go together.
     """
@@ -58,6 +61,7 @@ def load_runner(
             context=context,
             tokens=tokens,
             speculates=speculates,
+            fastest=arithmetic == "fastest",
         )
     except Unsupported as error:
         why = error
@@ -93,19 +97,15 @@ def _native(
     import torch
 
     from minivault.engine.native.runner import NativeRunner
-    from minivault.engine.transformers.pipeline import chosen_device, chosen_dtype
+    from minivault.engine.transformers.pipeline import chosen_device
 
     wanted = runner == "native" or dtype in NATIVE_ONLY
     on = torch.device("cpu") if device == "auto" and wanted else chosen_device(device)
     if on.type != "cpu":
         raise Unsupported(f"it computes on the CPU, not on {on.type} (--device cpu)")
-    width: Dtype | Literal["file"]
-    if dtype == "int8" or dtype == "int4":
-        width = dtype
-    elif dtype == "auto" and is_gguf(folder):
-        width = "file"
-    else:
-        width = "bfloat16" if chosen_dtype(dtype, on) == torch.bfloat16 else "float32"
+    # The same wherever it runs, as the bytes of its texts are.
+    own: Literal["file", "bfloat16"] = "file" if is_gguf(folder) else "bfloat16"
+    width = own if dtype == "auto" else dtype
     native = NativeRunner(folder, dtype=width, **options)  # type: ignore[arg-type]
     if not native.reproducible and not wanted:
         raise NoKernels("its C kernels do not keep a row's bits on this processor")

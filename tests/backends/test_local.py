@@ -410,9 +410,20 @@ def test_it_says_what_its_text_depends_on() -> None:
             assert (info.name, info.context_length, info.chat) == ("storyteller", 512, False)
             assert (info.applies_limits, backend.problem()) == (True, None)
             assert len(info.sha256 or "") == len(info.tokenizer_sha256 or "") == 64
-            named = {"runner", "dtype", "device", "threads", "mode", "torch", "tokenizers"}
+            named = {
+                "runner",
+                "architecture",
+                "dtype",
+                "device",
+                "arithmetic",
+                "mode",
+                "tokenizers",
+            }
             assert named <= set(info.engine)
-            assert (info.engine["dtype"], info.engine["threads"]) == ("float32", 2)
+            assert not {"threads", "cpu", "torch", "build"} & set(
+                info.engine
+            )  # of no processor, and of no number of threads
+            assert info.engine["dtype"] == "float32"
 
     asyncio.run(run())
 

@@ -17,7 +17,6 @@ import pytest
 from minivault.engine.native import compiler as compiling
 from minivault.engine.native import library
 from minivault.engine.native.compiler import Compiler, build
-from minivault.engine.native.runner import NativeRunner
 from minivault.engine.runner import NoKernels
 from tests.engine.gpt2_models import load, save_gpt2
 from tests.tools import tool
@@ -250,9 +249,3 @@ def test_a_compiler_that_works_is_waited_for(
     monkeypatch.setattr(compiling, "compilers", lambda: [Compiler((str(slow),), patience=2)])
     assert ctypes.CDLL(str(build().path)).answer() == 42
     assert not list(cached.glob("hangs-*"))
-
-
-def test_what_was_made_can_be_told_from_the_log(tmp_path: Path) -> None:
-    runner: NativeRunner = load(save_gpt2(tmp_path))
-    assert runner.description["runner"] == "native"
-    assert runner.description["build"] == build().key

@@ -307,7 +307,7 @@ def test_without_threads_the_model_is_unusable(
         def __getattr__(self, name: str) -> Any:
             return getattr(functions, name)
 
-    monkeypatch.setattr(library, "loaded", lambda target: (built, Poor()))
+    monkeypatch.setattr(library, "loaded", lambda *_, **__: (built, Poor()))
     with pytest.raises(ModelUnusable, match="no 3 threads"):
         load(folder, threads=3)
 

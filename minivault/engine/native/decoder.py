@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from minivault.engine.likeliest import Row
-from minivault.engine.native import library
+from minivault.engine.native import arithmetic, library
 from minivault.engine.native.cache import BlockCache
 from minivault.engine.native.description import Description
 from minivault.engine.native.library import Memory
@@ -37,7 +37,8 @@ class Decoder:
     """Runs rows of one token each, of up to `slots` sequences. For one thread at a time.
 
     A step may run up to 256 more rows, of any sequence's tokens, after those it draws for. `build`
-    says which compiled files it runs by; `reproducible`, whether they keep a row's bits.
+    says which compiled files it runs by; `reproducible`, whether they keep a row's bits;
+    `arithmetic`, whether these are the same on every machine: see `arithmetic.name`.
     """
 
     def __init__(
@@ -47,10 +48,14 @@ class Decoder:
         dtype: Dtype,
         threads: int,
         slots: int,
+        fastest: bool = False,
         target: tuple[str, ...] | None = None,
     ) -> None:
-        """`slots`: sequences at once. `target`: see `compiler.build`. Raises NoKernels."""
-        built, self._library = library.loaded(target)
+        """`slots`: sequences at once. `fastest`, `target`: see `compiler.build`.
+
+        Raises NoKernels.
+        """
+        built, self._library = library.loaded(target, fastest=fastest)
         self.build = built.key
         self._vocabulary, self._embedded = description.vocabulary, len(description.tokens)
         self._context = description.context
@@ -97,6 +102,8 @@ class Decoder:
         self._run_head = partial(self._library.decoder_logits, *both)
         self._step = partial(self._library.decoder_step, *both, self._draw)
         self._rows_of_logits = self._logits.numpy()
+        found = arithmetic.answers(self._library, self._team, threads)
+        self.arithmetic = arithmetic.name(found, self._kinds(), fastest=fastest)
         self.reproducible = self._keeps_bits()
 
     def begin(self, slot: int, sequence: EngineSequence) -> None:
@@ -153,6 +160,15 @@ class Decoder:
         """A tokenizer may know more than the model; C would read whatever lies there."""
         if max(tokens) >= self._embedded:
             raise IndexError("the prompt holds a token that the model does not know")
+
+    def _kinds(self) -> set[int]:
+        """How the weights of its products are kept."""
+        kinds = {self._model.head.kind}
+        for index in range(self._model.count):
+            layer = self._model.layers[index]
+            products = [*layer.project[0 : layer.projects], layer.merge, layer.widen, layer.narrow]
+            kinds |= {each.kind for each in products}
+        return kinds
 
     def _keeps_bits(self) -> bool:
         """Whether one row gets the same bits at several places of several batches: one layer."""

@@ -12,7 +12,7 @@ from torch import Tensor
 from minivault.engine.native.compiler import Build, build
 from minivault.engine.runner import NoKernels
 
-_HEADERS = ("team.h", "linear.h", "attention.h", "draw.h", "decoder.h")
+_HEADERS = ("team.h", "linear.h", "attention.h", "draw.h", "decoder.h", "check.h")
 
 
 def _declared() -> FFI:
@@ -32,13 +32,13 @@ LANES = 16
 """Numbers of one vector; vectors.h, which only the C files read, has it as a macro."""
 
 
-def loaded(target: tuple[str, ...] | None = None) -> tuple[Build, Any]:
+def loaded(target: tuple[str, ...] | None = None, *, fastest: bool = False) -> tuple[Build, Any]:
     """A build and its functions; one that cannot be loaded is made anew. Raises NoKernels."""
-    built = build(target)
+    built = build(target, fastest=fastest)
     try:
         return built, library(built.path)
     except OSError:  # in a folder that nothing may run from
-        built = build(target, anew=True)
+        built = build(target, fastest=fastest, anew=True)
     try:
         return built, library(built.path)
     except OSError as error:

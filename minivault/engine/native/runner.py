@@ -13,6 +13,7 @@ from torch import Tensor
 
 from minivault.engine import sequence as seq
 from minivault.engine.likeliest import Row
+from minivault.engine.native.arithmetic import NOT_PORTABLE, PORTABLE
 from minivault.engine.native.checkpoint import open_checkpoint
 from minivault.engine.native.decoder import Decoder
 from minivault.engine.native.models import describe
@@ -48,6 +49,7 @@ class NativeRunner:
         context: int | None = None,
         tokens: int | None = None,
         speculates: bool = True,
+        fastest: bool = False,
         target: tuple[str, ...] | None = None,
     ) -> None:
         """Loads the weights of a folder, or of a GGUF file; `file` keeps its own widths.
@@ -55,7 +57,7 @@ class NativeRunner:
         `context`: tokens of a text at most, None for as many as the model can, up to 8192.
         `tokens`: so many of its ids may be drawn, where its vocabulary is filled up with others.
         `speculates`: texts are guessed ahead where rows are free; their bytes stay the same.
-        `target`: the processor that is compiled for, as the compiler's flags.
+        `fastest`, `target`: see `compiler.build`.
 
         Raises Unsupported for a model of another family, NoKernels where there is no compiler,
         ModelUnusable for files that are wrong.
@@ -83,20 +85,22 @@ class NativeRunner:
                 dtype=source.dtype,
                 threads=self._threads,
                 slots=max_running,
+                fastest=fastest,
                 target=target,
             )
         self.kv_bytes_per_token = self._decoder.kv_bytes_per_token
         self.reproducible = self._decoder.reproducible
+        arithmetic = self._decoder.arithmetic
         self.description: Mapping[str, Any] = {
             "runner": "native",
             "architecture": description.architecture,
             "dtype": source.widths,
             "device": "cpu",
-            "threads": self._threads,
-            "cpu": torch.backends.cpu.get_cpu_capability(),
-            "torch": torch.__version__,
-            "build": self._decoder.build,
+            "arithmetic": arithmetic,
+            **({} if arithmetic == PORTABLE else {"build": self._decoder.build}),
         }
+        if arithmetic.startswith("own"):
+            self.notice = "; ".join(filter(None, (self.notice, NOT_PORTABLE)))
 
     def reserved_tokens(self, tokens: int) -> int:
         return min(tokens, self.context_length)

@@ -1,0 +1,151 @@
+"""One arithmetic on every machine: compilers, processors and numbers of threads change no bit."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import math
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from minivault.engine.exact import Doubles, cosines_and_sines, exponentials, logarithm, powers
+from minivault.engine.native import arithmetic, compiler, library
+from minivault.engine.native.arithmetic import ANSWERS, PORTABLE
+from tests.engine.gpt2_models import load, save_gpt2
+from tests.processes import minivault
+from tests.tools import FULL, leave_out, tool
+
+X86 = os.uname().machine == "x86_64"
+WITHOUT_FUSED_SUMS = ("-march=x86-64",)
+BUILDS = [None, ("-march=x86-64-v4",), ("-march=x86-64-v3",)] if X86 else [None]
+DRIVER = Path(__file__).with_name("answers.c")
+
+
+def answers(target: tuple[str, ...] | None, threads: int, *, fastest: bool = False) -> list[int]:
+    tool("cc")
+    _, functions = library.loaded(target, fastest=fastest)
+    team = functions.team_new(threads)
+    found = arithmetic.answers(functions, team, threads)
+    functions.team_free(team)
+    return found
+
+
+@pytest.mark.parametrize("target", BUILDS)
+def test_every_build_comes_to_the_answers_that_stand_here(target: tuple[str, ...] | None) -> None:
+    for threads in (1, 2, 3, 4):
+        assert tuple(answers(target, threads)) == ANSWERS
+
+
+@pytest.mark.skipif(not X86, reason="every other processor fuses sums")
+def test_a_processor_without_fused_sums_says_that_its_texts_are_its_own(tmp_path: Path) -> None:
+    assert not set(answers(WITHOUT_FUSED_SUMS, 1)) & set(ANSWERS)
+    folder = save_gpt2(tmp_path)
+    runner = load(folder, target=WITHOUT_FUSED_SUMS)
+    assert str(runner.description["arithmetic"]).startswith("own-")
+    assert len(str(runner.description["build"])) == 16
+    assert "cannot run the portable arithmetic" in str(runner.notice)
+    usual = load(folder, threads=2)
+    assert usual.notice is None
+    assert usual.description == {
+        "runner": "native",
+        "architecture": "gpt2",
+        "dtype": "float32",
+        "device": "cpu",
+        "arithmetic": PORTABLE,
+    }
+
+
+def test_the_fastest_arithmetic_has_a_name_of_its_own_where_it_is_another(tmp_path: Path) -> None:
+    found, folder = answers(None, 1, fastest=True), save_gpt2(tmp_path)
+    bfloat16 = int(library.constants.BFLOAT16)
+    assert [n for n, each in enumerate(found) if each != ANSWERS[n]] in ([], [bfloat16])
+    assert load(folder, dtype="int8", fastest=True).description["arithmetic"] == PORTABLE
+    name = str(load(folder, dtype="bfloat16", fastest=True).description["arithmetic"])
+    own = found[bfloat16] != ANSWERS[bfloat16]
+    assert name.startswith("fastest-") if own else name == PORTABLE
+
+
+def test_another_answer_is_another_name() -> None:
+    changed = list(ANSWERS)
+    changed[3] ^= 1
+    assert arithmetic.name(ANSWERS, {0, 3}, fastest=False) == PORTABLE
+    assert arithmetic.name(changed, {0, 2}, fastest=False) == PORTABLE
+    names = {arithmetic.name(changed, {3, n}, fastest=False) for n in (0, 2)}
+    assert len(names | {PORTABLE}) == 3
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not FULL, reason="compiles everything with another compiler")
+@pytest.mark.parametrize(
+    "words, run",
+    [
+        (["-mcpu=x86_64_v3"], []),
+        (["-mcpu=x86_64_v4"], []),
+        (["-target", "aarch64-linux-musl"], ["qemu-aarch64"]),
+        (["-target", "aarch64-linux-musl", "-mcpu=neoverse_n1"], ["qemu-aarch64"]),
+    ],
+    ids=["v3", "v4", "aarch64", "aarch64 with dot products"],
+)
+def test_another_compiler_and_another_kind_of_processor_come_to_the_same(
+    tmp_path: Path, words: list[str], run: list[str]
+) -> None:
+    if importlib.util.find_spec("ziglang") is None:
+        leave_out("ziglang is not installed")
+    emulator = [tool(each) for each in run]
+    flags = [each for each in compiler._FLAGS if each not in ("-shared", "-fPIC")]
+    sources = Path(library.__file__).parent
+    binary = tmp_path / "answers"
+    compile_it = [sys.executable, "-m", "ziglang", "cc", *flags, *words, f"-I{sources}"]
+    places = {f"ZIG_{each}_CACHE_DIR": str(tmp_path) for each in ("LOCAL", "GLOBAL")}
+    subprocess.run(
+        [*compile_it, *map(str, sources.glob("*.c")), str(DRIVER), "-lm", "-o", str(binary)],
+        check=True,
+        env=os.environ | places,
+    )
+    said = subprocess.run([*emulator, binary], check=True, capture_output=True, text=True).stdout
+    assert said.splitlines() == [" ".join(f"{each:016x}" for each in ANSWERS)] * 4
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not X86, reason="it has no other build that it can run")
+def test_a_log_of_one_kind_of_processor_is_replayed_on_another(tmp_path: Path) -> None:
+    old = tmp_path / "old-processor"
+    old.write_text(f'#!/bin/sh\nexec {tool("cc")} "$@" $(test $# -gt 3 && echo -march=x86-64-v3)\n')
+    old.chmod(0o755)
+
+    def run(compiler: str, *words: str) -> str:
+        done = minivault(*words, cwd=tmp_path, timeout=400, CC=compiler)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    ask = ("generate", "Once upon a time", "--model", "storyteller", "--max-tokens", "20")
+    run(str(old), *ask, "--threads", "1")
+    run("cc", *ask, "--threads", "2", "--dtype", "int4")
+    for place in (str(old), "cc"):
+        assert "2 same, 0 differs" in run(place, "logs", "replay", "--all")
+
+
+def test_functions_are_right_to_the_fifteenth_digit() -> None:
+    dice = np.random.default_rng(0)
+    angles: Doubles = dice.uniform(-1e5, 1e6, 20_000)
+    cosines, sines = cosines_and_sines(angles)
+    assert np.abs(cosines - np.cos(angles)).max() < 4e-15
+    assert np.abs(sines - np.sin(angles)).max() < 4e-15
+    x = -dice.uniform(0, 700, 20_000)
+    assert np.abs(exponentials(x) / np.exp(x) - 1).max() < 1e-15
+    assert exponentials(np.array([0.0, -709.0, -np.inf])).tolist() == [1.0, 0.0, 0.0]
+    assert np.allclose(powers(1e6, x / 70), 1e6 ** (x / 70), rtol=1e-15, atol=0)
+    assert logarithm(10.0) == pytest.approx(math.log(10), rel=1e-15)
+
+
+def test_functions_come_to_the_bits_that_stand_here() -> None:
+    """Whatever the processor, the system and the libraries are."""
+    numbers: Doubles = np.arange(1, 5001, dtype=np.float64) * 3.7
+    every = [*cosines_and_sines(numbers * 11), exponentials(-numbers / 27)]
+    every += [powers(500_000.0, numbers[:64] / 300), np.array([logarithm(n) for n in (2.0, 1e6)])]
+    assert hashlib.sha256(np.concatenate(every).tobytes()).hexdigest()[:16] == "6aaba735535d7435"
