@@ -1,7 +1,7 @@
 /** The theme and the side panels, as they were left; set before the first paint, so a classic script. */
 
 (() => {
-  /** The first press shows something: from "as the system" to what the system is not. */
+  /** The first press shows something: what the system is not comes after it. */
   const ORDER = matchMedia("(prefers-color-scheme: dark)").matches ? ["auto", "light", "dark"] : ["auto", "dark", "light"];
   const NAMES = { auto: "as the system", light: "light", dark: "dark" };
   const root = document.documentElement;
