@@ -70,6 +70,7 @@ LAZY = {
     "cli",
     "doctor",
     "vault.signing",
+    "vault.tree.cosignature",
     "model_store.files",
     "model_store.store",
     "backends.local",

@@ -23,6 +23,7 @@ from minivault.cli.doctor import doctor
 from minivault.cli.logs import app as logs
 from minivault.cli.models import models, pull
 from minivault.cli.options import MODEL_AND_LOG, options, read_settings, takes
+from minivault.cli.witness import witness
 from minivault.errors import CannotStart, ChainBroken, InvalidRequest, MiniVaultError
 from minivault.parsing import parse_parameters
 from minivault.schemas import Parameters
@@ -117,7 +118,8 @@ def version(
         print(f"{each.name:<18} {each.installed or 'not installed'}{remark}")
 
 
-for _command in (serve, generate, pull, models, bench, doctor, version):  # as --help lists them
+# As --help lists them.
+for _command in (serve, generate, pull, models, bench, doctor, version, witness):
     app.command()(_command)
 app.add_typer(logs, name="logs")
 

@@ -14,7 +14,14 @@ import typer
 
 from minivault.cli.logs_change import adopt, keygen, redact, repair
 from minivault.cli.logs_folder import LOGS, AsJson, LogsDir, PublicKey, Seq, log_in
-from minivault.cli.logs_proof import check, consistency, prove, read_proof
+from minivault.cli.logs_proof import (
+    ask_witness,
+    check,
+    consistency,
+    prove,
+    read_proof,
+    verifier_key,
+)
 from minivault.cli.options import options, read_settings, takes
 from minivault.errors import ChainBroken, FieldError, InvalidRequest, NotFound
 from minivault.schemas import FinishReason
@@ -210,6 +217,8 @@ def export(
 
 for _command in (prove, check, consistency, redact, keygen, adopt, repair):
     app.command()(_command)
+app.command("ask-witness")(ask_witness)
+app.command("verifier-key")(verifier_key)
 
 
 @app.command("check-receipt")

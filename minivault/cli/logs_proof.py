@@ -84,11 +84,15 @@ def check(
         Path | None,
         typer.Option(exists=True, help="A tree's checkpoint that you have, in the place of a key."),
     ] = None,
+    witness: Annotated[
+        list[str] | None,
+        typer.Option(help="The key of a witness that must have seen it; may be given again."),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Check a proof, and say what it proves and what not. Needs no log and no server."""
     try:
-        told = _checked(_proof_in(file.read_bytes()), public_key, checkpoint)
+        told = _checked(_proof_in(file.read_bytes()), public_key, checkpoint, witness or [])
     except (BadProof, BadCheckpoint, ChainBroken) as error:
         if not as_json:
             raise
@@ -122,7 +126,9 @@ def _proof_in(data: bytes) -> bytes:
     return base64.b64decode(found[1])
 
 
-def _checked(data: bytes, public_key: Path | None, checkpoint: Path | None) -> dict[str, Any]:
+def _checked(
+    data: bytes, public_key: Path | None, checkpoint: Path | None, witnesses: list[str]
+) -> dict[str, Any]:
     from minivault.vault.tree import findings
 
     key = load_public_key(public_key) if public_key else None
@@ -146,9 +152,23 @@ def _checked(data: bytes, public_key: Path | None, checkpoint: Path | None) -> d
             "the proof is for another checkpoint; minivault logs consistency compares them"
         )
     record = proof.record
-    told = _told(proof.head, findings.of_inclusion(proof, is_signed=key is not None))
+    seen = _seen(proof.head, witnesses)
+    found = findings.of_inclusion(proof, is_signed=key is not None, seen=seen)
+    told = _told(proof.head, found)
     fields = record.fields if record else None
     return {**told, "seq": proof.seq, "hash": proof.digest, "record": fields}
+
+
+def _seen(head: TreeHead, witnesses: list[str]) -> dict[str, int]:
+    """When each of them saw the tree. Raises BadProof if one has not signed it."""
+    from minivault.vault.tree.cosignature import WitnessKey
+
+    seen = {}
+    for key in map(WitnessKey.parse, witnesses):
+        if (time := key.seen(head)) is None:
+            raise BadProof(f"the witness {key.name} has not signed this tree")
+        seen[key.name] = time
+    return seen
 
 
 def _told(head: TreeHead, found: Findings) -> dict[str, Any]:
@@ -173,3 +193,37 @@ def _write(data: bytes, head: TreeHead, output: Path | None) -> None:
 
     with private_file(output) as file:
         file.write(data.decode())
+
+
+def ask_witness(
+    url: Annotated[str, typer.Argument(help="The witness's address; /add-checkpoint is asked.")],
+    witness: Annotated[str, typer.Option(help="Its key, as minivault witness prints it.")],
+    *,
+    logs_dir: LogsDir = LOGS,
+) -> None:
+    """Have a witness sign the newest tree: it saw it, and nothing before was changed.
+
+    Proofs made from then on carry its signature. Say it once a minute or a day, by cron.
+    """
+    from minivault.cli.logs_view import printable
+    from minivault.vault.tree.cosignature import WitnessKey
+    from minivault.vault.tree.witness import ask
+
+    key = WitnessKey.parse(witness)
+    seen = ask(log_in(logs_dir).folder, url, key)
+    print(printable(f"{key.name} has seen the records {seen.first} to {seen.last}"))
+
+
+def verifier_key(
+    *,
+    logs_dir: LogsDir = LOGS,
+    public_key: Annotated[Path, typer.Option(exists=True, help="The log's public key.")],
+) -> None:
+    """Print the key of the log's tree as witnesses and other tools take it (name+id+key)."""
+    from minivault.vault import signing
+    from minivault.vault.tree.proof import head_of
+
+    key = load_public_key(public_key)
+    head = head_of(log_in(logs_dir).folder)
+    head.require_signed(key)
+    print(signing.verifier_key(head.origin, key))

@@ -88,6 +88,17 @@ def verifier_key(name: str, key: Ed25519PublicKey) -> str:
     return f"{name}+{_key_id(name, key).hex()}+{raw}"
 
 
+def parse_verifier_key(text: str) -> tuple[str, Ed25519PublicKey]:
+    """Name and key of what `verifier_key` wrote. Raises ValueError."""
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+    name, _, data = text.split("+", 2)
+    key = Ed25519PublicKey.from_public_bytes(base64.b64decode(data, validate=True)[1:])
+    if verifier_key(name, key) != text:
+        raise ValueError("its id is not that of its key")
+    return name, key
+
+
 def write_keys(private: Path, public: Path) -> None:
     """Makes a pair of keys, the private one readable for its owner alone.
 

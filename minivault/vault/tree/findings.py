@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 
+from minivault.vault.record import utc
 from minivault.vault.tree.proof import Growth, Inclusion
 
 
@@ -15,8 +18,13 @@ class Findings:
     unproven: list[str] = field(default_factory=list)
 
 
-def of_inclusion(proof: Inclusion, *, is_signed: bool) -> Findings:
-    """Of a proof that was checked; `is_signed` with a key, else against a checkpoint one has."""
+def of_inclusion(
+    proof: Inclusion, *, is_signed: bool, seen: Mapping[str, int] | None = None
+) -> Findings:
+    """Of a proof that was checked; `is_signed` with a key, else against a checkpoint one has.
+
+    `seen` are the witnesses whose signatures are good, and when, in seconds since 1970.
+    """
     size, origin = proof.head.size, proof.head.origin
     what = (
         "this record, every byte of it," if proof.line else f"a record with the hash {proof.digest}"
@@ -33,7 +41,12 @@ def of_inclusion(proof: Inclusion, *, is_signed: bool) -> Findings:
         told = "replay it (minivault logs replay --from FILE)"
         unproven.append(f"that the model said this: {told}; a server can write what it wants")
         unproven.append("when it was said, and by whom it was asked: the log's owner wrote that")
-    unproven.append("that nobody was shown another log: compare checkpoints with others")
+    for name, time in (seen or {}).items():
+        when = utc(datetime.fromtimestamp(time, UTC), "seconds")
+        told = "as grown from every tree of that name that it saw before"
+        proven.append(f"the witness {name} saw that tree at {when}, {told}")
+    if not seen:
+        unproven.append("that nobody was shown another log: compare checkpoints with others")
     unproven.append("anything about other records, or whether the log is still there")
     return Findings(proven, unproven)
 

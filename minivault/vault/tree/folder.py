@@ -12,6 +12,7 @@ from minivault.vault.private_file import NotPrivate, require_private, sync
 
 NAME = "tree"
 CHECKPOINT = "checkpoint"
+WITNESSED = "witnessed"  # the newest checkpoint that a witness signed
 _SAFE = os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 
 
@@ -53,9 +54,9 @@ class TreeFolder:
         finally:
             os.close(descriptor)
 
-    def publish(self, note: bytes) -> None:
+    def publish(self, note: bytes, name: str = CHECKPOINT) -> None:
         """Replaces the checkpoint in one step."""
-        temporary = f".{CHECKPOINT}.new"
+        temporary = f".{name}.new"
         descriptor = self._create(temporary)
         try:
             _write(descriptor, note)
@@ -63,7 +64,7 @@ class TreeFolder:
                 sync(descriptor)
         finally:
             os.close(descriptor)
-        os.rename(self.path / temporary, self.path / CHECKPOINT)
+        os.rename(self.path / temporary, self.path / name)
 
     def remove_partial(self, path: str) -> None:
         """Removes the partial tiles of one that is full by now."""

@@ -18,7 +18,7 @@ from minivault.errors import ChainBroken, MiniVaultError, NotFound
 from minivault.vault.reader import Reader
 from minivault.vault.record import Record
 from minivault.vault.segments import place
-from minivault.vault.tree.folder import NAME, TreeFolder
+from minivault.vault.tree.folder import NAME, WITNESSED, TreeFolder
 from minivault.vault.tree.head import TreeHead
 from minivault.vault.tree.merkle import grew, includes
 from minivault.vault.tree.tiles import WIDTH, DamagedTiles, Tiles
@@ -143,8 +143,16 @@ def head_of(logs: Path) -> TreeHead:
     return TreeHead.parse(note)
 
 
+def witnessed(logs: Path) -> TreeHead | None:
+    """The newest tree that a witness signed, as it was kept. Raises BadCheckpoint, OSError."""
+    try:
+        return TreeHead.parse(TreeFolder(logs).get(WITNESSED))
+    except FileNotFoundError:
+        return None
+
+
 def prove(logs: Path, seq: int, *, hash_only: bool = False) -> Inclusion:
-    """The proof of a record, out of the tree as it is now.
+    """The proof of a record, out of the tree as a witness saw it last, else as it is now.
 
     Of one that was redacted, or that retention removed, only the hash is left to tell. Raises
     NotFound for a record that is not in the tree, ChainBroken for a tree that is damaged.
@@ -155,12 +163,15 @@ def prove(logs: Path, seq: int, *, hash_only: bool = False) -> Inclusion:
         later = "; a newer one is in it within a second" if seq > head.last else ""
         raise NotFound(f"{there}, not {seq}{later}")
     tiles, index = Tiles(head.size, TreeFolder(logs).get), seq - head.first
+    seen = witnessed(logs)
+    if seen and seen.origin == head.origin and index < seen.size <= head.size:
+        head = seen  # a little older, and others have seen it
     line = None if hash_only else next(Reader(logs).lines_backwards(seq + 1), b"")
     if line is not None and (place(line)[0] != seq or b'"redacted":{' in line[:60]):
         line = None
     try:
         entry = tiles.entries(index // WIDTH)[index % WIDTH]
-        proof = Inclusion(line, entry.hex(), index, tiles.inclusion(index), head)
+        proof = Inclusion(line, entry.hex(), index, tiles.inclusion(index, head.size), head)
         if line and hashlib.sha256(line).digest() != entry:
             raise DamagedTiles(f"it has another record {seq} than the log")
         proof.require(None)

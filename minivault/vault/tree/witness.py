@@ -1,0 +1,179 @@
+"""Witnesses: what one does (c2sp.org/tlog-witness, add-checkpoint), and how a log asks one."""
+
+from __future__ import annotations
+
+import hashlib
+import http.client
+import re
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from minivault.errors import ChainBroken, FieldError, InvalidRequest, MiniVaultError
+from minivault.vault.private_file import Folder, Lock
+from minivault.vault.signing import BadCheckpoint, Signer, parse_verifier_key
+from minivault.vault.tree.cosignature import WitnessKey, cosign
+from minivault.vault.tree.folder import NAME, WITNESSED, TreeFolder
+from minivault.vault.tree.head import TreeHead
+from minivault.vault.tree.merkle import EMPTY, grew
+from minivault.vault.tree.proof import BadProof, Growth, head_of, witnessed
+from minivault.vault.tree.tiles import DamagedTiles, Tiles
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+MOST_BYTES = 2**16  # of a request, and of an answer
+SIZE = "text/x.tlog.size"
+_WAIT = 15.0  # seconds
+_SIGNATURE = re.compile(r"— [^\s+]+ [A-Za-z0-9+/]+={0,2}")
+
+
+class NotWitnessed(MiniVaultError):
+    """The witness did not sign: it cannot be reached, or it knows another log of that name."""
+
+    title = "Not witnessed"
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """Of a witness: an HTTP status and a body."""
+
+    status: int
+    body: str
+    kind: str = "text/plain"
+
+
+class Witness:
+    """Remembers the newest tree of each log that it knows, and signs what grew from that."""
+
+    def __init__(
+        self, name: str, signer: Signer, logs: Mapping[str, Ed25519PublicKey], state: Path
+    ) -> None:
+        """`logs` are the public keys of logs by the names of their trees; any thread."""
+        self._name = name
+        self._signer = signer
+        self._logs = logs
+        self._state = state
+
+    def add_checkpoint(self, data: bytes) -> Answer:
+        """Checks a checkpoint and signs it; the answer says why not."""
+        try:
+            growth = Growth.parse(data)
+        except (BadProof, BadCheckpoint) as error:
+            return Answer(400, f"{error}\n")
+        head = growth.head
+        key = self._logs.get(head.origin)
+        if key is None:
+            return Answer(404, "this witness does not know that log\n")
+        try:
+            head.require_signed(key)
+        except BadCheckpoint as error:
+            return Answer(403, f"{error}\n")
+        if growth.old > head.size:
+            return Answer(400, "the old tree is larger than the new one\n")
+        folder = Folder(self._state)
+        try:
+            with Lock(folder).held():
+                return self._sign(folder, growth)
+        finally:
+            folder.close()
+
+    def _sign(self, folder: Folder, growth: Growth) -> Answer:
+        head, file = growth.head, hashlib.sha256(growth.head.origin.encode()).hexdigest()
+        try:
+            known = TreeHead.parse(folder.read(file))
+        except FileNotFoundError:
+            known = TreeHead(head.origin, 0, EMPTY)
+        is_same = growth.old == head.size and known.root == head.root
+        if growth.old != known.size or (growth.old == head.size and not is_same):
+            return Answer(409, f"{known.size}\n", SIZE)
+        if not grew(known.root, known.size, head.root, head.size, growth.hashes):
+            return Answer(422, "the new tree did not grow from the old one\n")
+        folder.replace(file, head.note)
+        return Answer(200, cosign(self._name, self._signer, head, int(time.time())))
+
+
+def read_log(text: str) -> tuple[str, Ed25519PublicKey]:
+    """Name and key of a log. Raises InvalidRequest."""
+    try:
+        return parse_verifier_key(text.strip())
+    except ValueError as error:
+        why = "give what minivault logs verifier-key prints"
+        raise InvalidRequest([FieldError("log", why)]) from error
+
+
+def ask(logs: Path, url: str, key: WitnessKey) -> TreeHead:
+    """Has a witness sign the log's newest tree, and keeps that beside the tree.
+
+    Raises NotWitnessed, BadCheckpoint, NotFound, ChainBroken.
+    """
+    head = head_of(logs)
+    if not head.is_signed:
+        raise BadCheckpoint("a witness signs only what its log signs: serve --signing-key")
+    kept = witnessed(logs)
+    answer = _sent(
+        url, _request(logs, head, kept.size if kept and kept.origin == head.origin else 0)
+    )
+    if answer.status == 409 and answer.kind == SIZE:
+        answer = _sent(url, _request(logs, head, _size(answer, head)))
+    if answer.status != 200:
+        raise NotWitnessed(f"the witness refuses ({answer.status}): {answer.body[:200].strip()}")
+    seen = replace(head, signatures=_lines(answer.body))
+    if key.seen(seen) is None:
+        raise NotWitnessed(f"what the witness answered is not signed by {key.name}")
+    mine = [line for line in _lines(answer.body).splitlines(True) if line.split(" ")[1] == key.name]
+    before = kept if kept and kept.body == head.body else head
+    others = [each for each in before.signatures.splitlines(True) if each.split(" ")[1] != key.name]
+    seen = replace(head, signatures="".join(others + mine))
+    folder = Folder(logs)
+    try:
+        with Lock(folder).held():
+            TreeFolder(logs).publish(seen.note, WITNESSED)
+    finally:
+        folder.close()
+    return seen
+
+
+def _request(logs: Path, head: TreeHead, old: int) -> bytes:
+    """What shows a witness that knows the first `old` records that the tree grew from them."""
+    try:
+        hashes = Tiles(head.size, TreeFolder(logs).get).consistency(old)
+    except DamagedTiles as error:
+        raise ChainBroken(NAME, 0, f"the tree is damaged: {error}") from error
+    return Growth(old, hashes, head).dump()
+
+
+def _size(answer: Answer, head: TreeHead) -> int:
+    size = answer.body.strip()[:20]
+    if not (size.isascii() and size.isdecimal()) or int(size) > head.size:
+        raise NotWitnessed(f"the witness knows a longer log of this name, of {size} records")
+    return int(size)
+
+
+def _sent(url: str, request: bytes) -> Answer:
+    """Raises NotWitnessed if nobody answers."""
+    address = f"{url.rstrip('/')}/add-checkpoint"
+    if not address.startswith(("http://", "https://")):
+        raise NotWitnessed(f"{url} is no address of a witness (http:// or https://)")
+    try:
+        with urllib.request.urlopen(address, request, timeout=_WAIT) as answer:
+            return Answer(answer.status, _text(answer), answer.headers.get_content_type())
+    except urllib.error.HTTPError as error:
+        with error:
+            return Answer(error.code, _text(error), error.headers.get_content_type())
+    except (OSError, http.client.HTTPException) as error:
+        why = getattr(error, "reason", None) or error
+        raise NotWitnessed(f"the witness {url} does not answer: {why}") from error
+
+
+def _text(answer: http.client.HTTPResponse | urllib.error.HTTPError) -> str:
+    return answer.read(MOST_BYTES).decode(errors="replace")
+
+
+def _lines(body: str) -> str:
+    """The signature lines of an answer, and nothing else of it."""
+    return "".join(f"{each}\n" for each in body.split("\n") if _SIGNATURE.fullmatch(each))
