@@ -62,9 +62,7 @@ class Served:
     @property
     def complaints(self) -> list[str]:
         """What it wrote to stderr besides one line for each request and each generation."""
-        request = re.compile(
-            r"\d\d:\d\d ((GET|HEAD|POST|DELETE) /\S* (\d{3}|-) |(line \d+|no line)  \d+ token)"
-        )
+        request = re.compile(r"\d\d:\d\d ([A-Z]+ \S* (\d{3}|-) |(line \d+|no line)  \d+ token)")
         return [line for line in self.errors.splitlines() if not request.match(line)]
 
     def wait_for(self, word: str) -> str:

@@ -38,7 +38,8 @@ def records(folder: Path) -> list[dict[str, Any]]:
 
 
 INTERRUPTED = """
-import importlib.abc, runpy, sys
+import importlib.abc, runpy, signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background ignores it
 class Slow(importlib.abc.MetaPathFinder):
     def find_spec(self, name, path, target=None):
         if name == "typer":

@@ -84,7 +84,7 @@ def test_enter_that_ends_a_composition_sends_nothing(chat: ChatPage) -> None:
     chat.prompt.press("Enter")
     chat.wait()
     chat.act("Edit")
-    editor = chat.last.get_by_role("textbox", name="Prompt")
+    editor = chat.last.get_by_role("textbox", name="Text")
     assert editor.evaluate(ENTER_229) is True
     expect(editor).to_be_visible()
     editor.press("Enter")

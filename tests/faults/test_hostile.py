@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import re
 import socket
 from collections.abc import Iterator
 
@@ -19,9 +18,6 @@ CANARY = "canary-4be1"
 OK = json.dumps({"prompt": CANARY, "max_tokens": 2}).encode()
 DEEP = b'{"prompt": ' + b"[" * 100_000 + b"]" * 100_000 + b"}"
 HUGE = json.dumps({"prompt": CANARY * 30_000}).encode()
-EXPECTED = re.compile(
-    r"warning: Invalid HTTP request received\.|[A-Z]+ \S* (\d{3}|-) [\d.]+ ms \S+"
-)
 CHUNKED = b"Transfer-Encoding: chunked\r\n"
 
 
@@ -64,7 +60,8 @@ def send(server: Served, raw: bytes) -> Answer:
 def assert_healthy(server: Served) -> None:
     """It works as before, and has neither complained nor told anybody the prompt."""
     assert send(server, post(OK)).body.decode() == f" {CANARY} {CANARY}"
-    assert [line for line in server.errors.splitlines() if not EXPECTED.fullmatch(line)] == []
+    warning = "warning: Invalid HTTP request received."
+    assert [line for line in server.complaints if line != warning] == []
     assert CANARY not in server.errors
 
 
