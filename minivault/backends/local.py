@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 _PROMPTS = Pool("prompts made again", 2)
+_GRAMMARS = Pool("grammars", 2, nice=True)  # a schema of somebody's may take long
 
 
 class LocalBackend:
@@ -74,7 +75,7 @@ class LocalBackend:
             request = replace(request, tokens=tuple(tokens))
         constraint = None
         if format := request.params.response_format:
-            constraint = await in_thread(self.constrain, format)
+            constraint = await _GRAMMARS.run(self.constrain, format)
         sequence = self._sequence(request, outputs, constraint)
         if request.params.prompt_logprobs:
             yield first_score(sequence.prompt[0], self._running_tokenizer())

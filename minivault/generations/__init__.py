@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
-from minivault.background import in_thread
 from minivault.errors import NotFound
-from minivault.generations.audit import Audit
+from minivault.generations.audit import THREADS, Audit
 from minivault.generations.generation import Event, Follower, Generation, batches
 from minivault.generations.generation_id import GenerationIds, engine_hash
 from minivault.generations.prompt import draw_seed, prepare
@@ -86,7 +85,7 @@ class Generations:
             return await registry.attach(known, lives_on=visitor.lives_on)
         info = registry.open_backend().info
         async with registry.lookups:
-            records = await in_thread(registry.vault.find, id)
+            records = await THREADS.run(registry.vault.find, id)
         found = [made for each in records if (made := remembered(each, info, visitor))]
         whole = (each for each in found if not each.unfinished)
         generation = next(whole, next(iter(found), None))

@@ -10,7 +10,7 @@ from starlette.routing import BaseRoute
 from starlette.templating import Jinja2Templates
 
 from minivault import metrics
-from minivault.service import Service
+from minivault.web.carried import service_of
 from minivault.web.icons import ICONS
 from minivault.web.openapi import description
 from minivault.web.operations import HTML, JSON, TEXT, Operation
@@ -48,5 +48,5 @@ def docs_routes(
 
 async def show_metrics(request: Request) -> Response:
     """GET /metrics: what Prometheus scrapes."""
-    service: Service = request.app.state.service
+    service = service_of(request)
     return Response(service.metrics.render(), headers={"Content-Type": metrics.MEDIA_TYPE})

@@ -14,9 +14,9 @@ from minivault.generations.generation_id import parse_event_id
 from minivault.generations.record import gone_event
 from minivault.parsing import parse_body, parse_query
 from minivault.schemas import Client, GenerateRequest
-from minivault.service import Service
 from minivault.web import answers, sse
 from minivault.web.accept import preferred
+from minivault.web.carried import caller_of, service_of
 from minivault.web.operations import JSON, STREAM, TEXT, Answers, Operation, Parameter
 from minivault.web.text import JsonAnswer, TextStream
 
@@ -33,7 +33,7 @@ async def start(request: Request) -> Response:
         return await _resume(request, last, await _asked(request, required=False))
     asked = await _asked(request)
     assert asked is not None
-    service, visitor = _service(request), _visitor(request, asked)
+    service, visitor = service_of(request), _visitor(request, asked)
     try:
         follower = await service.generations.start(asked, visitor)
     except Unavailable as refusal:
@@ -58,8 +58,8 @@ async def follow(request: Request) -> Response:
 
 async def stop(request: Request) -> Response:
     """DELETE /generate/{id} and POST /generate/{id}/stop."""
-    id, caller = request.path_params["id"], _caller(request)
-    generation = await _service(request).generations.stop(id, caller)
+    id, caller = request.path_params["id"], caller_of(request)
+    generation = await service_of(request).generations.stop(id, caller)
     assert generation.finish_reason is not None
     receipt = generation.events[-1].data.get("receipt")
     return answers.as_json(
@@ -82,7 +82,7 @@ async def _resume_at(
 ) -> Response:
     visitor = _visitor(request, asked)
     try:
-        answer = await _service(request).generations.come_back(id, after, asked, visitor)
+        answer = await service_of(request).generations.come_back(id, after, asked, visitor)
     except Unavailable:
         if visitor.client is Client.SSE:
             return sse.come_again()
@@ -146,17 +146,7 @@ def _visitor(request: Request, asked: GenerateRequest | None) -> Visitor:
     client, state = _client(request), request.scope["state"]
     has_key = asked is not None and asked.key is not None
     lives_on = client is Client.SSE and (request.method == "GET" or has_key)
-    return Visitor(client, state["audit"], _caller(request), lives_on)
-
-
-def _service(request: Request) -> Service:
-    service = request.app.state.service
-    assert isinstance(service, Service)
-    return service
-
-
-def _caller(request: Request) -> str:
-    return str(request.scope["state"].get("caller", ""))
+    return Visitor(client, state["audit"], caller_of(request), lives_on)
 
 
 _ID = Parameter(

@@ -12,6 +12,7 @@ from minivault import __version__
 from minivault.model_store import ModelStore
 from minivault.service import Service
 from minivault.web import answers
+from minivault.web.carried import service_of
 from minivault.web.connection import while_connected
 from minivault.web.operations import JSON, Operation
 from minivault.web.reading import ReadingRoom, Turn
@@ -19,7 +20,7 @@ from minivault.web.reading import ReadingRoom, Turn
 
 async def health(request: Request) -> Response:
     """200 when work is taken; 503 and the reason while loading, draining, or without a log."""
-    service: Service = request.app.state.service
+    service = service_of(request)
     problem = service.problem()
     answer = answers.Health(status=_status(service) if problem else "ready")
     if problem:
@@ -32,7 +33,7 @@ async def health(request: Request) -> Response:
 
 async def models(request: Request) -> Response:
     """The models on disk, and the one that serves."""
-    service: Service = request.app.state.service
+    service = service_of(request)
     room: ReadingRoom = request.app.state.reading_room
     look = partial(_on_disk, service.settings.models_dir)
     found = await while_connected(request.receive, room.read(look, key="models"))

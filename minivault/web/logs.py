@@ -16,7 +16,6 @@ from starlette.templating import Jinja2Templates
 from minivault.errors import ChainBroken, NotFound
 from minivault.generations import Visitor
 from minivault.schemas import Client, FinishReason
-from minivault.service import Service
 from minivault.vault.reader import Reader
 from minivault.vault.record import Record, utc
 from minivault.vault.replay import Replay
@@ -25,6 +24,7 @@ from minivault.vault.signing import BadCheckpoint
 from minivault.vault.verify import verify
 from minivault.web import answers, icons, progress
 from minivault.web.answers import Verification
+from minivault.web.carried import service_of
 from minivault.web.connection import while_connected
 from minivault.web.log_download import chunks, sent
 from minivault.web.log_history import history
@@ -67,7 +67,7 @@ async def verify_chain(request: Request) -> Response:
 
 async def replay_record(request: Request) -> Response:
     """POST /logs/records/{seq}/replay: makes the text again and compares it with the record."""
-    service = _service(request)
+    service = service_of(request)
     look = partial(_line, reader_of(request), seq_of(request))
     _, record = await while_connected(request.receive, room_of(request).read(look))
     told = Progress(total=record.usage.get("completion_tokens") or 0)
@@ -189,18 +189,12 @@ def room_of(request: Request) -> ReadingRoom:
 
 
 def reader_of(request: Request) -> Reader:
-    return _service(request).vault.reader
+    return service_of(request).vault.reader
 
 
 def newest_of(request: Request) -> int:
     """The newest record's number."""
-    return _service(request).vault.statistics()["seq"]
-
-
-def _service(request: Request) -> Service:
-    service = request.app.state.service
-    assert isinstance(service, Service)
-    return service
+    return service_of(request).vault.statistics()["seq"]
 
 
 _routes = [

@@ -12,11 +12,12 @@ from minivault.backends.base import ModelInfo
 from minivault.background import in_thread
 from minivault.errors import FieldError, Unsupported
 from minivault.parsing import parse_object
+from minivault.web.carried import service_of
 from minivault.web.openai import bodies, chat, completion
 from minivault.web.openai.answering import WholeAnswer, stream
 from minivault.web.openai.asked import Asked, check_model
 from minivault.web.openai.following import last_of, rest
-from minivault.web.openai.starting import service_of, start
+from minivault.web.openai.starting import start
 from minivault.web.openai.telling import Told
 from minivault.web.operations import JSON, STREAM, Answers, Operation, Parameter
 

@@ -12,12 +12,12 @@ from minivault.generations import Follower, Nothing, Resumed, Visitor
 from minivault.generations.generation_id import EventId, parse_event_id
 from minivault.schemas import UNFINISHED, Client
 from minivault.web import sse
+from minivault.web.carried import caller_of, service_of
 from minivault.web.openai import bodies
 from minivault.web.openai.answering import WholeAnswer, stream
 from minivault.web.openai.asked import Choice
 from minivault.web.openai.ending import DONE
 from minivault.web.openai.shapes import SHAPES
-from minivault.web.openai.starting import caller_of, service_of
 from minivault.web.openai.telling import Told
 from minivault.web.operations import JSON, STREAM, Operation, Parameter
 

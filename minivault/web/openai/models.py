@@ -8,10 +8,10 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from minivault.backends.base import ModelInfo
+from minivault.web.carried import service_of
 from minivault.web.openai import bodies
 from minivault.web.openai.asked import check_model
 from minivault.web.openai.misplaced import Signpost
-from minivault.web.openai.starting import service_of
 from minivault.web.operations import JSON, Operation, Parameter
 
 

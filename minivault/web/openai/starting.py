@@ -13,17 +13,8 @@ from minivault.errors import FieldError, KeyConflict, Unavailable
 from minivault.generations import Follower, Visitor
 from minivault.schemas import Client
 from minivault.service import Service
+from minivault.web.carried import caller_of, service_of
 from minivault.web.openai.asked import Asked, Choice
-
-
-def service_of(request: Request) -> Service:
-    service = request.app.state.service
-    assert isinstance(service, Service)
-    return service
-
-
-def caller_of(request: Request) -> str:
-    return str(request.scope["state"].get("caller", ""))
 
 
 async def start(request: Request, asked: Asked) -> list[Follower]:

@@ -11,18 +11,21 @@ from starlette.responses import JSONResponse, Response
 
 from minivault.backends import optional
 from minivault.backends.base import Backend
-from minivault.background import in_thread
+from minivault.background import Pool
 from minivault.errors import FieldError, InvalidRequest, Unsupported
 from minivault.generations.prompt import plain
 from minivault.parsing import parse_object
 from minivault.schemas import field_errors
+from minivault.web.carried import service_of
 from minivault.web.openai import bodies
 from minivault.web.openai.asked import check_model
 from minivault.web.openai.chat import Said, turns_of
-from minivault.web.openai.starting import service_of
 from minivault.web.operations import JSON, Operation
 
 MOST_FIELDS = 1024
+
+#: Who asks for tokens keeps nobody waiting who asks for a text.
+TOKENS = Pool("tokens", 2, nice=True)
 
 
 class TokenizeFields(BaseModel):
@@ -56,7 +59,7 @@ async def tokenize(request: Request) -> Response:
         check_model(fields.model, backend.info, service.settings.model_alias)
         return _tokens(backend, fields)
 
-    tokens = await in_thread(read)
+    tokens = await TOKENS.run(read)
     length = backend.info.context_length
     return JSONResponse({"count": len(tokens), "max_model_len": length, "tokens": tokens})
 
@@ -73,7 +76,7 @@ async def detokenize(request: Request) -> Response:
             raise InvalidRequest([FieldError("tokens", "must be a list of token ids")])
         return str(_known(optional.detokenize(backend, fields.tokens), "tokens", backend))
 
-    return JSONResponse({"prompt": await in_thread(read)})
+    return JSONResponse({"prompt": await TOKENS.run(read)})
 
 
 async def tokenizer_info(request: Request) -> Response:

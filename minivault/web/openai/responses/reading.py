@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from minivault.backends.base import ModelInfo
 from minivault.errors import FieldError, InvalidRequest, Unsupported
+from minivault.parsing import parse_object
 from minivault.schemas import field_errors
 from minivault.text_request import Call, TextRequest, Turn
 from minivault.web.openai.asked import key_of, text_request
@@ -17,7 +18,7 @@ from minivault.web.openai.fields import Fields, read
 from minivault.web.openai.formats import format_of
 
 DOOR = "openai.responses"
-EXAMPLE = '{"input": "Hello"}'
+MOST_FIELDS = 1024
 LOGPROBS = "message.output_text.logprobs"
 
 _INPUT = "must be a string, or a list of 1 to 1000 items, each with a role and a content"
@@ -57,9 +58,10 @@ class ResponseFields(Fields):
         return format_of(self.text.format if self.text else None, "text.format")
 
 
-def read_response(data: Mapping[str, Any]) -> tuple[ResponseFields, tuple[str, ...]]:
-    """The fields, and the names of those without effect. Raises InvalidRequest."""
-    fields, ignored = read(data, ResponseFields, _RIGHT)
+def read_response(body: bytes) -> tuple[ResponseFields, tuple[str, ...]]:
+    """The fields, and the names of those without effect. Raises a MiniVaultError."""
+    right = 'the body must be a JSON object such as {"input": "Hello"}'
+    fields, ignored = read(parse_object(body, right, MOST_FIELDS), ResponseFields, _RIGHT)
     if fields.n != 1:
         raise InvalidRequest([FieldError("n", "must be 1: a response is one answer")])
     return fields, ignored

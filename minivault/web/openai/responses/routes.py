@@ -13,10 +13,10 @@ from minivault.background import in_thread, start_task
 from minivault.errors import FieldError, InvalidRequest, NotFound
 from minivault.generations import Follower, Generation, Nothing, Resumed
 from minivault.generations.prompt import plain
-from minivault.parsing import parse_object
 from minivault.schemas import Client
 from minivault.text_request import Turn
 from minivault.web import sse
+from minivault.web.carried import caller_of, service_of
 from minivault.web.connection import while_connected
 from minivault.web.openai import bodies
 from minivault.web.openai.answering import headers_of
@@ -24,27 +24,24 @@ from minivault.web.openai.asked import Choice, check_model
 from minivault.web.openai.following import ID, NOT_HERE, as_it_is, last_of, of_door, visitor_of
 from minivault.web.openai.responses.reading import (
     DOOR,
-    EXAMPLE,
     ResponseFields,
     call_of,
     read_response,
     request_of,
 )
 from minivault.web.openai.responses.telling import BEFORE, Events, response_of, status_of
-from minivault.web.openai.starting import caller_of, service_of, start_one
+from minivault.web.openai.starting import start_one
+from minivault.web.openai.tokens import TOKENS
 from minivault.web.operations import JSON, STREAM, Operation, Parameter
 
-MOST_FIELDS = 1024
 PREFIX = "resp_"
 
 
 async def create(request: Request) -> Response:
     """POST /v1/responses: a stream, the whole response, or at once one that goes on by itself."""
     service = service_of(request)
-    body = await request.body()
     info = service.info
-    right = f"the body must be a JSON object such as {EXAMPLE}"
-    fields, ignored = await in_thread(lambda: read_response(parse_object(body, right, MOST_FIELDS)))
+    fields, ignored = await in_thread(read_response, await request.body())
     check_model(fields.model, info, service.settings.model_alias)
     before = await _before(request, fields.previous_response_id)
     asked = request_of(fields, before, info, request.headers.get("idempotency-key"))
@@ -109,9 +106,8 @@ async def delete(request: Request) -> Response:
 async def input_tokens(request: Request) -> Response:
     """POST /v1/responses/input_tokens: how many tokens the prompt would have."""
     service = service_of(request)
-    body, backend = await request.body(), service.registry.open_backend()
-    right = f"the body must be a JSON object such as {EXAMPLE}"
-    fields, _ = await in_thread(lambda: read_response(parse_object(body, right, MOST_FIELDS)))
+    backend = service.registry.open_backend()
+    fields, _ = await in_thread(read_response, await request.body())
     before = await _before(request, fields.previous_response_id)
     turns = request_of(fields, before, service.info, None).conversation
 
@@ -119,7 +115,7 @@ async def input_tokens(request: Request) -> Response:
         prompt = optional.render(backend, turns) or plain(turns)
         return optional.tokenize(backend, prompt)[1]
 
-    count = await in_thread(counted)
+    count = await TOKENS.run(counted)
     return JSONResponse({"object": "response.input_tokens", "input_tokens": count})
 
 
