@@ -26,7 +26,7 @@ export function drawHistory({ buckets, unreadable }) {
   const caption = found + missing;
   find("#history-caption").textContent = caption;
   const few = requests < FEWEST;
-  const told = element("p", { class: "hint" }, `From ${FEWEST} requests on their tokens over time are drawn here.`);
+  const told = element("p", { class: "hint" }, `With ${FEWEST} requests or more, their tokens over time are drawn here.`);
   find("#history-chart").replaceChildren(...(few ? [told] : [picture(buckets, caption), axis(buckets), table(buckets)]));
   const endings = REASONS.map((reason) => [reason, sum(buckets.map((each) => each.reasons[reason] ?? 0))]);
   find("#history-legend").replaceChildren(
