@@ -203,6 +203,8 @@ def test_a_list_at_rest_is_left_alone(logs: Page) -> None:
     assert mutations(logs, 10) == 0
     search.fill("weather")
     expect(found).to_have_text("147 found")
+    row = logs.locator(".record").first  # drawn in the frame after the number
+    expect(row).to_have_attribute("aria-setsize", "147")
     assert mutations(logs, 30) == 0
     logs.locator(".record").first.evaluate("row => row.dataset.mark = 'kept'")
     logs.locator("#list").evaluate("list => void setTimeout(() => (list.scrollTop = 300), 100)")
@@ -210,11 +212,13 @@ def test_a_list_at_rest_is_left_alone(logs: Page) -> None:
     expect(logs.locator("[data-mark=kept]")).to_have_count(1)
     search.fill("marmalade")
     expect(found).to_have_text("3 found")
+    expect(row).to_have_attribute("aria-setsize", "3")
     assert mutations(logs, 30) == 0
     logs.locator(".record").last.click()  # which Playwright does on what stands still only
     expect(logs.locator("#detail")).to_contain_text("letter 7 about marmalade")
     search.fill("nowhere to be seen")
     expect(found).to_have_text("0 found")
+    expect(row).to_have_count(0)
     assert mutations(logs, 30) == 0
 
 

@@ -36,7 +36,7 @@ def test_any_other_is_replaced_by_a_new_one(given: str) -> None:
 
 
 def test_one_line_a_request_without_the_query(caplog: pytest.LogCaptureFixture) -> None:
-    with caplog.at_level(logging.DEBUG):
+    with caplog.at_level(logging.DEBUG), caplog.at_level(logging.DEBUG, logger="minivault.access"):
         Guarded().client().get(f"/generate?prompt={CANARY}", headers={"X-Request-Id": "abc"})
     (line,) = lines(caplog)
     assert re.fullmatch(r"GET /generate 200 \d+\.\d ms abc", line)
