@@ -14,8 +14,8 @@ PIP  := $(PY) -m pip --disable-pip-version-check --no-input
 LOCKED = $(PY) -m scripts.lock section $(1) > $(VENV)/$(1).txt && $(PIP) install --no-deps --require-hashes --requirement $(VENV)/$(1).txt
 
 # Commands that tests drive, and the Debian packages they come in. `fonts` has no command of its own.
-TOOLS    := cc chromium curl nginx strace jq node
-PACKAGES := gcc libc6-dev chromium fonts-dejavu-core fonts-noto-color-emoji curl nginx-light strace jq nodejs
+TOOLS    := cc chromium curl nginx strace jq node chattr
+PACKAGES := gcc libc6-dev chromium fonts-dejavu-core fonts-noto-color-emoji curl nginx-light strace jq nodejs e2fsprogs
 
 .DEFAULT_GOAL := help
 .PHONY: help install lock run chat test test-fast test-lowest test-newest lint docs fmt wheel bench bench-peers faults soak screenshots demo clean tools

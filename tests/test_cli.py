@@ -38,13 +38,14 @@ def records(folder: Path) -> list[dict[str, Any]]:
 
 
 INTERRUPTED = """
-import importlib.abc, runpy, signal, sys
+import importlib.abc, runpy, signal, sys, time
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background ignores it
 class Slow(importlib.abc.MetaPathFinder):
     def find_spec(self, name, path, target=None):
         if name == "typer":
             print("importing", flush=True)
-            sys.stdin.read()
+            for _ in range(2000):  # one long wait would miss a signal that comes just before it
+                time.sleep(0.01)
 sys.meta_path.insert(0, Slow())
 runpy.run_module("minivault", run_name="__main__", alter_sys=True)
 """
@@ -54,7 +55,6 @@ def test_ctrl_c_before_the_first_line_is_quiet() -> None:
     with subprocess.Popen(
         [sys.executable, "-c", INTERRUPTED],
         env=environment(),
-        stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

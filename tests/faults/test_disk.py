@@ -17,7 +17,7 @@ from tests.faults.crowd import SSE, Answer, request, talk
 from tests.faults.promises import Heard, heard, records, require_kept
 from tests.processes import Served, minivault, serving
 from tests.small_disk import small_file_system
-from tests.tools import FULL
+from tests.tools import FULL, tool
 
 pytestmark = pytest.mark.slow
 
@@ -190,7 +190,8 @@ def read_only(server: Served) -> Iterator[None]:
     """No file can be made, renamed or removed in the folder; the open ones still take lines."""
     folder = server.folder / "logs"
     if os.geteuid() == 0:  # whom rights do not hold
-        shut, back = ["chattr", "+i", str(folder)], ["chattr", "-i", str(folder)]
+        chattr = tool("chattr")
+        shut, back = [chattr, "+i", str(folder)], [chattr, "-i", str(folder)]
     else:
         shut, back = ["chmod", "500", str(folder)], ["chmod", "700", str(folder)]
     if subprocess.run(shut, capture_output=True, check=False).returncode:
