@@ -64,12 +64,10 @@ READINGS = (
     Description("minivault_engine_step_seconds_total", "Time spent in steps."),
     Description("minivault_engine_last_step_seconds", "Time of the last step."),
     Description("minivault_engine_batch_size", "Sequences in the last step."),
-    Description(
-        "minivault_engine_prefix_hits_total", "Parts of prompts, of 64 tokens, that were kept."
-    ),
+    Description("minivault_engine_prefix_hits_total", "Tokens of prompts that were kept."),
     Description(
         "minivault_engine_prefix_misses_total",
-        "Parts of prompts, of 64 tokens, that were computed.",
+        "Tokens of prompts that were computed.",
     ),
     Description("minivault_engine_prefix_bytes", "Memory of the kept beginnings."),
     Description("minivault_engine_drafted_total", "Tokens that were guessed ahead."),

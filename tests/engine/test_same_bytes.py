@@ -134,7 +134,9 @@ def test_a_warm_prefix_cache_changes_nothing_and_is_used() -> None:
     cold = run(runner, [[ask]])[ask]
     assert runner.statistics()["prefix_hits"] == 0
     warm = run(runner, [[ask]])[ask]
-    assert runner.statistics()["prefix_hits"] == 3
+    assert runner.statistics()["prefix_hits"] == 199, (
+        "all but the last, which the first is drawn from"
+    )
     assert warm == cold == alone("float32", ask)
 
 
@@ -144,44 +146,73 @@ def test_two_runners_with_one_and_two_slots_agree() -> None:
     assert run(narrow, [[other, ask]], max_running=2)[ask] == alone("float32", ask)
 
 
-def test_only_whole_chunks_are_kept() -> None:
-    """Three are drawn after the prompt, and the last of them is never computed."""
-    runner = load(small_model(), dtype="float32", prefix_memory=2**24)
-    for length in (60, 61):
-        run(runner, [[Ask(seed=4, length=length, tokens=3)]])
-    assert runner.statistics()["prefix_bytes"] == 0
-    run(runner, [[Ask(seed=4, length=62, tokens=3)]])
-    assert runner.statistics()["prefix_bytes"] == prefix_cache.CHUNK * runner.kv_bytes_per_token
-
-
-@every_width
-def test_the_next_turn_of_a_conversation_finds_the_earlier_ones(dtype: str) -> None:
-    """Prompt and answer, drawn in company; another caller finds nothing of it."""
-    runner = load(small_model(), dtype=dtype, prefix_memory=2**24)
-    params = dataclasses.replace(SAMPLED, max_tokens=60)
-    first, other = (make_sequence(random_prompt(n, 100), params) for n in (1, 2))
+def spoken(runner: NativeRunner, *sequences: Sequence) -> None:
     engine = Engine(runner)
-    for each in (first, other):
+    for each in sequences:
         engine.add(each)
     while engine.busy:
         engine.step()
-    prompt = [*first.prompt, *first.generated, *random_prompt(3, 12)]
+
+
+@every_width
+def test_the_next_turn_of_a_conversation_computes_what_is_new_alone(dtype: str) -> None:
+    """Prompts and answers of any length, drawn in company; another caller finds nothing of it."""
+    runner = load(small_model(), dtype=dtype, prefix_memory=2**24)
+    prompt = random_prompt(0, 20)
+    fresh = len(prompt)
+    for turn, (made, asked) in enumerate([(50, 12), (9, 1), (2, 64), (20, 3), (1, 1)]):
+        params = dataclasses.replace(SAMPLED, max_tokens=made)
+        said = make_sequence(prompt, params)
+        before = runner.statistics()["prefix_misses"]
+        spoken(runner, said)
+        assert runner.statistics()["prefix_misses"] - before == fresh
+        prompt = [*prompt, *said.generated, *random_prompt(turn, asked)]
+        fresh = 1 + asked  # the last token that was drawn is never computed by whoever drew it
+    assert len(prompt) > 2 * prefix_cache.CHUNK
     found = []
-    for group, hits in (("", 2), ("another", 0)):
+    for group in ("", "another"):
         before = runner.statistics()["prefix_hits"]
-        turn = make_sequence(prompt, SAMPLED)
-        turn.group = group
-        engine.add(turn)
-        while engine.busy:
-            engine.step()
-        assert runner.statistics()["prefix_hits"] - before == hits
-        found.append(turn.generated)
+        said, other = make_sequence(prompt, SAMPLED), make_sequence(random_prompt(9, 99), SAMPLED)
+        said.group = other.group = group
+        spoken(runner, other, said)
+        hits = runner.statistics()["prefix_hits"] - before
+        assert hits == (0 if group else len(prompt) - fresh)
+        found.append(said.generated)
     cold = make_sequence(prompt, SAMPLED)
-    engine = Engine(load(small_model(), dtype=dtype))
-    engine.add(cold)
-    while engine.busy:
-        engine.step()
+    spoken(load(small_model(), dtype=dtype), cold)
     assert found == [cold.generated] * 2
+
+
+def test_texts_that_part_share_what_they_begin_with() -> None:
+    """To the token, whether they part within a whole chunk or after it."""
+    runner, cold = (load(small_model(), dtype="float32", prefix_memory=n) for n in (2**24, 0))
+    first = random_prompt(1, 150)
+    spoken(runner, make_sequence(first, SAMPLED))
+    for shared in (1, 63, 64, 65, 100, 149):
+        prompt = [*first[:shared], 9 if first[shared] != 9 else 8, *random_prompt(shared, 70)]
+        before = runner.statistics()["prefix_hits"]
+        texts = [make_sequence(prompt, SAMPLED) for _ in "ab"]
+        spoken(runner, texts[0])
+        spoken(cold, texts[1])
+        assert runner.statistics()["prefix_hits"] - before == shared
+        assert texts[0].generated == texts[1].generated
+
+
+def test_of_one_conversation_each_token_is_kept_once_and_the_bound_holds() -> None:
+    """Up to a block of 16 tokens, which is the least that can be copied."""
+    runner = load(small_model(), dtype="float32", prefix_memory=2**24)
+    prompt = random_prompt(4, 5)
+    for turn in range(40):
+        said = make_sequence(prompt, dataclasses.replace(SAMPLED, max_tokens=3))
+        spoken(runner, said)
+        prompt = [*prompt, *said.generated, turn]
+        blocks = -(-(len(prompt) - 2) // 16)
+        assert runner.statistics()["prefix_bytes"] == 16 * blocks * runner.kv_bytes_per_token
+    bound = 10 * 16 * runner.kv_bytes_per_token
+    runner = load(small_model(), dtype="float32", prefix_memory=bound)
+    for turn in range(40):
+        spoken(runner, make_sequence(random_prompt(turn % 7, 3 + 3 * turn), SAMPLED))
+        assert 0 < runner.statistics()["prefix_bytes"] <= bound
 
 
 def test_a_prompt_that_nobody_else_waits_for_is_prefilled_in_fours(

@@ -1,64 +1,144 @@
 """What texts began with, kept for prompts that begin with the same tokens: a conversation's next
 turn above all, whose prompt is the whole conversation so far.
 
-Only whole chunks are kept. The bits of one depend on its tokens and those before it alone, whether
-a prefill computed it or it was drawn token by token; so a prompt gets the same text with it as
-without.
+Kept in parts: whole chunks, and what a text had beyond its last one when it ended. The bits of a
+token's keys and values depend on it and those before it alone, whether a prefill computed them or
+it was drawn; so a prompt gets the same text with them as without, also where it has no more than
+the beginning of a part.
 """
 
 from __future__ import annotations
 
 from array import array
+from bisect import bisect, bisect_left, insort
 from collections import OrderedDict
-from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from hashlib import blake2b
 
 from torch import Tensor
 
+from minivault.engine.native.cache import BlockCache
+from minivault.engine.native.slot import Slot
+from minivault.engine.sequence import Sequence
+
 CHUNK = 64
 """Prompts are prefilled in parts that end at multiples of so many tokens."""
 
+Tokens = tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """`before` stands for all tokens that came before these."""
+
+    before: bytes
+    tokens: Tokens
+    numbers: Tensor
+
+    @property
+    def key(self) -> bytes:
+        """Stands for all tokens up to the end of these."""
+        return _key(self.before, self.tokens)
+
 
 class PrefixCache:
-    """Keys and values of chunks, by a key that stands for all tokens up to the chunk's end.
+    """Keys and values of parts of texts; `cache` holds those of running ones.
 
-    Holds at most `memory` bytes; what was not used for longest goes first. For one thread.
+    Holds at most `memory` bytes; what was not used for longest goes first. `hits` and `misses`
+    count tokens of prompts. For one thread.
     """
 
-    def __init__(self, memory: int) -> None:
+    def __init__(self, memory: int, cache: BlockCache) -> None:
         self._memory = memory
-        self._chunks: OrderedDict[bytes, Tensor] = OrderedDict()
+        self._cache = cache
+        self._parts: OrderedDict[bytes, _Part] = OrderedDict()
+        # What follows a key, in order: what has most in common with a prompt stands beside the
+        # prompt's own place. None is the beginning of another.
+        self._after: dict[bytes, list[Tokens]] = {}
         self.bytes = 0
         self.hits = 0
         self.misses = 0
 
-    def find(self, keys: Sequence[bytes]) -> list[Tensor]:
-        """Of the chunks of a prompt, in order, as many from the first on as are kept."""
-        found = 0
-        while found < len(keys) and keys[found] in self._chunks:
-            found += 1
-        self.hits += found
-        self.misses += len(keys) - found
-        for key in reversed(keys[:found]):  # the first chunk is the last to go
-            self._chunks.move_to_end(key)
-        return [self._chunks[key] for key in keys[:found]]
+    def reuse(self, slot: Slot, prompt: Tokens) -> None:
+        """Begins a text with what is kept of its prompt.
 
-    def keep(self, key: bytes, chunk: Tensor) -> None:
-        """Copies a chunk, where there is room for it."""
-        if chunk.nbytes > self._memory or key in self._chunks:
-            return
-        while self.bytes + chunk.nbytes > self._memory:
-            self.bytes -= self._chunks.popitem(last=False)[1].nbytes
-        self._chunks[key] = chunk.clone()
-        self.bytes += chunk.nbytes
+        Its last token has to be computed: the first one of the text is drawn from that.
+        """
+        used: list[_Part] = []
+        while slot.length == CHUNK * len(used):  # else what follows is another text's
+            wanted = prompt[slot.length : len(prompt) - 1][:CHUNK]
+            part = self._nearest(slot.key, wanted)
+            count = _common(part.tokens, wanted) if part else 0
+            if not part or not count:
+                break
+            used.append(part)
+            begin, slot.length = slot.length, slot.length + count
+            room = self._cache.part(slot.index, begin, slot.length)
+            room.copy_(part.numbers[:, :, : room.shape[2]])
+            if count == CHUNK:
+                slot.key = part.key
+        for part in reversed(used):  # the first part is the last to go
+            self._parts.move_to_end(part.key)
+        self.hits += slot.length
+        self.misses += len(prompt) - slot.length
+
+    def keep_chunks(self, slot: Slot, sequence: Sequence, begin: int) -> None:
+        """The chunks of a text that have become whole since `begin` tokens of it were computed."""
+        for end in range(begin // CHUNK * CHUNK + CHUNK, slot.length + 1, CHUNK):
+            slot.key = self._keep(slot, sequence, end - CHUNK, end)
+
+    def keep_rest(self, slot: Slot, sequence: Sequence) -> None:
+        """What an ended text has beyond its last whole chunk, for its next turn."""
+        end = slot.length - len(slot.rest)
+        begin = end // CHUNK * CHUNK
+        if begin < end:
+            self._keep(slot, sequence, begin, end)
+
+    def _keep(self, slot: Slot, sequence: Sequence, begin: int, end: int) -> bytes:
+        """Copies a part, where there is room for it; its key. One that is its beginning goes."""
+        numbers = self._cache.part(slot.index, begin, end)
+        part = _Part(slot.key, sequence.part(begin, end), numbers)
+        near = self._nearest(slot.key, part.tokens)
+        common = _common(near.tokens, part.tokens) if near else 0
+        if numbers.nbytes > self._memory or common == end - begin:
+            return part.key
+        if near and common == len(near.tokens):
+            self._drop(near)
+        while self.bytes + numbers.nbytes > self._memory:
+            self._drop(next(iter(self._parts.values())))
+        self._parts[part.key] = replace(part, numbers=numbers.clone())
+        insort(self._after.setdefault(slot.key, []), part.tokens)
+        self.bytes += numbers.nbytes
+        return part.key
+
+    def _nearest(self, before: bytes, tokens: Tokens) -> _Part | None:
+        """Of what follows a key, the part that has most in common with these tokens."""
+        known = self._after.get(before, [])
+        place = bisect(known, tokens)
+        beside = known[max(0, place - 1) : place + 1]
+        found = max(beside, key=lambda each: _common(each, tokens), default=None)
+        return None if found is None else self._parts[_key(before, found)]
+
+    def _drop(self, part: _Part) -> None:
+        del self._parts[part.key]
+        self.bytes -= part.numbers.nbytes
+        known = self._after[part.before]
+        del known[bisect_left(known, part.tokens)]
+        if not known:
+            del self._after[part.before]
 
 
 def first_key(group: str) -> bytes:
-    """The key before any chunk. A group finds only its own chunks: how fast a prompt is prefilled
+    """The key before any token. A group finds only its own parts: how fast a prompt is prefilled
     would tell what others had sent."""
     return group.encode()
 
 
-def next_key(before: bytes, chunk: Sequence[int]) -> bytes:
-    """The key of a chunk of these tokens, `before` being that of the one before it."""
-    return blake2b(before + b"\0" + array("I", chunk).tobytes(), digest_size=32).digest()
+def _key(before: bytes, tokens: Tokens) -> bytes:
+    return blake2b(before + b"\0" + array("I", tokens).tobytes(), digest_size=32).digest()
+
+
+def _common(one: Tokens, other: Tokens) -> int:
+    """How many tokens both begin with."""
+    pairs = enumerate(zip(one, other, strict=False))
+    return next((place for place, (a, b) in pairs if a != b), min(len(one), len(other)))

@@ -17,7 +17,7 @@ from minivault.engine.native.arithmetic import NOT_PORTABLE, PORTABLE
 from minivault.engine.native.checkpoint import open_checkpoint
 from minivault.engine.native.decoder import Decoder
 from minivault.engine.native.models import describe
-from minivault.engine.native.prefix_cache import CHUNK, PrefixCache, first_key, next_key
+from minivault.engine.native.prefix_cache import CHUNK, PrefixCache, first_key
 from minivault.engine.native.slot import Slot
 from minivault.engine.runner import Dtype
 from minivault.engine.sampler import redrawn
@@ -66,7 +66,6 @@ class NativeRunner:
         description = describe(source, context, tokens)
         self._threads = threads or torch.get_num_threads()
         self._thread: int | None = None
-        self._prefixes = PrefixCache(prefix_memory)
         self._open = 0
         self._speculates = speculates
         self._drafted = self._accepted = 0
@@ -88,6 +87,7 @@ class NativeRunner:
                 fastest=fastest,
                 target=target,
             )
+        self._prefixes = PrefixCache(prefix_memory, self._decoder.cache)
         self.kv_bytes_per_token = self._decoder.kv_bytes_per_token
         self.reproducible = self._decoder.reproducible
         arithmetic = self._decoder.arithmetic
@@ -118,8 +118,9 @@ class NativeRunner:
             slot.rest = sequence.prompt[slot.length : whole]
             slot.length = whole
         elif slot.length < whole:
-            chunks = ALONE if self._open == 1 else 1
-            self._extend(slot, sequence.prompt[:whole], chunks)
+            begin = slot.length
+            self._extend(slot, sequence.prompt[:whole], ALONE if self._open == 1 else 1)
+            self._prefixes.keep_chunks(slot, sequence, begin)
         return slot.length == whole
 
     @torch.inference_mode()
@@ -174,8 +175,12 @@ class NativeRunner:
     def release(self, sequence: seq.Sequence) -> None:
         slot: Slot | None = sequence.cache
         sequence.cache = None
-        if slot is not None:
-            self._open -= 1
+        if slot is None:
+            return
+        self._open -= 1
+        try:
+            self._prefixes.keep_rest(slot, sequence)
+        finally:
             self._decoder.cache.give_back(slot.index)
 
     def statistics(self) -> Mapping[str, float]:
@@ -196,23 +201,8 @@ class NativeRunner:
             sequence.cache = slot = Slot(index, key=first_key(sequence.group))
             self._open += 1
             self._decoder.begin(slot.index, sequence)
-            self._reuse(slot, sequence.prompt)
+            self._prefixes.reuse(slot, sequence.prompt)
         return slot
-
-    def _reuse(self, slot: Slot, prompt: tuple[int, ...]) -> None:
-        keys = [slot.key]
-        for end in range(CHUNK, len(prompt), CHUNK):
-            keys.append(next_key(keys[-1], prompt[end - CHUNK : end]))
-        for chunk in self._prefixes.find(keys[1:]):
-            end = slot.length + CHUNK
-            self._decoder.cache.part(slot.index, slot.length, end).copy_(chunk)
-            slot.length = end
-        slot.key = keys[slot.length // CHUNK]
-
-    def _keep(self, slot: Slot, end: int, chunk: Sequence[int]) -> None:
-        """A chunk that has become whole, of these tokens."""
-        slot.key = next_key(slot.key, chunk)
-        self._prefixes.keep(slot.key, self._decoder.cache.part(slot.index, end - CHUNK, end))
 
     def _rows(
         self, sequences: Sequence[seq.Sequence], drafts: Sequence[Sequence[int]] | None = None
@@ -277,19 +267,17 @@ class NativeRunner:
         """Counts what was computed; whatever raised before this can be computed again."""
         for each in sequences:
             slot: Slot = each.cache
+            begin = slot.length - len(slot.rest)
             slot.rest = ()
             slot.length += 1
-            if slot.length % CHUNK == 0:
-                self._keep(slot, slot.length, each.part(slot.length - CHUNK, slot.length))
+            self._prefixes.keep_chunks(slot, each, begin)
 
     def _extend(self, slot: Slot, prompt: tuple[int, ...], chunks: int = 1) -> None:
-        """Computes keys and values of so many chunks, or up to the prompt's end."""
+        """Computes keys and values up to the end of so many chunks, or of the prompt."""
         begin = slot.length
-        end = min(begin + chunks * CHUNK, len(prompt))
+        end = min(begin // CHUNK * CHUNK + chunks * CHUNK, len(prompt))
         self._decoder.prefill(slot.index, begin, prompt[begin:end])
         slot.length = end
-        for chunk in range(begin + CHUNK, end + 1, CHUNK):
-            self._keep(slot, chunk, prompt[chunk - CHUNK : chunk])
 
     def _use_threads(self) -> None:
         """OpenMP counts its threads anew in every thread that calls it."""
