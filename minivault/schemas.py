@@ -177,12 +177,17 @@ class Usage(BaseModel):
 
 
 class Timings(BaseModel):
-    """Milliseconds. `queue_ms` until it got a place, `first_token_ms` from acceptance."""
+    """Milliseconds. `queue_ms` until it got a place, `first_token_ms` from acceptance.
+
+    `drafted` tokens were guessed ahead, of which `accepted` were right; absent where none were.
+    """
 
     queue_ms: float | None = None
     first_token_ms: float | None = None
     total_ms: float
     tokens_per_second: float | None = None
+    drafted: int | None = None
+    accepted: int | None = None
 
 
 class Receipt(BaseModel):

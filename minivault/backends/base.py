@@ -105,6 +105,14 @@ class Logprobs:
 
 
 @dataclass(frozen=True, slots=True)
+class Drafts:
+    """How many tokens were guessed ahead, and how many of these were right."""
+
+    drafted: int
+    accepted: int
+
+
+@dataclass(frozen=True, slots=True)
 class Piece:
     """Some text, and how many tokens it stands for; a token may make no text yet.
 
@@ -112,7 +120,7 @@ class Piece:
     character or a stop string may be half. It is said if the generation ends here. `engine` is
     what the record's `engine` says of this text alone, from this piece on. `scores` are those of
     tokens of the prompt, in order, where `prompt_logprobs` asks for them: the first token's, which
-    nothing comes before, is NaN.
+    nothing comes before, is NaN. `drafts` tell of the text up to here.
     """
 
     text: str
@@ -121,6 +129,7 @@ class Piece:
     tail: str = ""
     engine: Mapping[str, Any] | None = None
     scores: tuple[Logprobs, ...] = ()
+    drafts: Drafts | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ import math
 from collections import deque
 from typing import TYPE_CHECKING
 
-from minivault.backends.base import Logprobs, Piece, TokenLogprob
+from minivault.backends.base import Drafts, Logprobs, Piece, TokenLogprob
 from minivault.engine.sequence import Output, TokenChoice
 
 if TYPE_CHECKING:
@@ -51,7 +51,9 @@ def piece_of(output: Output, tokenizer: Tokenizer) -> Piece:
     tokens = int(output.token_id is not None)
     logprobs = (_logprobs(output.choice, tokenizer),) if output.choice else ()
     scores = (_logprobs(output.score, tokenizer),) if output.score else ()
-    return Piece(output.text, tokens, logprobs, output.tail, scores=scores)
+    sequence = output.sequence
+    drafts = Drafts(sequence.drafted, sequence.accepted) if sequence.drafted else None
+    return Piece(output.text, tokens, logprobs, output.tail, scores=scores, drafts=drafts)
 
 
 def first_score(token_id: int, tokenizer: Tokenizer) -> Piece:

@@ -107,14 +107,17 @@ class Sequence:
     `owner` is the caller's own: the engine hands it back untouched in every output.
     `forced` are tokens that come next whatever is drawn: the rest of a prompt that is scored.
     `group`: only sequences of the same one reuse each other's prefilled beginnings.
-    `cache` is the runner's own: whatever it keeps for this sequence between two calls.
+    `cache` is the runner's own: whatever it keeps for this sequence between two calls. It counts
+    the tokens that it `drafted`, and those of them that were `accepted`.
     """
 
     __slots__ = (
         "_tokens",
+        "accepted",
         "cache",
         "cancelled",
         "constraint",
+        "drafted",
         "forced",
         "generated",
         "group",
@@ -147,6 +150,7 @@ class Sequence:
         self.state = State.WAITING
         self.cache: Any = None
         self.cancelled = False
+        self.drafted = self.accepted = 0
         self._tokens = np.array(self.prompt, np.intp)
 
     @property

@@ -11,7 +11,7 @@ from enum import Enum
 from sys import getsizeof
 from typing import Any
 
-from minivault.backends.base import ModelInfo, Request
+from minivault.backends.base import Drafts, ModelInfo, Request
 from minivault.errors import MiniVaultError
 from minivault.generations.text import Text
 from minivault.generations.visitor import Visitor
@@ -92,6 +92,7 @@ class Generation:
     made_by: Mapping[str, Any] = field(
         default_factory=dict
     )  # what its record's engine says besides
+    drafts: Drafts | None = None
     times: Times = field(default_factory=Times)
     _events_size: int = 0
 

@@ -134,6 +134,7 @@ async def _run(generation: Generation, backend: Backend, speech: Speech) -> Fini
                 text.count(item.completion_tokens)
                 return item.reason
             generation.made_by = item.engine or generation.made_by
+            generation.drafts = item.drafts or generation.drafts
             if said := text.take(item):
                 speech.say(generation, said)
     return FinishReason.STOP

@@ -108,12 +108,14 @@ def usage_of(generation: Generation) -> Usage:
 
 def timings_of(generation: Generation) -> Timings:
     """Milliseconds since the request was accepted."""
-    times = generation.times
+    times, drafts = generation.times, generation.drafts
     return Timings(
         queue_ms=_ms(times.started, times.asked),
         first_token_ms=_ms(times.first_token, times.asked),
         total_ms=_ms(times.ended or time.monotonic(), times.asked) or 0.0,
         tokens_per_second=_rate(generation),
+        drafted=drafts.drafted if drafts else None,
+        accepted=drafts.accepted if drafts else None,
     )
 
 

@@ -292,6 +292,8 @@ def test_nothing_is_guessed_where_no_rows_are_free(count: int, guessed: bool) ->
     for _ in range(40):
         engine.step()
     assert (runner.statistics()["drafted"] > before) == guessed
+    assert sum(each.drafted for each in texts) == runner.statistics()["drafted"]
+    assert sum(each.accepted for each in texts) == runner.statistics()["accepted"]
 
 
 def test_what_was_seen_before_is_guessed_and_less_of_it_where_it_was_wrong() -> None:

@@ -7,9 +7,17 @@ import os
 import random
 from collections import Counter
 from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
+from urllib.request import Request, urlopen
 
 import pytest
 
+from minivault.engine.engine import Engine
+from minivault.engine.sequence import SamplingParams, Sequence
+from minivault.engine.tokenizer import load_tokenizer
+from tests.engine.gpt2_models import STORYTELLER, load
+from tests.event_stream import EventStreamParser, Received
 from tests.faults.crowd import SSE, request, talk
 from tests.faults.promises import Heard, heard, records, require_kept
 from tests.processes import Served, minivault, serving
@@ -88,3 +96,64 @@ def test_what_the_storyteller_said_is_in_the_log_after_a_kill(tmp_path: Path) ->
         told = asyncio.run(_load(server, random.Random(1), 0.2))
     _restart(tmp_path, *options)
     _require_kept(tmp_path, told)
+
+
+#: A text that says again what its prompt says: most of it is guessed ahead.
+_AGAIN: dict[str, Any] = {
+    "prompt": "The dog said woof. The cat said meow. The cow said moo. " * 6,
+    "max_tokens": 200,
+    "seed": 3,
+    "temperature": 0.3,
+    "top_k": 20,
+    "top_p": 0.9,
+    "repetition_penalty": 1.0,
+}
+
+
+def _said(prompt: str, *, seed: int, **params: Any) -> str:
+    """What the storyteller says where nothing is guessed."""
+    tokenizer = load_tokenizer(STORYTELLER)
+    tokens = tokenizer.encode(prompt)
+    engine = Engine(
+        load(STORYTELLER, dtype="bfloat16", speculates=False), end_ids=tokenizer.end_ids
+    )
+    asked = SamplingParams(seed=seed, **params)
+    engine.add(Sequence(tokens, asked, tokenizer.text(tokens, ())))
+    said = ""
+    while engine.busy:
+        said += "".join(each.text for each in engine.step())
+    tokenizer.close()
+    return said
+
+
+def _events(server: Served, *, at_least: int, last_id: str = "") -> list[Received]:
+    """Of the one text, as many as have come when there are enough, or it has ended."""
+    parser = EventStreamParser()
+    received: list[Received] = []
+    query = _AGAIN | ({"lastEventId": last_id} if last_id else {})
+    asked = Request(f"{server.url}generate?{urlencode(query)}", headers={"Accept": SSE})
+    with urlopen(asked, timeout=20) as answer:
+        while len(received) < at_least and (data := answer.read1()):
+            received += parser.feed(data)
+    return received
+
+
+def test_a_text_that_is_guessed_ahead_goes_on_after_a_kill_byte_for_byte(tmp_path: Path) -> None:
+    options = ("--model", "storyteller", "--threads", "1")
+    with serving(tmp_path, *options) as server:
+        heard = _events(server, at_least=20)
+        server.process.kill()
+        server.process.wait()
+    with serving(tmp_path, *options) as server:
+        rest = _events(server, at_least=999, last_id=heard[-1].id)
+        found = server.records()
+    pieces = [each for each in heard + rest if each.name == "message"]
+    assert [each.number for each in pieces] == list(range(1, len(pieces) + 1))
+    text = "".join(each.json["text"] for each in pieces)
+    assert text == found[-1]["response"] == _said(**_AGAIN)
+    assert found[0]["finish_reason"] == "interrupted"
+    timings = found[-1]["timings"]
+    assert 0 < timings["accepted"] <= timings["drafted"]
+    assert rest[-1].json["timings"] == timings
+    replayed = minivault("logs", "replay", "--all", cwd=tmp_path)
+    assert replayed.returncode == 0, replayed.stdout + replayed.stderr

@@ -259,6 +259,8 @@ class NativeRunner:
         for each, guessed in zip(left, drafts, strict=True):
             end = at + len(guessed) + 1
             right = each.cache.look_ahead(drawn[at:end], logits[at:end], guessed)
+            each.drafted += len(guessed)
+            each.accepted += right
             self._drafted += len(guessed)
             self._accepted += right
             at = end
