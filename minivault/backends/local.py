@@ -195,7 +195,7 @@ class LocalBackend:
                 "llguidance": version("llguidance"),
             },
             notice="; ".join(filter(None, (runner.notice, *limits))) or None,
-            defaults=recommended(model.folder),
+            defaults=recommended(model.path),
             begin=tokenizer.begin_id,
             created=int(model.path.stat().st_mtime),
         )

@@ -9,8 +9,8 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -161,12 +161,19 @@ def folder_problems(folder: Path) -> list[str]:
     return [each.problem for each in headers if each.problem] or ([wrong] if wrong else [])
 
 
+_SAMPLING = "general.sampling."
+
+
 @dataclass(frozen=True, slots=True)
 class GgufFacts:
-    """What is to be known of a GGUF file without loading it."""
+    """What is to be known of a GGUF file without loading it.
+
+    `sampling`: what it recommends, by llama.cpp's names behind `general.sampling.`.
+    """
 
     problem: str | None = None
     license: str | None = None
+    sampling: Mapping[str, object] = field(default_factory=dict)
 
 
 def gguf_facts(file: Path) -> GgufFacts:
@@ -187,7 +194,14 @@ def _gguf_facts(file: Path, size: int, changed_ns: int) -> GgufFacts:
     except ModelUnusable as error:
         return GgufFacts(problem=str(error))
     license_ = metadata.get("general.license")
-    return GgufFacts(license=license_[:200] if isinstance(license_, str) else None)
+    return GgufFacts(
+        license=license_[:200] if isinstance(license_, str) else None,
+        sampling={
+            name.removeprefix(_SAMPLING): value
+            for name, value in metadata.items()
+            if name.startswith(_SAMPLING)
+        },
+    )
 
 
 @dataclass(frozen=True, slots=True)

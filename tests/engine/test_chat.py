@@ -23,7 +23,7 @@ from tests.engine.small_models import STORYTELLER
 
 pytestmark = pytest.mark.slow
 
-TEXTS = 10_000 if os.environ.get("MINIVAULT_FULL") else 150
+TEXTS = 10_000 if os.environ.get("MINIVAULT_FULL") else 300
 PARTS = [
     "the cat",
     "caté",

@@ -16,6 +16,7 @@ from torch import Tensor
 from minivault.engine.native.checkpoint import Checkpoint, open_checkpoint
 from minivault.engine.native.decoder import Decoder
 from minivault.engine.native.families import plan_of
+from minivault.engine.native.language_part import language_part
 from minivault.engine.native.prefix_cache import CHUNK
 from minivault.engine.native.runner import NativeRunner
 from minivault.engine.runner import Dtype, Unsupported
@@ -378,6 +379,67 @@ def test_tensors_that_are_missing_unknown_or_of_another_shape_are_named() -> Non
     assert f"1 tensors are missing: {down}" in said(lambda shapes: shapes.pop(down))
     assert f"configuration says: {down}" in said(lambda shapes: shapes.update({down: (64, 95)}))
     assert "it does not know the tensor lora" in said(lambda shapes: shapes.update(lora=(1,)))
+
+
+SEEING: dict[str, dict[str, Any]] = {
+    "gemma3": {
+        "mm_tokens_per_image": 4,
+        "text_config": {
+            "model_type": "gemma3_text",
+            "head_dim": 32,
+            "sliding_window": 20,
+            "query_pre_attn_scalar": 32,
+        },
+        "vision_config": {"model_type": "siglip_vision_model", "image_size": 28, "patch_size": 14},
+    },
+    "mistral3": {
+        "text_config": {"model_type": "mistral", "head_dim": 32, "sliding_window": None},
+        "vision_config": {"model_type": "pixtral", "head_dim": 16},
+        "tie_word_embeddings": False,
+    },
+}
+EYES = {
+    "hidden_size": 32,
+    "intermediate_size": 32,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 2,
+}
+
+
+def seeing(family: str) -> Any:
+    """A model that looks at pictures, too."""
+    transformers = importlib.import_module("transformers")
+    own = copy.deepcopy(SEEING[family])
+    own["text_config"] |= models.COMMON | LONG
+    own["vision_config"] |= EYES
+    torch.manual_seed(0)
+    config = transformers.AutoConfig.for_model(family, **own)
+    return transformers.AutoModelForImageTextToText.from_config(config).eval()
+
+
+@pytest.mark.parametrize("family", mostly_slow(SEEING, "gemma3"))
+@torch.inference_mode()
+def test_of_a_model_that_sees_the_language_is_served(family: str, tmp_path: Path) -> None:
+    """By the names that files have, and by those of transformers, also with settings left out."""
+    model = seeing(family)
+    model.save_pretrained(tmp_path)
+    tokens = random_prompt(6, 100, 96)
+    expected = model(torch.tensor([tokens])).logits[0]
+    saved, told = open_checkpoint(tmp_path), InMemory(model)
+    assert {each.partition(".")[0] for each in saved.shapes} != {"model", "lm_head"}
+    for each in (saved, told):
+        assert closeness(prefilled(decoder_of(language_part(each)), tokens), expected) < 1e-4
+    if family == "gemma3":
+        del told.config["text_config"]["rms_norm_eps"]
+        assert language_part(told).config["rms_norm_eps"] == 1e-6
+    refused = {
+        "text_config": ({"model_type": "falcon"}, "text_config.model_type = 'falcon'"),
+        "quantization_config": ({"bits": 8}, "it does not know quantization_config"),
+    }
+    for name, (value, says) in refused.items():
+        told.config = json.loads(model.config.to_json_string()) | {name: value}
+        with pytest.raises(Unsupported, match=says):
+            language_part(told)
 
 
 @torch.inference_mode()

@@ -18,6 +18,7 @@ from minivault.engine.tokenizer import load_tokenizer
 from minivault.engine.transformers.gguf import gguf_model
 from minivault.errors import ModelNotFound, ModelUnusable
 from minivault.model_store import ModelStore
+from minivault.model_store.recommended import recommended
 from minivault.settings import Settings
 from tests.backends.local_models import GREEDY, local, request, say
 from tests.engine.gpt2_models import load, make_sequence
@@ -50,6 +51,17 @@ def test_a_file_is_a_model_by_its_path(store: ModelStore, tmp_path: Path) -> Non
     assert (model.size, model.license) == (len(SMALL), "mit")
     assert store.check(str(file)) == []
     assert store.choose(str(file)).model == model
+
+
+def test_what_it_recommends_counts_where_nothing_beside_it_says_otherwise(tmp_path: Path) -> None:
+    keys = {"temp": 0.6, "top_k": 20, "min_p": 0.05, "penalty_repeat": 9.0, "mirostat": 1}
+    sampling = {f"general.sampling.{name}": value for name, value in keys.items()}
+    file = put(tmp_path / "tiny.gguf", gguf_bytes(sampling, {"it": random_tensor("F32", (1,))}))
+    assert recommended(file) == {"temperature": 0.6, "top_k": 20, "min_p": 0.05}
+    (tmp_path / "generation_config.json").write_text('{"temperature": 0.7, "top_p": "high"}')
+    assert recommended(file) == {"temperature": 0.7, "top_k": 20, "min_p": 0.05}
+    assert recommended(tmp_path) == {"temperature": 0.7}
+    assert recommended(put(tmp_path / "other.gguf")) == {"temperature": 0.7}
 
 
 @pytest.mark.parametrize("name", ["tiny", "org/tiny"])

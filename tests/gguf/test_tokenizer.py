@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import importlib
+import importlib.util
 import json
+import random
 from pathlib import Path
 from typing import Any
+from unicodedata import ucd_3_2_0
 
 import numpy as np
 import pytest
@@ -17,6 +21,7 @@ from minivault.gguf.tokenizer import tokenizer_of
 from tests.gguf.files import floats, save
 from tests.gguf.smollm2 import smollm2
 from tests.gguf.vocabularies import TEMPLATE, byte_level, sentence_piece
+from tests.tools import FULL, leave_out
 
 #: Texts and the ids that llama.cpp gives them with the vocabulary of SmolLM2: with the names of
 #: control tokens read as such, and as text where that differs.
@@ -48,6 +53,67 @@ def test_ids_are_those_of_llama_cpp() -> None:
     ids = tokenizer.encode(prompt)
     assert ids[:2] == [1, 9690]
     assert ids.count(2) == 2  # the template's own; the user's stays text
+
+
+#: Parts of random texts: what splits look at, words, and letters of many scripts.
+PARTS = [
+    " ",
+    "  ",
+    "\n",
+    "\n\n",
+    "\r\n",
+    "\t",
+    "'s",
+    "'LL",
+    "12",
+    "3456",
+    "the",
+    " cat",
+    "Größe",
+    "_",
+]
+PARTS += [
+    "<|im_start|>",
+    "<|im_",
+    "end|>",
+    "日本語",
+    "นั่ง",
+    "हिन्दी",
+    "👩‍👩‍👧",
+    "e\u0301",
+    "\u00a0",
+    "…",
+    "+=",
+    "\u2028",
+]
+
+
+def random_text(dice: random.Random) -> str:
+    """Of parts, and of characters that Unicode has had for long: tables of newer ones differ."""
+    letters = [chr(dice.randrange(0x20, 0x3100)) for _ in range(dice.randrange(6))]
+    known = [each for each in letters if ucd_3_2_0.category(each)[0] != "C"]
+    chosen = [*dice.choices(PARTS, k=dice.randrange(1, 9)), *known]
+    dice.shuffle(chosen)
+    return "".join(chosen)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not FULL, reason="ten thousand texts")
+def test_ids_of_random_texts_are_those_of_llama_cpp() -> None:
+    if importlib.util.find_spec("llama_cpp") is None:
+        leave_out("llama-cpp-python is not installed")
+    model = importlib.import_module("llama_cpp").Llama(
+        str(smollm2()), vocab_only=True, verbose=False
+    )
+    backend = tokenizer_of(GgufFile.open(smollm2())).backend
+    tokenizer, dice = load_tokenizer(smollm2()), random.Random(11)
+    for _ in range(10_000):
+        text = random_text(dice)
+        data = text.encode()
+        special = model.tokenize(data, add_bos=False, special=True)
+        assert backend.encode(text, add_special_tokens=False).ids == special, text
+        assert tokenizer.encode(text) == model.tokenize(data, add_bos=False, special=False), text
+    tokenizer.close()
 
 
 def test_bytes_are_cut_merged_and_put_together(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from minivault.engine.native.rope import Rope, read_rope
 
 # Settings that change no text here: how a model was trained and saved, what makes tokens of text,
 # and how others run it.
-_IDLE = (
+IDLE = (
     "_name_or_path",
     "architectures",
     "attention_dropout",
@@ -67,7 +67,7 @@ def plan_of(settings: Mapping[str, Any]) -> Plan | None:
         return None
     config = Config(settings)
     plan = family(config)
-    config.skip(*_IDLE)
+    config.skip(*IDLE)
     for name, value in _ONLY.items():
         config.demand(name, value)
     config.finish()

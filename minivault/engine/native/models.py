@@ -9,6 +9,7 @@ from minivault.engine.native.checkpoint import Checkpoint
 from minivault.engine.native.description import Description
 from minivault.engine.native.families import plan_of
 from minivault.engine.native.groups import Groups
+from minivault.engine.native.language_part import language_part
 from minivault.engine.runner import USUAL_CONTEXT
 
 
@@ -20,6 +21,7 @@ def describe(
     `tokens`: so many of its ids may be drawn. Raises Unsupported for what is not known,
     ModelUnusable for files that are wrong.
     """
+    source = language_part(source)
     plan = plan_of(source.config)
     if plan is None:
         found = gpt2.describe(source, context)
