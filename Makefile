@@ -18,7 +18,7 @@ TOOLS    := cc chromium curl nginx strace jq node chattr
 PACKAGES := gcc libc6-dev chromium fonts-dejavu-core fonts-noto-color-emoji curl nginx-light strace jq nodejs e2fsprogs
 
 .DEFAULT_GOAL := help
-.PHONY: help install lock run chat test test-fast test-lowest test-newest lint docs fmt wheel bench bench-peers faults soak screenshots demo clean tools
+.PHONY: help install lock run chat test test-fast clients test-lowest test-newest lint docs fmt wheel bench bench-peers faults soak screenshots demo clean tools
 
 help: ## list the commands
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|' 2>/dev/null \
@@ -113,6 +113,26 @@ chat-model: $(VENV)/developer
 test: $(VENV)/developer tools chat-model ## run every test
 	@$(PY) -m pytest -n 3 --dist loadfile $(ARGS)
 
+# Other people's clients, each in an environment of its own beside $(VENV): they conflict with one another.
+CLIENTS := frameworks aider lm-eval open-webui
+
+clients: $(VENV)/developer tools chat-model $(CLIENTS:%=$(VENV)-clients/%/installed) $(VENV)-clients/node/installed ## run other people's clients against a real chat model (4 GB; CLIENTS="frameworks aider" takes fewer)
+	@$(PY) -m pytest -m clients tests/clients $(ARGS)
+
+$(VENV)-clients/%/installed: clients.lock | $(VENV)/developer
+	@echo "Installing $* ..."
+	@"$(PYTHON)" -m venv $(@D)
+	@if [ $* = open-webui ]; then $(MAKE) --no-print-directory VENV=$(@D) torch; fi
+	@$(PY) -m scripts.lock section $* > $(@D)/lock.txt
+	@$(@D)/bin/python -m pip install --quiet --disable-pip-version-check --no-input --no-deps --require-hashes --requirement $(@D)/lock.txt
+	@touch $@
+
+$(VENV)-clients/node/installed: tests/clients/package.json tests/clients/package-lock.json
+	@echo "Installing what runs in Node ..."
+	@mkdir -p $(@D) && cp $^ $(@D)
+	@cd $(@D) && npm ci --ignore-scripts --no-audit --no-fund --silent
+	@touch $@
+
 test-fast: $(VENV)/developer ## run the tests that take no browser and no seconds
 	@$(PY) -m pytest -q -n 2 --dist loadfile -m "not slow and not browser" $(ARGS)
 
@@ -168,4 +188,4 @@ demo: $(VENV)/developer tools ## record the README's film anew
 	@$(PY) -m media.demo $(ARGS)
 
 clean: ## remove what can be made again; models and logs stay
-	@rm -rf $(VENV) $(VENV)-lowest $(VENV)-newest build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	@rm -rf $(VENV) $(VENV)-lowest $(VENV)-newest $(VENV)-clients build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -1,7 +1,7 @@
 """The lock: the exact version of every package that is installed, and the hashes of its files.
 
     python -m scripts.lock write [--upgrade]        `make lock`: resolves pyproject.toml anew
-    python -m scripts.lock section NAME             the lines of one section, for pip
+    python -m scripts.lock section NAME             the lines of one section of a lock, for pip
     python -m scripts.lock resolve lowest|newest    what `make test-lowest`, `test-newest` install
 
 The lock is a requirements file, so that pip installs it by the index, mirror and certificates that
@@ -10,6 +10,9 @@ for every Python and platform at once (markers). Only `write` and `resolve` need
 
 torch has a version and no hashes: its own index for CPUs, the default index and a mirror each give
 another file of the same version. All other packages are the same files everywhere.
+
+clients.lock is another lock of the same form: what `make clients` runs against a server. Each of
+its sections is an environment of its own, since what they need conflicts.
 """
 
 from __future__ import annotations
@@ -24,6 +27,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 LOCK = ROOT / "requirements.lock"
+CLIENTS_LOCK = ROOT / "clients.lock"
 
 #: What each section is for; the order in the file.
 SECTIONS = {
@@ -34,7 +38,16 @@ SECTIONS = {
     "develop": "what `make test` and the other targets for developers bring",
 }
 
+#: The sections of clients.lock: dependency groups of pyproject.toml, without torch.
+CLIENTS = {
+    "frameworks": "libraries that a program imports, and llm",
+    "aider": "an editor in the terminal",
+    "lm-eval": "lm-evaluation-harness",
+    "open-webui": "a page for chats",
+}
+
 _OLDEST_PYTHON = "3.11"
+_TORCH = re.compile(r"torch==|nvidia-|cuda-|triton==")
 
 Requirements = dict[str, str]
 """The first line of a requirement (name, version, marker), and all its lines."""
@@ -44,21 +57,23 @@ def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__)
     commands = arguments.add_subparsers(dest="command", required=True)
     commands.add_parser("write").add_argument("--upgrade", action="store_true")
-    commands.add_parser("section").add_argument("name", choices=SECTIONS)
+    commands.add_parser("section").add_argument("name", choices=[*SECTIONS, *CLIENTS])
     commands.add_parser("resolve").add_argument("resolution", choices=("lowest", "newest"))
     asked = arguments.parse_args()
     if asked.command == "write":
         LOCK.write_text(_locked(upgrade=asked.upgrade), encoding="utf-8")
+        CLIENTS_LOCK.write_text(_clients(upgrade=asked.upgrade), encoding="utf-8")
     elif asked.command == "section":
-        print("\n".join(read()[asked.name].values()))
+        lock = read(CLIENTS_LOCK if asked.name in CLIENTS else LOCK)
+        print("\n".join(lock[asked.name].values()))
     else:
         print("\n".join(_resolved(asked.resolution)))
 
 
-def read(text: str | None = None) -> dict[str, Requirements]:
-    """The sections of a lock, by default of the one in the repository."""
-    lock = LOCK.read_text(encoding="utf-8") if text is None else text
-    parts = re.split(r"^# \[(\w+)\].*\n", lock, flags=re.MULTILINE)[1:]
+def read(lock: Path = LOCK) -> dict[str, Requirements]:
+    """The sections of a lock."""
+    text = lock.read_text(encoding="utf-8")
+    parts = re.split(r"^# \[([\w-]+)\].*\n", text, flags=re.MULTILINE)[1:]
     return {name: _parsed(lines) for name, lines in zip(parts[::2], parts[1::2], strict=True)}
 
 
@@ -85,10 +100,25 @@ def _locked(*, upgrade: bool) -> str:
             sections["serve"][line] = block
         else:
             sections["compiler" if line in compiler else "develop"][line] = block
+    return _written(SECTIONS, sections)
+
+
+def _clients(*, upgrade: bool) -> str:
+    kept = {} if upgrade or not CLIENTS_LOCK.exists() else read(CLIENTS_LOCK)
+    options = ["--universal", "--python-version", _OLDEST_PYTHON, "--generate-hashes"]
+    sections = {}
+    for name in CLIENTS:
+        group = ["--group", f"pyproject.toml:{name}"]
+        found = _resolve([*options, *group], kept="\n".join(kept.get(name, {}).values()))
+        sections[name] = {line: block for line, block in found.items() if not _TORCH.match(line)}
+    return _written(CLIENTS, sections)
+
+
+def _written(meanings: dict[str, str], sections: dict[str, Requirements]) -> str:
     head = "# Made by `make lock` from pyproject.toml; see scripts/lock.py. Not to be edited.\n"
     return head + "".join(
         f"\n# [{name}] {meaning}\n" + "".join(f"{block}\n" for block in sections[name].values())
-        for name, meaning in SECTIONS.items()
+        for name, meaning in meanings.items()
     )
 
 
@@ -99,14 +129,19 @@ def _resolved(resolution: str) -> list[str]:
     ours = _compiled([*python, *how])
     pinned = ["--constraints", _file("".join(f"{line}\n" for line in ours))]
     everything = _compiled([*python, *pinned, "--group", "dev"])
-    return [line for line in everything if not re.match(r"torch==|nvidia-|cuda-|triton==", line)]
+    return [line for line in everything if not _TORCH.match(line)]
 
 
 def _compiled(options: list[str], *, kept: str = "") -> Requirements:
     """What uv makes of pyproject.toml and what building it needs."""
+    return _resolve(["pyproject.toml", "--group", "build", *options], kept=kept)
+
+
+def _resolve(options: list[str], *, kept: str) -> Requirements:
+    """What uv makes of a command line; versions stay as in `kept` where they can."""
     uv = Path(sysconfig.get_path("scripts")) / "uv"
     output = _file(kept)
-    command = [str(uv), "pip", "compile", "pyproject.toml", "--group", "build", *options]
+    command = [str(uv), "pip", "compile", *options]
     quiet = ["--quiet", "--no-header", "--no-annotate", "--output-file", output]
     subprocess.run([*command, *quiet], cwd=ROOT, check=True)
     return _parsed(Path(output).read_text(encoding="utf-8"))

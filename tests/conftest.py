@@ -42,6 +42,7 @@ def _memory_for_files() -> str | None:
 if (memory := _memory_for_files()) is not None:
     os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", memory)
 
+CLIENTS = Path(__file__).parent / "clients"
 WATCH = LoopWatch()
 WATCH.install()
 
@@ -66,7 +67,10 @@ def environment_stays_as_it_was() -> Iterator[None]:
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
-    """Files that are slow as a whole are not even imported where slow tests are left out."""
+    """What no test of this run lies in is not even imported: files that are slow as a whole where
+    slow tests are left out, and those of `make clients` elsewhere."""
+    if collection_path == CLIENTS:
+        return "clients" not in config.option.markexpr or None
     if collection_path.suffix != ".py" or "not slow" not in config.option.markexpr:
         return None
     _, _, marks = collection_path.read_text(encoding="utf-8").partition("\npytestmark = ")
