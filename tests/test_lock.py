@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import tomllib
 from importlib import metadata
 from pathlib import Path
@@ -11,7 +13,7 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import NormalizedName, canonicalize_name
 
-from scripts.lock import SECTIONS, read
+from scripts.lock import CLIENTS_LOCK, SECTIONS, read
 
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
@@ -104,3 +106,15 @@ def test_what_is_installed_needs_nothing_that_is_not_locked() -> None:
         for needed in map(Requirement, metadata.requires(name) or []):
             if needed.marker is None or needed.marker.evaluate({"extra": ""}):
                 assert canonicalize_name(needed.name) in found, f"{name} needs {needed}: make lock"
+
+
+def test_the_docs_name_the_versions_of_the_clients_that_are_locked() -> None:
+    page = (ROOT / "docs" / "clients.md").read_text(encoding="utf-8")
+    told = re.findall(r"(npm )?`([@\w/-]+)` ([\d.]+\d)", page)
+    clients = [line for section in read(CLIENTS_LOCK).values() for line in section]
+    pinned = {line.split(" ")[0] for line in [*clients, *LOCK["develop"]]}
+    package = json.loads((ROOT / "tests" / "clients" / "package.json").read_text(encoding="utf-8"))
+    pinned |= {f"npm {name}=={version}" for name, version in package["dependencies"].items()}
+    assert len(told) > 10
+    wrong = {f"{npm}{name}=={version}" for npm, name, version in told} - pinned
+    assert wrong == set(), "docs/clients.md names other versions than the lock"

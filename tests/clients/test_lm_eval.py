@@ -43,4 +43,4 @@ def log_likelihood(url: str, context: str, continuation: str) -> float:
     with httpx.Client(timeout=60, trust_env=False) as client:
         logprobs = client.post(f"{url}v1/completions", json=asked).json()["choices"][0]["logprobs"]
     places = zip(logprobs["text_offset"], logprobs["token_logprobs"], strict=True)
-    return sum(value for start, value in places if start >= len(context))
+    return float(sum(value for start, value in places if start >= len(context)))
