@@ -110,7 +110,7 @@ class Answer(_Told):
     def stop(self) -> None:
         """Tells the server to stop; what has been said until then can still be read."""
         if self.id and not self._reading.over:
-            self._to.request("DELETE", f"/generate/{self.id}")
+            self._to.request("DELETE", self._reading.address)
 
     def verify(self) -> Receipt:
         """Holds text and receipt against the server's log. Raises NotProven where they differ."""
@@ -170,7 +170,7 @@ class AsyncAnswer(_Told):
     async def stop(self) -> None:
         """Tells the server to stop; what has been said until then can still be read."""
         if self.id and not self._reading.over:
-            await self._to.request("DELETE", f"/generate/{self.id}")
+            await self._to.request("DELETE", self._reading.address)
 
     async def verify(self) -> Receipt:
         """Holds text and receipt against the server's log. Raises NotProven where they differ."""

@@ -7,6 +7,7 @@ import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import urlencode
 
 from minivault.client.event_stream import Event, EventStream
 from minivault.errors import (
@@ -67,9 +68,19 @@ class Reading:
         self._stream = EventStream(self._last_id)
         headers = {"Accept": "text/event-stream"}
         if not self.start:
-            return Ask("POST", "/generate", headers, self._request)
+            return Ask("POST", f"/generate?{self._key}", headers, self._request)
         headers["Last-Event-ID"] = self._last_id
-        return Ask("GET", f"/generate/{self.start['id']}", headers)
+        return Ask("GET", self.address, headers)
+
+    @property
+    def address(self) -> str:
+        """Of the generation, once it has begun."""
+        return f"/generate/{self.start['id']}?{self._key}"
+
+    @property
+    def _key(self) -> str:
+        """Where a proxy before several servers sees it, and so finds the one that has the text."""
+        return urlencode({"key": self._request["key"]})
 
     def feed(self, chunk: bytes) -> Iterator[str]:
         """The pieces of text in what came. Raises Gone, or Incomplete where the server failed."""

@@ -69,7 +69,7 @@ export class Stream {
 
   async #cancel() {
     setTimeout(() => this.#end("stopped", { finish_reason: "cancelled" }), STOP_TIMEOUT_MS);
-    await fetch(`generate/${this.id}`, { method: "DELETE" }).catch(() => {});
+    await fetch(`generate/${this.id}?${this.#key()}`, { method: "DELETE" }).catch(() => {});
     if (!this.#connected) this.#end("stopped", { finish_reason: "cancelled" });
   }
 
@@ -78,7 +78,12 @@ export class Stream {
     const resume = this.lastEventId ? `lastEventId=${this.lastEventId}` : "";
     const address = `generate?${query(this.request)}${resume && `&${resume}`}`;
     if (!this.request.messages && address.length <= LONGEST_ADDRESS) return address;
-    return resume && `generate/${this.id}?${resume}`;
+    return resume && `generate/${this.id}?${resume}&${this.#key()}`;
+  }
+
+  /** Where a proxy before several servers sees it, and so finds the one that has the text. */
+  #key() {
+    return new URLSearchParams({ key: this.request.key ?? "" });
   }
 
   #listen(/** @type {string} */ address) {
@@ -119,7 +124,7 @@ export class Stream {
     const signal = this.#abort.signal;
     const headers = { Accept: "text/event-stream", "Content-Type": "application/json" };
     if (this.id) return fetch(this.#address(), { headers, signal });
-    return fetch("generate", { method: "POST", headers, signal, body: JSON.stringify(this.request) });
+    return fetch(`generate?${this.#key()}`, { method: "POST", headers, signal, body: JSON.stringify(this.request) });
   }
 
   /** Not now (503) is waited for; anything else is the end. */
