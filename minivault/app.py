@@ -45,8 +45,13 @@ from minivault.web.scripts import script_routes
 logger = logging.getLogger("minivault")
 
 
-def create_app(settings: Settings, service: Service | None = None) -> Starlette:
-    """The whole application. Raises CannotStart where the settings cannot be served."""
+def create_app(
+    settings: Settings, service: Service | None = None, *, ready_first: bool = False
+) -> Starlette:
+    """The whole application. Raises CannotStart where the settings cannot be served.
+
+    `ready_first`: the application has not started before the model serves.
+    """
     service = service or Service.opened(settings)
     keyring = Keyring(
         api=settings.api_key,
@@ -62,7 +67,7 @@ def create_app(settings: Settings, service: Service | None = None) -> Starlette:
             Middleware(AuditMiddleware, service=service),
         ],
         exception_handlers=dict(exception_handlers),
-        lifespan=_lifespan(service, room),
+        lifespan=_lifespan(service, room, ready_first=ready_first),
     )
     app.state.service = service
     app.state.reading_room = room
@@ -93,7 +98,7 @@ def routes(
 
 
 def _lifespan(
-    service: Service, room: ReadingRoom
+    service: Service, room: ReadingRoom, *, ready_first: bool
 ) -> Callable[[Starlette], AbstractAsyncContextManager[None]]:
     @contextlib.asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
@@ -101,6 +106,8 @@ def _lifespan(
         # Told at once, also under uvicorn, which goes on serving pages and /health.
         waiting = start_task(service.ready(), failed=_say)
         try:
+            if ready_first:
+                await service.ready()
             with _drain_on_signal(service):
                 yield
         finally:

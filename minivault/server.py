@@ -93,7 +93,7 @@ def listen(settings: Settings) -> socket.socket:
     host, port = settings.host, settings.port
     try:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        _refuse_open_address(str(address[0]), settings)
+        refuse_open_address(str(address[0]), settings)
         return socket.create_server(address[:2], family=family, backlog=_BACKLOG)
     except (OSError, UnicodeError) as error:
         raise CannotStart(f"cannot listen on {host}, port {port}: {_reason(error)}") from error
@@ -191,7 +191,8 @@ def _config(app: object) -> uvicorn.Config:
     )
 
 
-def _refuse_open_address(address: str, settings: Settings) -> None:
+def refuse_open_address(address: str, settings: Settings) -> None:
+    """Raises CannotStart for one that other machines reach and no good key guards."""
     if settings.insecure or ipaddress.ip_address(address).is_loopback:
         return
     reached = f"{address} can be reached from other machines"

@@ -128,7 +128,7 @@ class Service:
             return "all connections that this server can have are in use"
         if reason := self.vault.problem:
             return f"the log cannot be written: {reason}"
-        reason = self._backend_problem()
+        reason = self.engine_problem()
         return f"the engine does not work: {reason}" if reason else None
 
     def statistics(self) -> Mapping[str, float]:
@@ -150,7 +150,8 @@ class Service:
         notices = (self.stage.notice, backend and backend.info.notice)
         return len(self.stage.warnings) + sum(map(bool, notices))
 
-    def _backend_problem(self) -> str | None:
+    def engine_problem(self) -> str | None:
+        """Why the backend cannot work now, as far as it can tell; another process might."""
         try:
             return optional.problem(self.registry.backend)
         except BaseException as error:  # noqa: BLE001 - one that cannot tell is not well
