@@ -35,6 +35,7 @@ SECTIONS = {
     "torch": "torch itself, without hashes (see scripts/lock.py)",
     "cuda": "what torch's builds for NVIDIA cards need; installed only with such a build",
     "compiler": "a C compiler, where the machine has none",
+    "cluster": "Ray Serve, for `minivault cluster` and `make test-cluster`",
     "develop": "what `make test` and the other targets for developers bring",
 }
 
@@ -90,6 +91,7 @@ def _locked(*, upgrade: bool) -> str:
     pinned = ["--constraints", _file("".join(f"{line}\n" for line in everything))]
     serve = _compiled([*options, *pinned])
     compiler = _compiled([*options, *pinned, "--extra", "compiler"])
+    cluster = _compiled([*options, *pinned, "--extra", "cluster"], kept=kept)
     sections: dict[str, Requirements] = {name: {} for name in SECTIONS}
     for line, block in everything.items():
         if line.startswith("torch=="):
@@ -100,6 +102,7 @@ def _locked(*, upgrade: bool) -> str:
             sections["serve"][line] = block
         else:
             sections["compiler" if line in compiler else "develop"][line] = block
+    sections["cluster"] = {line: each for line, each in cluster.items() if line not in everything}
     return _written(SECTIONS, sections)
 
 

@@ -43,6 +43,7 @@ LAYERS = [
     {"http1"},
     {"protocol", "bench"},
     {"server", "doctor"},
+    {"cluster"},
     {"cli"},
     {"__main__"},
 ]
@@ -51,7 +52,7 @@ LAYERS = [
 HOMES = {
     "torch": {"engine", "backends.local"},
     "transformers": {"engine", "backends.local"},
-    "starlette": {"web", "app"},
+    "starlette": {"web", "app", "cluster.replica"},
     "sse_starlette": {"web.sse"},
     "uvicorn": {"server", "protocol"},
     "typer": {"cli"},
@@ -59,6 +60,7 @@ HOMES = {
     "huggingface_hub": {"model_store"},
     "cryptography": {"vault"},
     "llguidance": {"engine"},
+    "ray": {"cluster.serving", "cluster.replica"},
     "httpx2": {"client", "model_store", "backends.upstream.server", "backends.upstream.backend"},
 }
 
@@ -69,6 +71,7 @@ LAZY = {
     "bench",
     "cli",
     "doctor",
+    "cluster.serving",
     "vault.signing",
     "vault.tree.cosignature",
     "model_store.files",

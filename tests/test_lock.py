@@ -57,6 +57,7 @@ def wanted() -> dict[str, list[str]]:
     return {
         "serve": [*PROJECT["project"]["dependencies"], *groups["build"]],
         "compiler": PROJECT["project"]["optional-dependencies"]["compiler"],
+        "cluster": PROJECT["project"]["optional-dependencies"]["cluster"],
         "develop": groups["dev"],
     }
 
@@ -90,7 +91,7 @@ def test_every_file_has_its_hash_but_torch() -> None:
 
 @locked_only
 def test_what_is_installed_is_what_is_locked() -> None:
-    sections = set(SECTIONS) - {"compiler", "cuda"}
+    sections = set(SECTIONS) - {"cluster", "compiler", "cuda"}
     different = {
         name: (metadata.version(name), str(requirement))
         for name, requirement in locked(*sections).items()
@@ -102,7 +103,7 @@ def test_what_is_installed_is_what_is_locked() -> None:
 @locked_only
 def test_what_is_installed_needs_nothing_that_is_not_locked() -> None:
     found = locked(*SECTIONS)
-    for name in locked(*set(SECTIONS) - {"compiler", "cuda"}):
+    for name in locked(*set(SECTIONS) - {"cluster", "compiler", "cuda"}):
         for needed in map(Requirement, metadata.requires(name) or []):
             if needed.marker is None or needed.marker.evaluate({"extra": ""}):
                 assert canonicalize_name(needed.name) in found, f"{name} needs {needed}: make lock"

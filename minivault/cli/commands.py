@@ -19,6 +19,7 @@ import typer
 
 from minivault import __version__
 from minivault.cli.bench import bench
+from minivault.cli.cluster import app as cluster
 from minivault.cli.doctor import doctor
 from minivault.cli.logs import app as logs
 from minivault.cli.models import models, pull
@@ -122,6 +123,7 @@ def version(
 for _command in (serve, generate, pull, models, bench, doctor, version, witness):
     app.command()(_command)
 app.add_typer(logs, name="logs")
+app.add_typer(cluster, name="cluster")
 
 
 @contextmanager
