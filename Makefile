@@ -18,7 +18,7 @@ TOOLS    := cc chromium curl nginx strace jq node chattr
 PACKAGES := gcc libc6-dev chromium fonts-dejavu-core fonts-noto-color-emoji curl nginx-light strace jq nodejs e2fsprogs
 
 .DEFAULT_GOAL := help
-.PHONY: help install lock run chat test test-fast clients test-lowest test-newest lint docs fmt wheel bench bench-peers faults soak screenshots demo clean tools
+.PHONY: help install lock run chat test test-fast clients test-lowest test-newest test-cluster lint docs fmt wheel bench bench-peers faults soak soak-cluster bench-cluster screenshots demo clean tools
 
 help: ## list the commands
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|' 2>/dev/null \
@@ -148,6 +148,19 @@ resolved: venv torch
 	@$(PIP) install --quiet --no-deps --requirement $(REQUIREMENTS)
 	@$(PIP) install --quiet --no-deps --no-build-isolation --editable .
 
+# What starts Ray has an environment of its own: it is large, and serving and `make test` need none of it.
+test-cluster: $(VENV)-cluster/cluster chat-model ## run the tests of `minivault cluster`, with Ray Serve
+	@$(VENV)-cluster/bin/python -m pytest tests/cluster -m "cluster or not cluster" $(ARGS)
+
+$(VENV)-cluster/cluster: pyproject.toml requirements.lock
+	@$(MAKE) --no-print-directory VENV=$(VENV)-cluster $(VENV)-cluster/developer cluster-packages
+	@touch $@
+
+.PHONY: cluster-packages
+cluster-packages:
+	@echo "Installing Ray Serve (about 150 MB) ..."
+	@$(call LOCKED,cluster)
+
 lint: $(VENV)/developer ## check style, types, the docs' tables, and that the changelog's head is the version
 	@$(PY) -m ruff check .
 	@$(PY) -m ruff format --check .
@@ -181,6 +194,12 @@ faults: $(VENV)/developer tools ## the long forms: kills, full disks, cut connec
 soak: $(VENV)/developer tools ## half an hour of load with cuts
 	@$(PY) -m tests.faults.soak $(ARGS)
 
+soak-cluster: $(VENV)-cluster/cluster ## half an hour of a fleet whose replicas are killed (ARGS="--minutes 5")
+	@$(VENV)-cluster/bin/python -m tests.cluster.soak $(ARGS)
+
+bench-cluster: $(VENV)-cluster/cluster ## measure what a fleet's proxy costs
+	@$(VENV)-cluster/bin/python -m benchmarks.cluster $(ARGS)
+
 screenshots: $(VENV)/developer tools ## take the README's pictures anew
 	@$(PY) -m media.screenshots $(ARGS)
 
@@ -188,4 +207,4 @@ demo: $(VENV)/developer tools ## record the README's film anew
 	@$(PY) -m media.demo $(ARGS)
 
 clean: ## remove what can be made again; models and logs stay
-	@rm -rf $(VENV) $(VENV)-lowest $(VENV)-newest $(VENV)-clients build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	@rm -rf $(VENV) $(VENV)-lowest $(VENV)-newest $(VENV)-clients $(VENV)-cluster build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis

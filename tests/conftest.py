@@ -68,13 +68,15 @@ def environment_stays_as_it_was() -> Iterator[None]:
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
     """What no test of this run lies in is not even imported: files that are slow as a whole where
-    slow tests are left out, and those of `make clients` elsewhere."""
+    slow tests are left out, and those of `make clients` and `make test-cluster` elsewhere."""
     if collection_path == CLIENTS:
         return "clients" not in config.option.markexpr or None
-    if collection_path.suffix != ".py" or "not slow" not in config.option.markexpr:
+    if collection_path.suffix != ".py":
         return None
+    left_out = ["mark.slow"] * ("not slow" in config.option.markexpr)
+    left_out += ["mark.cluster"] * ("cluster" not in config.option.markexpr)
     _, _, marks = collection_path.read_text(encoding="utf-8").partition("\npytestmark = ")
-    return "mark.slow" in marks.partition("\n\n")[0] or None
+    return any(mark in marks.partition("\n\n")[0] for mark in left_out) or None
 
 
 def pytest_collection_finish() -> None:

@@ -1,0 +1,93 @@
+"""What MiniVault puts right in the configuration that Ray Serve writes for HAProxy."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from minivault.cluster import haproxy
+from minivault.cluster.haproxy import BINARY, Unknown, binary, hardened
+
+#: The places that matter, as Ray 2.60 writes them.
+WRITTEN = """\
+global
+    log /dev/null local0 info
+    stats socket /tmp/haproxy-serve/admin.sock mode 666 level admin expose-fd listeners
+defaults
+    mode http
+    timeout client 3600s
+    timeout http-request 60s
+    balance url_param key
+frontend prometheus
+    bind :9101
+    mode http
+frontend http_frontend
+    bind 127.0.0.1:8000
+    log global
+backend minivault
+    server one 127.0.0.1:30000 check
+listen stats
+  bind *:8404
+  stats enable
+"""
+
+
+def test_what_is_not_for_everybody_is_on_loopback_alone() -> None:
+    changed = hardened(WRITTEN)
+    assert "    bind 127.0.0.1:9101\n" in changed
+    assert "  bind 127.0.0.1:8404\n" in changed
+    assert "admin.sock mode 600 level admin" in changed
+    assert "    bind 127.0.0.1:8000\n" in changed
+
+
+def test_a_request_has_a_deadline_and_steers_nobody() -> None:
+    changed = hardened(WRITTEN)
+    assert changed.count("timeout http-request") == 1
+    assert "defaults\n    timeout http-request 10000ms\n" in changed
+    _, _, frontend = changed.partition("frontend http_frontend\n    bind 127.0.0.1:8000\n")
+    rules = frontend.splitlines()[:3]
+    assert rules == [
+        "    http-request del-header x-request-timeout-seconds",
+        "    http-request del-header x-request-disconnect-disabled",
+        "    http-request disable-l7-retry if METH_POST",
+    ]
+
+
+def test_what_is_right_stays_as_it_is() -> None:
+    assert hardened(hardened(WRITTEN)) == hardened(WRITTEN)
+
+
+@pytest.mark.parametrize(
+    "gone, what",
+    [
+        ("frontend prometheus", "metrics"),
+        ("listen stats", "statistics"),
+        ("mode 666", "admin socket"),
+        ("frontend http_frontend", "frontend"),
+        ("defaults", "defaults"),
+    ],
+)
+def test_a_configuration_of_another_make_is_refused(gone: str, what: str) -> None:
+    with pytest.raises(Unknown, match=f"0 places for its {what}"):
+        hardened(WRITTEN.replace(gone, "something else"))
+
+
+def test_the_haproxy_that_was_named_is_the_one_that_is_run(tmp_path: Path) -> None:
+    """Run as Ray Serve runs it: a program with a file and further arguments."""
+    named, written = tmp_path / "named", tmp_path / "haproxy.cfg"
+    named.write_text('#!/bin/sh\necho "$@"\n')
+    named.chmod(0o700)
+    written.write_text(WRITTEN)
+    command = [sys.executable, haproxy.__file__, "-db", "-f", str(written), "-sf", "1"]
+    environment = {**os.environ, BINARY: str(named)}
+    ended = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    assert ended.stdout == f"-db -f {written} -sf 1\n"
+    assert written.read_text() == hardened(WRITTEN)
+
+
+def test_a_name_that_is_no_program_is_no_haproxy() -> None:
+    assert binary({BINARY: "/nowhere/haproxy", "PATH": os.environ["PATH"]}) is None
