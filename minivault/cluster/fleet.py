@@ -87,6 +87,8 @@ def environment(fleet: Fleet, *, leaving: int = _LEAVING) -> Mapping[str, str]:
     """
     return {
         "RAY_USAGE_STATS_ENABLED": "0",
+        # Ray would let everything else on the machine go before the replicas.
+        "RAY_worker_niceness": "0",
         # Each replica listens itself and HAProxy hands bytes on: no Ray on a token's way.
         "RAY_SERVE_ENABLE_HA_PROXY": "1",
         # Who comes back, stops or asks again finds the replica that has the text.

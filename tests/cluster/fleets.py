@@ -20,7 +20,7 @@ from typing import Any
 from tests.faults.promises import records
 from tests.processes import environment, minivault
 
-PATIENCE = 90.0  # seconds for Ray to start, and for a replica to come back
+PATIENCE = 240.0  # seconds for Ray to start, and for a replica to come back
 
 
 @dataclass
