@@ -12,6 +12,7 @@ import os
 import subprocess
 import sys
 import threading
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -20,10 +21,13 @@ import typer
 from minivault.backends.base import Finish, Request
 from minivault.backends.echo import EchoBackend
 from minivault.cli.logs import app
+from minivault.cli.logs_view import print_records, print_summary
 from minivault.errors import CannotStart, ChainBroken, InvalidRequest, MiniVaultError, NotFound
 from minivault.generations.record import engine_data
 from minivault.schemas import EffectiveParameters
 from minivault.vault import Begin, Outcome, Vault
+from minivault.vault.record import Record
+from minivault.vault.search import Summary
 from tests.vault.samples import write
 
 PROMPT = "one two three four"
@@ -99,6 +103,29 @@ def test_tail_shows_the_newest(log: Path, capsys: pytest.CaptureFixture[str]) ->
     assert [json.loads(line)["seq"] for line in capsys.readouterr().out.splitlines()] == [4, 5]
     run("tail", folder=log)
     assert "one two" in capsys.readouterr().out
+
+
+def test_a_row_fits_its_terminal_and_neither_text_takes_the_others_half(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A chat's prompts all begin alike: its last question stands for it. Today needs no date."""
+    monkeypatch.setenv("COLUMNS", "50")
+    now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.000Z")
+    turns = [{"role": "user", "content": "first"}, {"role": "user", "content": "why " * 40}]
+    told = {"prompt": "<|im_start|>", "messages": turns, "finish_reason": "stop"}
+    long = {"prompt": "why " * 40, "finish_reason": "length", "response": "yes"}
+    rows = [
+        Record(17, "", {**told, "timestamp": now, "response": "because " * 40}),
+        Record(18, "", {**long, "timestamp": "2026-01-02T03:04:05.678Z"}),
+    ]
+    print_records(rows[:1])
+    print_records(rows)
+    alone, first, second = capsys.readouterr().out.splitlines()
+    assert alone.startswith(f"17  {now[11:19]}  stop  why why why")
+    assert "… → because bec" in alone
+    assert max(map(len, (alone, first, second))) <= 50
+    assert second.startswith("18  2026-01-02 03:04:05  length  why")
+    assert second.endswith("… → yes")
 
 
 def test_tail_follows_what_is_written_and_rotated(log: Path) -> None:
@@ -244,6 +271,10 @@ def test_stats_sum_up(log: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert (data["records"], data["models"]) == (5, {"echo": 5})
     run("stats", folder=log)
     assert "echo 5" in capsys.readouterr().out
+    print_summary(Summary(records=1234, size=92510, first=None))
+    shown = capsys.readouterr().out
+    assert "1,234" in shown
+    assert "92,510 bytes" in shown
 
 
 def test_verify_says_yes_or_names_the_line(log: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -256,6 +287,21 @@ def test_verify_says_yes_or_names_the_line(log: Path, capsys: pytest.CaptureFixt
     assert run("verify", "--json", folder=log) == 1
     answer = json.loads(capsys.readouterr().out)
     assert (answer["ok"], answer["file"], answer["line"]) == (False, "log.jsonl", 2)
+
+
+class _Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_replay_says_what_one_waits_for(log: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = _Terminal()
+    monkeypatch.setattr(sys, "stderr", seen)
+    assert run("replay", 1, folder=log) == 0
+    loading, writing, end = seen.getvalue().split("\r\x1b[K")
+    assert "loading echo …" in loading
+    assert "echo writes the text of record 1 again …" in writing
+    assert end == ""
 
 
 def test_replay_tells_same_from_altered(log: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -6,12 +6,11 @@ import asyncio
 import json
 import signal
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 from minivault.backends.base import ModelInfo
+from minivault.cli.waiting import waiting
 from minivault.errors import BackendFailed, FieldError, InvalidRequest
 from minivault.generations import Follower, Visitor
 from minivault.parsing import parse_parameters
@@ -72,7 +71,7 @@ async def _answer(
 ) -> int:
     service = Service.opened(settings)
     try:
-        with _loading(service):
+        with waiting(f"loading {service.stage.wanted}"):
             await service.start()
             await service.ready()
         if service.stage.notice:
@@ -109,21 +108,6 @@ async def _stream(service: Service, request: GenerateRequest, *, as_json: bool) 
     if not follower.generation.text.said and not stopping.code:
         print(f"note: the text is empty: {_why_empty(end)}", file=sys.stderr)
     return stopping.code
-
-
-@contextmanager
-def _loading(service: Service) -> Iterator[None]:
-    """Says on a terminal what one waits for, and takes it back when it is there."""
-    seen = sys.stderr.isatty()
-    if seen:
-        print(
-            f"{_DIM}loading {service.stage.wanted} …{_PLAIN}", end="", file=sys.stderr, flush=True
-        )
-    try:
-        yield
-    finally:
-        if seen:
-            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
 
 
 def _told(start: dict[str, Any], end: dict[str, Any]) -> str:

@@ -20,6 +20,7 @@ from minivault.cli.logs_proof import (
     consistency,
     prove,
     read_proof,
+    read_receipt,
     verifier_key,
 )
 from minivault.cli.options import options, read_settings, takes
@@ -233,7 +234,7 @@ def check_receipt(
     as_json: AsJson = False,
 ) -> None:
     """Say whether the log still holds the record that a receipt was given for."""
-    from minivault.cli.logs_view import print_receipt, read_receipt
+    from minivault.cli.logs_view import print_receipt
     from minivault.vault.verify import check_receipt as check
 
     wanted = read_receipt(receipt)

@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from pydantic import ValidationError
 
 from minivault.cli.logs_folder import LOGS, AsJson, LogsDir, PublicKey, Seq, log_in
 from minivault.errors import ChainBroken, FieldError, InvalidRequest
+from minivault.schemas import Receipt
 from minivault.vault.signing import BadCheckpoint, load_public_key
 from minivault.vault.tree.proof import BadProof, Growth, Inclusion
 
@@ -24,6 +26,29 @@ Output = Annotated[Path | None, typer.Option("--output", "-o", help="Where to. D
 Checkpoint = Annotated[
     Path, typer.Argument(exists=True, help="A tree's checkpoint, as it was kept.")
 ]
+
+
+#: Where the page's shared file names the line that it holds.
+_SHARED = re.compile(
+    r'<script [^>]*id="minivault-line" data-seq="(?P<seq>\d+)" data-hash="(?P<hash>[0-9a-f]{64})">'
+)
+
+
+def read_receipt(text: str) -> Receipt:
+    """A receipt as JSON, as seq:hash, or in a file, the page's too. Raises InvalidRequest."""
+    try:
+        if not text.lstrip().startswith("{") and Path(text).is_file():
+            text = Path(text).read_text(encoding="utf-8")
+        if shared := _SHARED.search(text):
+            text = f"{shared['seq']}:{shared['hash']}"
+        seq, _, digest = text.strip().partition(":")
+        if seq.isascii() and seq.isdigit():
+            return Receipt(seq=int(seq), hash=digest)
+        data = json.loads(text)
+        return Receipt.model_validate(data.get("receipt", data))
+    except (ValueError, AttributeError, ValidationError, OSError):
+        message = 'is {"seq":17,"hash":"…"}, or 17:…, or a file that holds it'
+        raise InvalidRequest([FieldError("receipt", message)]) from None
 
 
 def prove(

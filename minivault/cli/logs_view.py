@@ -9,11 +9,10 @@ import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any
 
-from pydantic import ValidationError
 from rich.console import Console
 from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
@@ -21,10 +20,9 @@ from rich.table import Table
 from rich.text import Text
 
 from minivault.errors import CannotStart, FieldError, InvalidRequest
-from minivault.schemas import Receipt
 from minivault.vault.chain import Progress
 from minivault.vault.record import Record
-from minivault.vault.search import Summary
+from minivault.vault.search import Summary, questions
 from minivault.vault.verify import Verification
 
 #: The columns of `export --format csv`: a name, and where it is in the record.
@@ -68,15 +66,22 @@ def numbers(seqs: list[int]) -> str:
 
 def print_records(records: Iterable[Record]) -> None:
     """One row each: what was asked, what was said, shortened to the terminal's width."""
-    table = Table(box=None, pad_edge=False, show_header=False, expand=True)
-    for name, ratio in (("seq", None), ("time", None), ("reason", None), ("text", 1)):
-        table.add_column(name, ratio=ratio, no_wrap=True, overflow="ellipsis")
-    for record in records:
+    console, today = Console(), datetime.now(UTC).strftime("%Y-%m-%d")
+    rows: list[tuple[str, str, str]] = []
+    listed = list(records)
+    for record in listed:
+        day, _, clock = printable(record.timestamp[:19]).partition("T")
         reason = printable(str(record.finish_reason or _kind(record)))
-        time = printable(record.timestamp[:19].replace("T", " "))
+        rows.append((str(record.seq), clock if day == today else f"{day} {clock}", reason))
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    room = console.width - sum(widths) - 2 * len(widths)
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), show_header=False, expand=True)
+    for ratio in (None, None, None, 1):
+        table.add_column(ratio=ratio, no_wrap=True, overflow="ellipsis")
+    for (seq, time, reason), record in zip(rows, listed, strict=True):
         style = _REASON_STYLES.get(reason, "yellow")
-        table.add_row(str(record.seq), time, Text(reason, style=style), _both(record))
-    Console().print(table)
+        table.add_row(seq, time, Text(reason, style=style), _both(record, room))
+    console.print(table)
 
 
 def print_record(record: Record) -> None:
@@ -96,15 +101,23 @@ def print_record(record: Record) -> None:
 
 
 def print_summary(summary: Summary) -> None:
-    console = Console()
-    data = summary.as_dict()
+    """A line each; the days of a long log are as many lines as there are days."""
     table = Table(box=None, pad_edge=False, show_header=False)
-    for name, value in data.items():
-        if isinstance(value, dict):
-            value = ", ".join(f"{key} {count}" for key, count in value.items())
-        shown = "none" if value is None else printable(str(value))
-        table.add_row(Text(name.replace("_", " "), style="bold"), shown)
-    console.print(table)
+    for name, value in summary.as_dict().items():
+        parts = value.items() if isinstance(value, dict) else [(value, None)]
+        shown = "\n".join(_sum(name, *part) for part in parts) or "none"
+        table.add_row(Text(name.replace("_", " "), style="bold"), Text(shown, overflow="fold"))
+    Console().print(table)
+
+
+def _sum(name: str, value: object, times: int | None) -> str:
+    if times is not None:
+        return f"{printable(str(value))} {times:,}"
+    if value is None:
+        return "none"
+    if isinstance(value, int):
+        return f"{value:,} bytes" if name == "size" else f"{value:,}"
+    return printable(str(value))
 
 
 def print_verification(found: Verification, *, as_json: bool) -> None:
@@ -158,29 +171,6 @@ def print_proof(told: dict[str, Any]) -> None:
     print("\nnot proven:")
     for each in told["not_proven"]:
         print(printable(f"  * {each}"))
-
-
-#: Where the page's shared file names the line that it holds.
-_SHARED = re.compile(
-    r'<script [^>]*id="minivault-line" data-seq="(?P<seq>\d+)" data-hash="(?P<hash>[0-9a-f]{64})">'
-)
-
-
-def read_receipt(text: str) -> Receipt:
-    """A receipt as JSON, as seq:hash, or in a file, the page's too. Raises InvalidRequest."""
-    try:
-        if not text.lstrip().startswith("{") and Path(text).is_file():
-            text = Path(text).read_text(encoding="utf-8")
-        if shared := _SHARED.search(text):
-            text = f"{shared['seq']}:{shared['hash']}"
-        seq, _, digest = text.strip().partition(":")
-        if seq.isascii() and seq.isdigit():
-            return Receipt(seq=int(seq), hash=digest)
-        data = json.loads(text)
-        return Receipt.model_validate(data.get("receipt", data))
-    except (ValueError, AttributeError, ValidationError, OSError):
-        message = 'is {"seq":17,"hash":"…"}, or 17:…, or a file that holds it'
-        raise InvalidRequest([FieldError("receipt", message)]) from None
 
 
 def read_time(name: str, text: str | None) -> str | None:
@@ -257,13 +247,17 @@ def bar(title: str, total: int) -> Iterator[Progress]:
         yield report
 
 
-def _both(record: Record) -> Text:
+def _both(record: Record, room: int) -> Text:
+    """What was asked and what was said, in so many columns; neither takes the other's half."""
     if record.is_redaction:
         return Text(printable(f"record {record.fields['redacts']} was redacted"), style="dim")
     if not record.is_whole:
         return Text(_absence(record), style="dim")
-    prompt = Text(_one_line(record.prompt or ""), style="bold")
-    return prompt + Text(" → ", style="dim") + Text(_one_line(record.response or ""))
+    asked = questions(record)
+    prompt = Text(_one_line(asked[-1] if asked else record.prompt or ""), style="bold")
+    said = Text.assemble((" → ", "dim"), _one_line(record.response or ""))
+    prompt.truncate(max(room // 2, room - said.cell_len), overflow="ellipsis")
+    return prompt + said
 
 
 def _kind(record: Record) -> str:

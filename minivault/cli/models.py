@@ -16,6 +16,7 @@ from minivault.settings import Settings
 
 #: Whoever asks for a download waits longer for the hub than a server that starts.
 _DEADLINES = Deadlines(first_answer=10.0)
+_WIDE = 72  # columns for all that is told of a model
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
@@ -100,13 +101,19 @@ def _print_table(store: ModelStore, problems: dict[str, list[str]], *, verified:
     from rich.console import Console
     from rich.table import Table
 
+    console = Console()
+    # What a narrow terminal has no room for is in --json.
+    columns = ["name", "size", "from", "revision", "sha256", "state"]
+    if console.width < _WIDE:
+        columns = [each for each in columns if each not in ("revision", "sha256")]
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in ("name", "size", "from", "revision", "sha256", "state"):
+    for column in columns:
         table.add_column(column, overflow="fold", justify="right" if column == "size" else "left")
     whole = "verified" if verified else "whole"
     for name, found in problems.items():
-        table.add_row(*_cells(store.find(name), name), "not whole" if found else whole)
-    Console().print(table)
+        cells = _cells(store.find(name), name) | {"state": "not whole" if found else whole}
+        table.add_row(*(cells.get(column, "") for column in columns))
+    console.print(table)
     for name, found in problems.items():
         for problem in found:
             print(f"{name}: {problem}")
@@ -114,11 +121,16 @@ def _print_table(store: ModelStore, problems: dict[str, list[str]], *, verified:
         print(f"{DEFAULT} is not here; `minivault pull` downloads it.")
 
 
-def _cells(model: StoredModel | None, name: str) -> tuple[str, str, str, str, str]:
+def _cells(model: StoredModel | None, name: str) -> dict[str, str]:
     if model is None:
-        return name, "", "", "", ""
-    revision = (model.revision or "")[:8]
-    return model.name, _size(model.size), model.source, revision, model.sha256[:8]
+        return {"name": name}
+    return {
+        "name": model.name,
+        "size": _size(model.size),
+        "from": model.source,
+        "revision": (model.revision or "")[:8],
+        "sha256": model.sha256[:8],
+    }
 
 
 def _size(size: int) -> str:

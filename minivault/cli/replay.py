@@ -6,7 +6,7 @@ import asyncio
 import json
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AbstractContextManager, AsyncExitStack, asynccontextmanager, nullcontext
 from dataclasses import asdict
 from functools import partial
 from typing import Any
@@ -15,6 +15,7 @@ from minivault.backends import optional
 from minivault.backends.base import Backend
 from minivault.backends.named import BUILT_IN, backend_class
 from minivault.cli.logs_view import printable
+from minivault.cli.waiting import waiting
 from minivault.errors import CannotStart, ModelNotFound
 from minivault.generations.replay import origin_of, tell
 from minivault.loading import started
@@ -28,6 +29,7 @@ from minivault.vault.replay import Replay, Verdict, obstacle, replay
 _CHOICES = ("dtype", "threads", "device", "runner")
 
 Get = Callable[[int], Record]  # a record by its number
+Say = Callable[[str], AbstractContextManager[None]]  # what one waits for, while it lasts
 
 
 @asynccontextmanager
@@ -101,10 +103,15 @@ def replay_all(
         if progress:
             progress(1)
 
-    asyncio.run(_replay_all(settings, get, seqs, report))
+    say = _say_nothing if progress or as_json else waiting  # a bar has the line already
+    asyncio.run(_replay_all(settings, get, seqs, report, say))
     if quiet and not as_json:
         print(", ".join(f"{verdicts[verdict]} {verdict.value}" for verdict in Verdict))
     return verdicts[Verdict.DIFFERS] > 0
+
+
+def _say_nothing(_: str) -> AbstractContextManager[None]:
+    return nullcontext()
 
 
 def _data(result: Replay) -> dict[str, Any]:
@@ -113,7 +120,7 @@ def _data(result: Replay) -> dict[str, Any]:
 
 
 async def _replay_all(
-    settings: Settings, get: Get, seqs: list[int], report: Callable[[Replay], None]
+    settings: Settings, get: Get, seqs: list[int], report: Callable[[Replay], None], say: Say
 ) -> None:
     """Groups the records by what made them, so that each model is loaded once."""
     groups: dict[str, list[int]] = {}
@@ -125,16 +132,21 @@ async def _replay_all(
             made_by = json.dumps([record.model, record.engine], sort_keys=True)
             groups.setdefault(made_by, []).append(record.seq)
     for group in groups.values():
-        await _replay_group(settings, get, group, report)
+        await _replay_group(settings, get, group, report, say)
 
 
 async def _replay_group(
-    settings: Settings, get: Get, group: list[int], report: Callable[[Replay], None]
+    settings: Settings, get: Get, group: list[int], report: Callable[[Replay], None], say: Say
 ) -> None:
+    name = printable(str(get(group[0]).model.get("name")))
     try:
-        async with loaded(settings, get(group[0])) as backend:
+        async with AsyncExitStack() as stack:
+            with say(f"loading {name}"):
+                backend = await stack.enter_async_context(loaded(settings, get(group[0])))
             for seq in group:
-                report(await _replayed(get(seq), backend))
+                with say(f"{name} writes the text of record {seq} again"):
+                    result = await _replayed(get(seq), backend)
+                report(result)
     except CannotStart as error:
         for seq in group:
             report(Replay(seq, Verdict.NOT_REPRODUCIBLE, why=str(error)))

@@ -138,6 +138,12 @@ class Summary:
         return sums | {name: dict(getattr(self, name).most_common()) for name in counters}
 
 
+def questions(record: Record) -> list[str]:
+    """What was asked in a record's conversation, the last one last; empty where it was none."""
+    asked = (each for each in record.messages if each.get("role") == "user")
+    return [str(each.get("content", "")) for each in asked]
+
+
 def summarize(reader: Reader, progress: Callable[[int], None] | None = None) -> Summary:
     """Sums up the whole log. `progress` is told the length of each line."""
     summary = Summary()

@@ -11,7 +11,7 @@ from starlette.requests import Request
 from minivault.errors import FieldError, InvalidRequest, NotFound
 from minivault.schemas import Client, FinishReason, field_errors
 from minivault.vault.record import Record
-from minivault.vault.search import Query
+from minivault.vault.search import Query, questions
 from minivault.web.operations import Parameter
 
 EXCERPT = 240  # characters of prompt and response in a list
@@ -77,12 +77,12 @@ def summary(record: Record) -> dict[str, Any]:
     Of a conversation it is the last question, and which turn that is: the prompts of a chat model
     all begin alike.
     """
-    questions = _questions(record)
+    asked = questions(record)
     return {
         "seq": record.seq,
         "timestamp": record.timestamp,
-        "prompt": _excerpt(questions[-1] if questions else record.prompt),
-        "turn": len(questions) or None,
+        "prompt": _excerpt(asked[-1] if asked else record.prompt),
+        "turn": len(asked) or None,
         "response": _excerpt(record.response),
         "finish_reason": record.finish_reason,
         "model": record.model.get("name"),
@@ -92,11 +92,6 @@ def summary(record: Record) -> dict[str, Any]:
         "redacts": record.fields.get("redacts"),
         "replays": record.fields.get("replays"),
     }
-
-
-def _questions(record: Record) -> list[str]:
-    messages = record.fields.get("messages") or []
-    return [str(each.get("content", "")) for each in messages if each.get("role") == "user"]
 
 
 def _kind(record: Record) -> str | None:
