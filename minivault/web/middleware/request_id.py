@@ -15,7 +15,15 @@ _GENERATION_ID = re.compile(r"[A-Za-z0-9_-]{64}")  # who knows it whole can read
 WELL_FORMED = re.compile(r"[A-Za-z0-9._-]{1,64}")
 LONGEST_PATH = 200
 FILES = {"/favicon.ico", "/manifest.webmanifest"}
-ROUTINE = {"/health", "/generate", "/logs/records", "/logs/history"} | FILES
+ROUTINE = {
+    "/health",
+    "/generate",
+    "/logs/records",
+    "/logs/history",
+    "/logs/tree",
+    "/logs/verify",
+} | FILES
+BELOW = ("/static/", "/generate/", "/logs/records/")
 
 access = logging.getLogger("minivault.access")
 
@@ -64,9 +72,11 @@ class RequestId:
 def _is_routine(path: str, status: str) -> bool:
     """What comes by the dozen with every page, and drowns the rest; not where it fails.
 
-    Nor is a generation told of twice: it has a line of its own, with its place in the log.
+    Nor is a generation told of twice: it has a line of its own, with its place in the log. Whoever
+    asks /health may be waiting for a model that loads, which it says by 503.
     """
-    return status in ("200", "204", "304") and (path in ROUTINE or path.startswith("/static/"))
+    fine = status in ("200", "204", "304") or (path == "/health" and status == "503")
+    return fine and (path in ROUTINE or path.startswith(BELOW))
 
 
 def _name(headers: Headers) -> str:

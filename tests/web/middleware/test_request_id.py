@@ -57,7 +57,7 @@ def test_an_id_is_shortened_because_it_lets_its_caller_read(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     id = "AQx7bcde" + "f" * 56
-    with caplog.at_level(logging.INFO):
+    with caplog.at_level(logging.DEBUG):
         Guarded().client().post(f"/generate/{id}/stop")
     (line,) = lines(caplog)
     assert line.startswith("POST /generate/AQx7bcde.../stop ")
@@ -79,11 +79,15 @@ def test_a_path_cannot_forge_a_line(caplog: pytest.LogCaptureFixture) -> None:
         ("/static/css/chat.css", "200", logging.DEBUG),
         ("/static/css/chat.css", "304", logging.DEBUG),
         ("/static/nothing", "404", logging.INFO),
-        ("/health", "503", logging.INFO),
+        ("/health", "503", logging.DEBUG),
+        ("/health", "400", logging.INFO),
         ("/generate", "200", logging.DEBUG),
         ("/generate", "422", logging.INFO),
         ("/logs/records", "200", logging.DEBUG),
-        ("/logs/records/1", "200", logging.INFO),
+        ("/logs/records/1", "200", logging.DEBUG),
+        ("/logs/records/1", "404", logging.INFO),
+        ("/generate/AQx7", "200", logging.DEBUG),
+        ("/logs", "200", logging.INFO),
         ("/statics", "200", logging.INFO),
     ],
 )
