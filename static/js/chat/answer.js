@@ -1,14 +1,13 @@
-/** The text of an exchange as it grows: plain text nodes, at most one write per frame. */
+/** The text of an exchange as it grows: plain text nodes. */
 
 import { element } from "../shared/dom.js";
+import { GatheredText, textOf } from "./gathered.js";
 
 /** A block is closed at the first line end after this many characters: laying out stays cheap. */
 const BLOCK = 2000;
 
 /** Shows text as it is, whatever it contains. */
-export class PlainText {
-  #pending = "";
-  #frame = 0;
+export class PlainText extends GatheredText {
   #length = 0;
   #said = element("span", { class: "said" });
 
@@ -17,23 +16,14 @@ export class PlainText {
    * @param {string} prompt stands before the answer, in its own colour
    */
   constructor(container, prompt) {
+    super();
     this.container = container;
     const shown = prompt && element("span", { class: "prompt" }, prompt);
     container.replaceChildren(element("div", { class: "block" }, shown, this.#said));
   }
 
-  /** @param {{text: string}} piece */
-  append(piece) {
-    this.#pending += piece.text;
-    this.#frame ||= requestAnimationFrame(() => this.flush());
-  }
-
-  /** Writes what is pending now. */
-  flush() {
-    cancelAnimationFrame(this.#frame);
-    this.#frame = 0;
-    let text = this.#pending;
-    this.#pending = "";
+  write(/** @type {import("./gathered.js").Piece[]} */ pieces) {
+    let text = textOf(pieces);
     while (text) {
       const cut = text.indexOf("\n", Math.max(0, BLOCK - this.#length)) + 1;
       const part = cut ? text.slice(0, cut) : text;
@@ -46,7 +36,7 @@ export class PlainText {
 
   /** After the last piece: many small text nodes become one per block. */
   end() {
-    this.flush();
+    super.end();
     this.container.normalize();
   }
 

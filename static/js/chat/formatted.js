@@ -2,6 +2,7 @@
 
 import { announce, button, copy, element } from "../shared/dom.js";
 import { counted } from "../shared/format.js";
+import { GatheredText, textOf } from "./gathered.js";
 import { blocksOf, cellsOf } from "./markdown.js";
 import { spansOf } from "./spans.js";
 import { thoughtIn } from "./thought.js";
@@ -10,13 +11,11 @@ import { thoughtIn } from "./thought.js";
 /** @typedef {import("./markdown.js").Span} Span */
 
 /**
- * The same interface as PlainText. Only the last block is made anew when text comes, and of a list or a
+ * Only the last block is made anew when text comes, and of a list or a
  * table only the last part: what was read already stays the same nodes.
  */
-export class FormattedText {
+export class FormattedText extends GatheredText {
   #source = "";
-  #pending = "";
-  #frame = 0;
   /** Where the last block begins in the source. */
   #from = 0;
   /** @type {Shown | null} the last block, as it is on display */
@@ -32,33 +31,24 @@ export class FormattedText {
    * @param {string} before the part of the answer that came with the exchanges above
    */
   constructor(container, prompt, before = "") {
+    super();
     const asked = prompt && element("div", { class: "block" }, element("span", { class: "prompt" }, prompt));
     container.replaceChildren(...[asked, this.#said].filter(Boolean));
-    this.#pending = before;
+    if (before) this.append({ text: before });
   }
 
-  /** @param {{text: string}} piece */
-  append(piece) {
-    this.#pending += piece.text;
-    this.#frame ||= requestAnimationFrame(() => this.flush());
-  }
-
-  /** Shows what is pending now. */
-  flush() {
-    cancelAnimationFrame(this.#frame);
-    this.#frame = 0;
-    const added = this.#pending;
-    this.#pending = "";
+  write(/** @type {import("./gathered.js").Piece[]} */ pieces) {
+    const added = textOf(pieces);
     const before = this.#source.length;
     this.#source += added;
     if (before === 0 || this.#thinks || this.#source.slice(Math.max(0, before - 9)).includes("</think>")) this.#think();
-    if (!this.#thinks) this.#write(added);
+    if (!this.#thinks) this.#show(added);
   }
 
   /** After the last piece: what is still open is closed as it stands. */
   end() {
     this.#growing = false;
-    this.flush();
+    super.end();
     this.#said.normalize();
   }
 
@@ -87,7 +77,7 @@ export class FormattedText {
     }
   }
 
-  #write(/** @type {string} */ added) {
+  #show(/** @type {string} */ added) {
     if (this.#growing && this.#last?.takes(added)) return;
     const lines = this.#source.slice(this.#from).split("\n");
     const blocks = blocksOf(lines);

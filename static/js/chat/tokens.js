@@ -2,23 +2,22 @@
 
 import { element, find } from "../shared/dom.js";
 import { probability } from "../shared/format.js";
+import { GatheredText } from "./gathered.js";
 
 /** Lower bounds of the colours p0 … p5. */
 const STEPS = [0, 0.02, 0.1, 0.3, 0.6, 0.9];
 
-/** The same interface as PlainText; the arrow keys go from token to token. */
-export class TokenText {
+/** The arrow keys go from token to token. */
+export class TokenText extends GatheredText {
   /** @type {any[]} */
   #logprobs = [];
   /** @type {HTMLElement[]} */
   #tokens = [];
   #current = -1;
-  /** @type {any[]} */
-  #pending = [];
-  #frame = 0;
 
   /** @param {HTMLElement} container @param {string} prompt */
   constructor(container, prompt) {
+    super();
     this.container = container;
     this.said = element("span", { class: "said" });
     const shown = prompt && element("span", { class: "prompt" }, prompt);
@@ -33,25 +32,12 @@ export class TokenText {
     container.onblur = () => hideCard();
   }
 
-  /** @param {{text: string, logprobs?: any[]}} piece */
-  append(piece) {
-    this.#pending.push(piece);
-    this.#frame ||= requestAnimationFrame(() => this.flush());
-  }
-
-  flush() {
-    cancelAnimationFrame(this.#frame);
-    this.#frame = 0;
-    this.said.append(...this.#pending.flatMap((piece) => this.#spans(piece)));
-    this.#pending = [];
-  }
-
-  end() {
-    this.flush();
+  write(/** @type {import("./gathered.js").Piece[]} */ pieces) {
+    this.said.append(...pieces.flatMap((piece) => this.#spans(piece)));
   }
 
   /** One span per token, or one for the piece where characters are spread over tokens. */
-  #spans(/** @type {{text: string, logprobs?: any[]}} */ { text, logprobs = [] }) {
+  #spans(/** @type {import("./gathered.js").Piece} */ { text, logprobs = [] }) {
     if (!logprobs.length) return [document.createTextNode(text)];
     const parted = logprobs.map((each) => each.token).join("") === text;
     if (parted) return logprobs.map((each) => this.#span(each.token, each));
