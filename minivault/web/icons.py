@@ -6,6 +6,7 @@ ICONS = {"theme": "M10 3a7 7 0 1 0 0 14zM10 3a7 7 0 0 1 0 14"}
 
 CHAT = ICONS | {
     "list": "M3.5 5h13M3.5 10h13M3.5 15h8",
+    "more": "M4.5 10h.01M10 10h.01M15.5 10h.01",
     "plus": "M10 4v12M4 10h12",
     "controls": "M3 6h7m4 0h3M3 14h3m4 0h7M12 4v4M8 12v4",
     "keyboard": "M3 5.5h14v9H3zM6 8.5h.01M9 8.5h.01M12 8.5h.01M14.5 8.5h.01M7 11.5h6",

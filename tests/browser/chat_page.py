@@ -91,6 +91,11 @@ class ChatPage:
         """Presses a button of the last exchange."""
         self.last.get_by_role("button", name=name, exact=True).click()
 
+    def do(self, title: str, name: str) -> None:
+        """Chooses from the menu of a conversation."""
+        self.page.get_by_role("button", name=f"More for {title}").click()
+        self.page.get_by_role("menuitem", name=name).click()
+
     def seed(self) -> int:
         """The seed that the last answer shows."""
         text = self.last.locator(".facts").text_content() or ""
@@ -108,3 +113,10 @@ class ChatPage:
         """What the Content-Security-Policy has refused so far."""
         found: list[Any] = self.page.evaluate("window.policyViolations")
         return found
+
+
+def hits(page: Page, name: str) -> list[str]:
+    """What is marked as found."""
+    code = "name => [...CSS.highlights.get(name)].map(range => range.toString())"
+    found: list[str] = page.evaluate(code, name)
+    return found

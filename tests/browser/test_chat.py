@@ -72,6 +72,7 @@ def test_regenerate_draws_a_new_seed_and_keeps_the_old_answer(chat: ChatPage) ->
     expect(chat.last.locator(".alternatives")).to_contain_text("2 of 2")
     chat.wait()
     assert chat.seed() != first
+    assert max(first, chat.seed()) < 2**32  # read and typed by people
     chat.last.get_by_role("button", name="Earlier answer").click()
     expect(chat.last.locator(".alternatives")).to_contain_text("1 of 2")
     assert chat.seed() == first

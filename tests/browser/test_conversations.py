@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Download, expect
 
-from tests.browser.chat_page import ChatPage
+from tests.browser.chat_page import ChatPage, hits
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
@@ -25,9 +25,9 @@ def begin(chat: ChatPage, *prompts: str) -> None:
         chat.ask(prompt)
 
 
-def save(chat: ChatPage, button: str) -> str:
+def save(chat: ChatPage, form: str) -> str:
     with chat.page.expect_download() as download:
-        chat.page.get_by_role("button", name=button, exact=True).click()
+        chat.do("the fox and the crow", form)
     return content(download.value)
 
 
@@ -82,22 +82,46 @@ def test_conversations_are_switched_renamed_and_deleted(chat: ChatPage) -> None:
     expect(chat.page.locator("#conversation-list small")).to_have_count(0)
     chat.page.get_by_role("link", name="about foxes").click()
     expect(chat.page.locator("#conversation-list [aria-current]")).to_contain_text("about foxes")
-    chat.page.get_by_role("button", name="Rename").click()
+    chat.do("about foxes", "Rename")
     title = chat.page.get_by_role("textbox", name="Title")
     title.fill("My foxes")
     title.press("Enter")
     expect(chat.page.locator("#conversation-list bdi").filter(has_text="My foxes")).to_be_visible()
-    chat.page.get_by_role("button", name="Delete", exact=True).click()
-    chat.page.get_by_role("dialog").get_by_role("button", name="Delete").click()
+    chat.do("My foxes", "Delete")
     expect_titles(chat, "about crows")
     expect(chat.exchanges).to_have_count(0)
 
 
-def test_a_deletion_can_be_thought_over(chat: ChatPage) -> None:
-    chat.ask("keep me")
-    chat.page.get_by_role("button", name="Delete", exact=True).click()
-    chat.page.get_by_role("dialog").get_by_role("button", name="Cancel").click()
-    expect_titles(chat, "keep me")
+def test_a_deletion_can_be_undone(chat: ChatPage) -> None:
+    begin(chat, "keep me", "something else")
+    chat.do("keep me", "Delete")
+    expect_titles(chat, "something else")
+    expect(chat.last.locator(".prompt")).to_have_text("something else")  # it was not on display
+    told = chat.page.locator("#announcement")
+    expect(told).to_contain_text("“keep me” is deleted; the vault keeps its lines.")
+    told.get_by_role("button", name="Undo").click()
+    expect_titles(chat, "something else", "keep me")
+    expect(chat.last.locator(".prompt")).to_have_text("keep me")
+    chat.page.reload()
+    expect_titles(chat, "something else", "keep me")
+
+
+def test_a_pinned_conversation_stands_above_all_others(chat: ChatPage) -> None:
+    begin(chat, "first", "second", "third")
+    more = chat.page.get_by_role("button", name="More for first")
+    more.focus()
+    more.press("Enter")
+    expect(chat.page.get_by_role("menuitem", name="Pin")).to_be_focused()
+    chat.page.keyboard.press("ArrowUp")
+    expect(chat.page.get_by_role("menuitem", name="Delete")).to_be_focused()
+    chat.page.keyboard.press("ArrowDown")
+    chat.page.keyboard.press("Enter")
+    expect_titles(chat, "first", "third", "second")
+    expect(chat.page.locator(".period")).to_have_text(["Pinned", "Today"])
+    chat.page.reload()
+    expect_titles(chat, "first", "third", "second")
+    chat.do("first", "Unpin")
+    expect_titles(chat, "third", "second", "first")
 
 
 def test_search_looks_into_titles_and_texts(chat: ChatPage) -> None:
@@ -106,6 +130,7 @@ def test_search_looks_into_titles_and_texts(chat: ChatPage) -> None:
     expect(chat.page.locator("#search")).to_be_focused()
     chat.page.keyboard.type("MARMALADE")
     expect_titles(chat, "marmalade for breakfast")
+    assert hits(chat.page, "titles") == ["marmalade"]
     chat.page.locator("#search").fill("nowhere")
     expect(chat.page.locator("#no-conversations")).to_have_text("Nothing found.")
 
@@ -158,7 +183,9 @@ def test_json_goes_out_and_comes_in_again(chat: ChatPage, tmp_path: Path) -> Non
     text = chat.ask("the fox and the crow")
     exported = save(chat, "JSON")
     assert json.loads(exported)["conversations"][0]["exchanges"][0]["text"] == text
-    assert json.loads(save(chat, "Export all")) == json.loads(exported)
+    with chat.page.expect_download() as download:
+        chat.page.get_by_role("button", name="Export all").click()
+    assert json.loads(content(download.value)) == json.loads(exported)
     file = tmp_path / "conversations.json"
     file.write_text(exported, encoding="utf-8")
     chat.page.locator("#import-file").set_input_files(file)

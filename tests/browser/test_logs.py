@@ -7,6 +7,7 @@ import hashlib
 import json
 import re
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from urllib.request import urlopen
 
@@ -15,7 +16,7 @@ from playwright.sync_api import BrowserContext, Page, Route, expect
 
 from minivault.vault.redact import redact
 from tests.browser.backends import Chatty, Forgetful
-from tests.browser.chat_page import ChatPage
+from tests.browser.chat_page import ChatPage, hits
 from tests.live import LiveServer, live_server
 from tests.vault.tree.signed_log import GOLDEN
 
@@ -58,6 +59,7 @@ def test_the_newest_line_comes_first_and_scrolling_never_ends_early(logs: Page) 
 def test_search_and_filters_find_what_they_should(logs: Page) -> None:
     logs.get_by_label("Search prompts").fill("MARMALADE")
     expect(logs.locator("#found")).to_have_text("3 found")
+    assert set(hits(logs, "rows")) == {"marmalade"}
     expect(logs.locator(".record .seq")).to_have_text(["108", "58", "8"])
     assert logs.url.endswith("/logs?q=MARMALADE")
     logs.reload()
@@ -319,8 +321,37 @@ def test_the_picture_counts_what_is_in_the_log(logs: Page, server: LiveServer) -
     lines = len(server.log.read_text().splitlines())
     expect(logs.locator("#history-caption")).to_contain_text(f"{lines} requests")
     expect(logs.locator("#history-chart svg[role=img]")).to_be_visible()
-    assert logs.locator("#history-chart rect").count() > 0
+    assert logs.locator("#history-chart rect.stop").count() > 0
+    expect(logs.locator("#history-chart title").first).to_contain_text(
+        re.compile(r"\d+ requests \(\d+ length")
+    )
+    expect(logs.locator("#history-chart .axis")).to_contain_text("highest: ")
+    expect(logs.locator("#history-chart .axis")).to_contain_text(str(datetime.now(UTC).year))
     expect(logs.locator("#history-legend")).to_contain_text("length")
+
+
+def test_few_requests_are_a_sentence_and_no_picture(page: Page, tmp_path: Path) -> None:
+    with live_server(tmp_path) as server:
+        page.goto(f"{server.url}/logs")
+        expect(page.locator("#nothing")).to_contain_text("Nothing has been recorded yet.")
+        ask(server, "only one")
+        page.reload()
+        expect(page.locator("#history-caption")).to_contain_text("1 request, 5 tokens")
+        expect(page.locator("#history-chart")).to_contain_text("With 10 requests or more")
+        expect(page.locator("#history-chart svg")).to_have_count(0)
+        page.get_by_label("Search prompts").fill("nowhere")
+        expect(page.locator("#nothing")).to_contain_text("No line matches.")
+
+
+def test_a_record_goes_on_paper_as_a_whole(logs: Page) -> None:
+    logs.locator(".record").first.click()
+    expect(logs.get_by_role("heading", name="Line ")).to_be_visible()
+    logs.emulate_media(media="print")
+    for part in ("#list", "#filters", ".bar", "#detail button"):
+        expect(logs.locator(part).first).to_be_hidden()
+    expect(logs.locator("#detail .fields").first).to_be_visible()
+    whole = "e => e.scrollHeight <= e.clientHeight + 1"
+    assert logs.locator("#detail").evaluate(whole)
 
 
 def test_the_picture_names_a_file_that_cannot_be_read(page: Page, tmp_path: Path) -> None:

@@ -180,11 +180,40 @@ def test_everything_can_be_reached_by_the_keyboard(chat: ChatPage) -> None:
     assert missing == set()
 
 
+def test_a_conversation_goes_on_paper_as_a_whole(chat: ChatPage) -> None:
+    """With its receipts and what else is known of each answer, and nothing that can be pressed."""
+    for number in range(6):
+        chat.ask(f"question {number} " + "and more words " * 60)
+    chat.page.emulate_media(media="print")
+    for part in (".bar", "#composer", ".actions", ".panel", "#to-end"):
+        expect(chat.page.locator(part).first).to_be_hidden()
+    for each in chat.exchanges.all():
+        expect(each.locator(".receipt")).to_be_visible()
+        expect(each.get_by_text("seed ")).to_be_visible()
+    whole = "e => e.scrollHeight <= e.clientHeight + 1 && getComputedStyle(e).overflowY"
+    assert chat.page.locator("#transcript").evaluate(whole) == "visible"
+    pages = chat.page.pdf().count(b"/Type /Page\n")
+    assert pages > 1
+
+
+def test_who_reads_far_above_gets_to_the_end_by_a_button(chat: ChatPage) -> None:
+    for number in range(4):
+        chat.ask(f"question {number} " + "and more words " * 90)
+    button = chat.page.get_by_role("button", name="To the end")
+    expect(button).to_be_hidden()
+    chat.page.locator("#transcript").evaluate("e => e.scrollTo(0, -e.scrollHeight)")
+    button.click()
+    expect(chat.last.locator(".facts")).to_be_in_viewport()
+    expect(button).to_be_hidden()
+
+
 def test_the_theme_is_kept(chat: ChatPage) -> None:
     ground = "getComputedStyle(document.body.parentElement).backgroundColor"
     button = chat.page.locator("#theme")
+    before = chat.page.evaluate(ground)
     button.click()
     light = chat.page.evaluate(ground)
+    assert light != before  # the first press already shows something
     button.click()
     dark = chat.page.evaluate(ground)
     assert light != dark

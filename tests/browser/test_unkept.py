@@ -89,7 +89,7 @@ def test_enter_that_ends_a_composition_sends_nothing(chat: ChatPage) -> None:
     expect(editor).to_be_visible()
     editor.press("Enter")
     expect(chat.last.locator(".alternatives")).to_contain_text("2 of 2")
-    chat.page.get_by_role("button", name="Rename").click()
+    chat.do("こんにちは", "Rename")
     title = chat.page.get_by_role("textbox", name="Title")
     assert title.evaluate(ENTER_229) is True
     expect(title).to_be_visible()

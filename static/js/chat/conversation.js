@@ -29,6 +29,7 @@
  * @property {number} created
  * @property {number} updated
  * @property {string} [system] how a chat model is to answer
+ * @property {boolean} [pinned] whether it stands above all others
  * @property {Record<string, string>} shown the chosen child of each exchange
  */
 

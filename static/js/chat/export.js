@@ -67,6 +67,7 @@ function readWhole(/** @type {any} */ whole) {
       created: Number(head.created) || Date.now(),
       updated: Number(head.updated) || Date.now(),
       ...(head.system && { system: String(head.system) }),
+      ...(head.pinned && { pinned: true }),
       shown: Object.fromEntries(Object.entries(head.shown ?? {}).map(([k, v]) => [k, String(v)])),
     },
     exchanges: exchanges.map((each) => readExchange(each, head.id)),

@@ -1,10 +1,10 @@
-/** The list of conversations: open, search, rename, delete, export and import. */
+/** The list of conversations: open, search, pin, rename, delete, export and import. */
 
-import { announce, button, composing, download, element, find } from "../shared/dom.js";
+import { announce, button, composing, download, element, find, iconButton } from "../shared/dom.js";
 import { period } from "../shared/format.js";
+import { markHits } from "../shared/hits.js";
 import { keepsNothing } from "../shared/storage.js";
-import { confirmed } from "./dialogs.js";
-import { keepingFocus } from "./focus.js";
+import { focusPrompt, keepingFocus } from "./focus.js";
 import { fromJSON, toJSON, toMarkdown } from "./export.js";
 
 const SEARCH_DELAY_MS = 150;
@@ -49,6 +49,7 @@ export class Sidebar {
     if (this.list.querySelector("input")) return; // a title is being written
     const wanted = found ? heads.filter((head) => found.has(head.id)) : heads;
     keepingFocus(this.list, () => this.list.replaceChildren(...this.#groups(wanted)));
+    markHits("titles", this.list.querySelectorAll("bdi"), words);
     find("#no-conversations").hidden = wanted.length > 0;
     find("#no-conversations").textContent = words ? "Nothing found." : "No conversations yet.";
   }
@@ -71,12 +72,12 @@ export class Sidebar {
     (links[at + step] ?? (step < 0 ? this.search : links[at])).focus();
   }
 
-  /** The conversations below the day or month that they are from. */
+  /** The pinned ones, then the others below the day or month that they are from. */
   #groups(/** @type {Head[]} */ heads) {
     const items = [];
     let before = "";
-    for (const head of heads) {
-      const name = period(head.updated);
+    for (const head of [...heads.filter((each) => each.pinned), ...heads.filter((each) => !each.pinned)]) {
+      const name = head.pinned ? "Pinned" : period(head.updated);
       if (name !== before) items.push(element("li", { class: "period" }, name));
       before = name;
       items.push(this.#item(head));
@@ -94,19 +95,35 @@ export class Sidebar {
       element("bdi", {}, head.title),
       doing && element("small", {}, doing),
     );
-    return element("li", {}, link, current && this.#tools(head, link));
+    const more = iconButton("more", `More for ${head.title}`, () => this.#openMenu(head, more, link));
+    more.setAttribute("aria-haspopup", "menu");
+    return element("li", {}, link, more);
   }
 
-  #tools(/** @type {Head} */ head, /** @type {HTMLElement} */ link) {
-    const tool = (/** @type {string} */ label, /** @type {() => void} */ press) => button(label, press, { class: "quiet" });
-    return element(
-      "div",
-      { class: "tools", role: "group", "aria-label": "This conversation" },
-      tool("Rename", () => this.#rename(head, link)),
-      tool("Markdown", () => this.#export(head, "md")),
-      tool("JSON", () => this.#export(head, "json")),
-      tool("Delete", () => this.#delete(head)),
+  /** What can be done with a conversation, beside its row; the arrow keys walk through it. */
+  #openMenu(/** @type {Head} */ head, /** @type {HTMLElement} */ from, /** @type {HTMLElement} */ link) {
+    const menu = find("#conversation-menu");
+    const item = (/** @type {string} */ label, /** @type {() => void} */ does) =>
+      button(label, () => (menu.hidePopover(), does()), { class: "quiet", role: "menuitem" });
+    menu.replaceChildren(
+      item(head.pinned ? "Unpin" : "Pin", () => this.#change(head, { pinned: !head.pinned })),
+      item("Rename", () => this.#rename(head, link)),
+      item("Markdown", () => this.#export(head, "md")),
+      item("JSON", () => this.#export(head, "json")),
+      item("Delete", () => this.#delete(head)),
     );
+    menu.onkeydown = (/** @type {KeyboardEvent} */ e) => {
+      const step = { ArrowDown: 1, ArrowUp: -1 }[e.key];
+      if (!step) return;
+      e.preventDefault();
+      const items = [...menu.children];
+      items.at((items.indexOf(document.activeElement) + step) % items.length).focus();
+    };
+    menu.showPopover();
+    const place = from.getBoundingClientRect();
+    menu.style.setProperty("left", `${place.left}px`);
+    menu.style.setProperty("top", `${Math.min(place.bottom, innerHeight - menu.offsetHeight - 8)}px`);
+    menu.firstElementChild.focus();
   }
 
   #rename(/** @type {Head} */ head, /** @type {HTMLElement} */ link) {
@@ -115,7 +132,7 @@ export class Sidebar {
     const leave = async (/** @type {boolean} */ keep) => {
       input.onblur = null;
       input.remove();
-      if (keep && input.value.trim()) await this.#retitle(head, input.value.trim());
+      if (keep && input.value.trim()) await this.#change(head, { title: input.value.trim() });
       this.render();
     };
     input.onblur = () => leave(true);
@@ -128,18 +145,21 @@ export class Sidebar {
     input.select();
   }
 
-  #retitle(/** @type {Head} */ head, /** @type {string} */ title) {
+  /** The conversation on display is the same object everywhere on the page. */
+  #change(/** @type {Head} */ head, /** @type {Partial<Head>} */ change) {
     const shown = this.chat.conversation.head;
-    const target = shown.id === head.id ? shown : head;
-    target.title = title;
-    return this.store.saveHead(target);
+    return this.store.saveHead(Object.assign(shown.id === head.id ? shown : head, change));
   }
 
+  /** Takes it away at once; for a while it can be had back. */
   async #delete(/** @type {Head} */ head) {
-    if (!(await confirmed(`Delete “${head.title}”? The vault keeps its lines.`, "Delete"))) return;
-    this.chat.running?.stop();
+    for (const run of this.chat.runs.values()) if (run.exchange.conversation === head.id) run.stop();
+    const whole = await this.store.export(head.id);
     await this.store.remove(head.id);
-    this.#leave("");
+    if (this.chat.conversation.head.id === head.id) this.#leave("");
+    else focusPrompt();
+    const back = async () => (await this.store.import(whole), (location.hash = head.id));
+    announce(`“${head.title}” is deleted; the vault keeps its lines.`, true, ["Undo", back]);
   }
 
   async #export(/** @type {Head} */ head, /** @type {"md" | "json"} */ kind) {

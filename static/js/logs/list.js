@@ -10,7 +10,10 @@ const HIGHEST = 8_000_000;
 /** A pointer that moves further than this between press and release selects text. */
 const SLIP = 5;
 
-/** Fires "choose" (detail: the row's index) when a row is pressed, clicked or walked to. */
+/**
+ * Fires "choose" (detail: the row's index) when a row is pressed, clicked or walked to, "drawn" when other
+ * rows are on display.
+ */
 export class List extends EventTarget {
   /** @type {import("./source.js").Source & EventTarget | null} */
   source = null;
@@ -125,6 +128,7 @@ export class List extends EventTarget {
     for (const [seq, { node }] of this.#drawn) if (drawn.get(seq)?.node !== node) node.remove();
     this.#drawn = drawn;
     this.#inOrder([...drawn.values()].map(({ node }) => node));
+    this.dispatchEvent(new Event("drawn"));
     const chosen = this.chosen >= first && this.chosen <= last && source.seqAt(this.chosen);
     if (chosen) attribute(this.scroller, "aria-activedescendant", `row-${chosen}`);
     else this.scroller.removeAttribute("aria-activedescendant");

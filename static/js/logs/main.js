@@ -4,6 +4,7 @@ import { getJSON, Refused } from "../shared/api.js";
 import { element, find } from "../shared/dom.js";
 import { explainProblem } from "../shared/explain.js";
 import { count, counted } from "../shared/format.js";
+import { markHits } from "../shared/hits.js";
 import { Server } from "../shared/server.js";
 import { drawHistory } from "./chart.js";
 import { Chain } from "./chain.js";
@@ -95,6 +96,7 @@ async function open(/** @type {number} */ seq) {
   }
   panel.hidden = false;
   panel.scrollTop = 0;
+  markHits("record", panel.querySelectorAll(".body"), filter().get("q") ?? "");
 }
 
 /** The line that the address names: receipts link here. */
@@ -121,6 +123,7 @@ list.addEventListener("choose", (e) => {
   const seq = source?.seqAt(/** @type {CustomEvent} */ (e).detail);
   if (seq) open(seq);
 });
+list.addEventListener("drawn", () => markHits("rows", document.querySelectorAll("#rows bdi"), filter().get("q") ?? ""));
 form.addEventListener("input", () => {
   clearTimeout(typing);
   typing = setTimeout(() => search().catch(fail), TYPING_MS);

@@ -79,13 +79,16 @@ export async function copy(/** @type {string} */ text) {
  * Says something to screen readers, and shows it for a moment.
  * @param {string} text
  * @param {boolean} [visible] false for what can be seen anyway
+ * @param {[string, () => void]} [action] what can be done about it for some seconds more
  */
-export function announce(text, visible = true) {
+export function announce(text, visible = true, action) {
   const region = find("#announcement");
+  const clear = () => region.replaceChildren();
+  const does = action && button(action[0], () => (clear(), action[1]()), { class: "quiet" });
   region.classList.toggle("unseen", !visible);
-  region.textContent = text;
+  region.replaceChildren(text, does ?? "");
   clearTimeout(announcing);
-  announcing = setTimeout(() => (region.textContent = ""), 4000);
+  announcing = setTimeout(clear, action ? 12_000 : 4000);
 }
 
 let announcing = 0;
