@@ -1,7 +1,8 @@
 """What the chat page costs a browser: first paint, size, and the work per frame while it streams.
 
 `python -m benchmarks.page` serves a backend that says 100 kB at once and then 500 tokens a second,
-watches Chromium show it, and prints a table; `--json` prints the same as JSON.
+as plain text and as a chat model's Markdown, watches Chromium show it, and prints a table; `--json`
+prints the same as JSON.
 """
 
 from __future__ import annotations
@@ -40,10 +41,14 @@ _PAINT = "performance.getEntriesByName('first-contentful-paint')[0]?.startTime"
 class Fast:
     """Says `BEFORE` characters at once, then `RATE` tokens a second until it is stopped."""
 
-    info = ModelInfo(name="fast", context_length=1_000_000)
+    def __init__(self, *, chat: bool) -> None:
+        self.info = ModelInfo(name="fast", context_length=1_000_000, chat=chat)
+
+    def render(self, messages: list[dict[str, str]]) -> str:
+        return messages[-1]["content"]
 
     async def generate(self, request: Request) -> AsyncGenerator[Piece | Finish, None]:
-        paragraph = "and so the fox went on through the wood, " * 12 + "\n\n"
+        paragraph = "and so the **fox** went on `through` the wood, " * 10 + "\n\n"
         yield Piece(paragraph * (BEFORE // len(paragraph) + 1))
         clock = asyncio.get_running_loop().time
         start, said = clock(), 0
@@ -51,7 +56,7 @@ class Fast:
             await asyncio.sleep(0.002)
             while said < (clock() - start) * RATE:
                 said += 1
-                yield Piece(" token" if said % 60 else " token\n")
+                yield Piece(" token" if said % 60 else " token\n\n")
         yield Finish(FinishReason.STOP)
 
 
@@ -64,18 +69,24 @@ def main() -> None:
         print(json.dumps(figures))
         return
     for name, value in figures.items():
-        print(f"{name:<34}{value:>10.2f}" if isinstance(value, float) else f"{name:<34}{value:>10}")
+        print(f"{name:<38}{value:>10.2f}" if isinstance(value, float) else f"{name:<38}{value:>10}")
 
 
 def measure() -> dict[str, Any]:
     """All figures. Milliseconds unless the name says otherwise."""
-    with (
-        tempfile.TemporaryDirectory() as folder,
-        live_server(Path(folder), Fast()) as server,
-        sync_playwright() as playwright,
-        launch(playwright) as browser,
-    ):
-        return {**loading(browser, server.url), **streaming(browser, server.url)}
+    figures: dict[str, Any] = {}
+    with sync_playwright() as playwright, launch(playwright) as browser:
+        for chat in (False, True):
+            with (
+                tempfile.TemporaryDirectory() as folder,
+                live_server(Path(folder), Fast(chat=chat)) as server,
+            ):
+                if not chat:
+                    figures |= loading(browser, server.url)
+                shown = streaming(browser, server.url)
+                kind = "Markdown" if chat else "text"
+                figures |= {f"{kind}: {name}": value for name, value in shown.items()}
+    return figures
 
 
 def loading(browser: Browser, url: str) -> dict[str, Any]:
@@ -101,7 +112,9 @@ def streaming(browser: Browser, url: str) -> dict[str, Any]:
     """Work per frame while `RATE` tokens a second are added to an answer of `BEFORE` characters."""
     page = browser.new_page(viewport={"width": 1280, "height": 800})
     page.goto(url, wait_until="networkidle")
+    page.get_by_role("button", name="Controls").click()
     page.fill("[name=max_tokens]", "900000")
+    page.get_by_role("button", name="Controls").click()
     page.fill("#prompt", "Tell me")
     page.press("#prompt", "Enter")
     page.locator(".exchange[data-connection=open]").wait_for()
