@@ -136,6 +136,13 @@ $(VENV)-clients/node/installed: tests/clients/package.json tests/clients/package
 test-fast: $(VENV)/developer ## run the tests that take no browser and no seconds
 	@$(PY) -m pytest -q -n 2 --dist loadfile -m "not slow and not browser" $(ARGS)
 
+# Firefox is 300 MB: it is fetched by whoever runs this, and by no other target.
+.PHONY: test-firefox
+test-firefox: $(VENV)/developer ## run the page in Firefox: stream, reconnect, vault
+	@command -v firefox-esr >/dev/null || command -v firefox >/dev/null || \
+	  { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends firefox-esr >/dev/null; }
+	@$(PY) -m pytest tests/browser/firefox.py $(ARGS)
+
 # The same tests with other versions than the locked ones: the lowest that pyproject.toml admits, and the
 # newest. Each has an environment of its own.
 test-lowest test-newest: $(VENV)/developer tools chat-model ## run every test with the lowest, or the newest, versions allowed
@@ -200,10 +207,10 @@ soak-cluster: $(VENV)-cluster/cluster ## half an hour of a fleet whose replicas 
 bench-cluster: $(VENV)-cluster/cluster ## measure what a fleet's proxy costs
 	@$(VENV)-cluster/bin/python -m benchmarks.cluster $(ARGS)
 
-screenshots: $(VENV)/developer tools ## take the README's pictures anew
+screenshots: $(VENV)/developer tools chat-model ## take the README's pictures anew
 	@$(PY) -m media.screenshots $(ARGS)
 
-demo: $(VENV)/developer tools ## record the README's film anew
+demo: $(VENV)/developer tools chat-model ## record the README's film anew
 	@$(PY) -m media.demo $(ARGS)
 
 clean: ## remove what can be made again; models and logs stay

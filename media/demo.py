@@ -1,108 +1,207 @@
-"""Records the page at work as an animated picture for the README: `python -m media.demo`."""
+"""Records the README's film: `python -m media.demo`.
+
+An answer streams in, the server is killed, started again, and the same text goes on; the log
+verifies, a byte of it is changed, and that is seen. All of it is real: the page, the shell, the
+model. Only time is not: the server runs for a moment and rests while a frame is taken, so that
+what takes a fraction of a second can be watched.
+"""
 
 from __future__ import annotations
 
 import argparse
-import re
-import subprocess
+import socket
 import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from playwright.sync_api import Page, ViewportSize, expect, sync_playwright
+from playwright.sync_api import Page, expect, sync_playwright
 
 from media.browser import launch
-from media.server import storyteller
+from media.film import COLUMNS, PAGE, Film
+from media.terminal import Terminal
 
-FILE = Path(__file__).parent.parent / "docs" / "media" / "demo.webp"
-SIZE: ViewportSize = {"width": 1000, "height": 640}
-FRAMES_PER_SECOND = 8
-PROMPT = "The old clockmaker opened the little door and"
-
-
-class Film:
-    """Takes a frame whenever it is told to wait."""
-
-    def __init__(self, page: Page, folder: Path) -> None:
-        self._page = page
-        self._folder = folder
-        self._count = 0
-
-    def roll(self, seconds: float) -> None:
-        for _ in range(round(seconds * FRAMES_PER_SECOND)):
-            self._count += 1
-            self._page.screenshot(path=self._folder / f"{self._count:04}.png")
-
-    def develop(self, file: Path) -> None:
-        """An animated WebP that plays for ever."""
-        command = ["ffmpeg", "-v", "error", "-y", "-framerate", str(FRAMES_PER_SECOND)]
-        command += ["-i", str(self._folder / "%04d.png"), "-c:v", "libwebp_anim"]
-        command += ["-lossless", "0", "-quality", "72", "-loop", "0", str(file)]
-        subprocess.run(command, check=True)
+ROOT = Path(__file__).parents[1]
+FILE = ROOT / "docs" / "media" / "demo.webp"
+PROMPT = "Give three tips for a good night's sleep, as a Markdown list with bold words."
+CUT = 130  # characters of the answer that come before the kill
+WAS = b"a cool room"  # what is changed by a byte
+STEP = 8  # characters of the answer per frame
+TYPED = 7  # characters of a person per frame
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Record the page for the README.")
+    parser = argparse.ArgumentParser(description="Record the film of the README.")
     parser.add_argument("--file", type=Path, default=FILE)
     file: Path = parser.parse_args().file
     file.parent.mkdir(parents=True, exist_ok=True)
     with (
         tempfile.TemporaryDirectory() as folder,
-        storyteller(Path(folder)) as url,
+        _terminal(Path(folder)) as terminal,
         sync_playwright() as playwright,
         launch(playwright) as browser,
     ):
-        page = browser.new_page(viewport=SIZE, color_scheme="light")
-        page.set_default_timeout(60_000)
-        frames = Path(folder) / "frames"
-        frames.mkdir()
-        film = Film(page, frames)
-        _play(page, url, film)
-        film.develop(file)
-    print(f"{file}: {file.stat().st_size / 1e6:.2f} MB")
+        expect.set_options(timeout=60_000)
+        context = browser.new_context(viewport=PAGE, color_scheme="light")
+        context.set_default_timeout(60_000)
+        page = context.new_page()
+        scene = Scene(page, terminal, Film(context, page, terminal), Path(folder))
+        scene.prepare()
+        scene.stream()
+        scene.kill()
+        scene.go_on()
+        scene.verify()
+        scene.tamper()
+        scene.replay()
+        scene.film.develop(file)
+        print(f"{file}: {scene.film.seconds:.1f} s, {file.stat().st_size / 1e6:.2f} MB")
 
 
-def _play(page: Page, url: str, film: Film) -> None:
-    """A prompt, its answer, the probabilities, the line in the vault and its replay."""
-    page.goto(url)
-    expect(page.locator("#model")).to_have_attribute("data-status", "ready")
-    page.locator("#parameters [name=max_tokens]").evaluate(
-        "field => { field.value = 70; field.dispatchEvent(new Event('input')); }"
-    )
-    film.roll(0.8)
-    _type(page, film, PROMPT)
-    page.press("#prompt", "Enter")
-    _until_done(page, film)
-    film.roll(1.2)
-    page.get_by_role("button", name="Controls").click()
-    page.get_by_label("Show probabilities").check()
-    film.roll(0.8)
-    page.get_by_role("button", name="Controls").click()
-    page.get_by_role("button", name="Retry").click()
-    _until_done(page, film)
-    page.locator(".token.p0, .token.p1").filter(has_text=re.compile(r"\w{3}")).first.hover()
-    film.roll(1.8)
-    page.locator(".receipt").click()
-    expect(page.locator("#replay")).to_be_visible()
-    film.roll(1.0)
-    page.locator("#replay").click()
-    expect(page.locator(".replay")).to_contain_text("same")
-    page.locator("#verify").click()
-    expect(page.locator("#chain-state")).to_contain_text("Whole")
-    film.roll(2.5)
+@contextmanager
+def _terminal(folder: Path) -> Iterator[Terminal]:
+    (folder / "models").symlink_to(ROOT / "models")
+    terminal = Terminal(folder, columns=COLUMNS)
+    try:
+        yield terminal
+    finally:
+        terminal.close()
 
 
-def _type(page: Page, film: Film, text: str) -> None:
-    page.focus("#prompt")
-    for start in range(0, len(text), 4):
-        page.keyboard.insert_text(text[start : start + 4])
-        film.roll(1 / FRAMES_PER_SECOND)
+class Scene:
+    """What happens in the film, in its order."""
+
+    def __init__(self, page: Page, terminal: Terminal, film: Film, folder: Path) -> None:
+        self.page = page
+        self.terminal = terminal
+        self.film = film
+        self.log = folder / "logs" / "log.jsonl"
+        port = _free_port()
+        self.address = f"http://127.0.0.1:{port}"
+        self.serve = f"minivault serve --model smollm2 --offline --port {port} &"
+
+    def prepare(self) -> None:
+        """A server, and the page with its controls as they are wanted."""
+        self._say(self.serve, filmed=False)
+        self.terminal.wait_for("ready")
+        self.page.add_init_script(
+            "const now = performance.now.bind(performance); window.rested = 0;"
+            "performance.now = () => now() - window.rested;"
+            "localStorage.setItem('minivault.panel.conversations', 'false');"
+            "localStorage.setItem('minivault.controls', JSON.stringify("
+            "{ values: { temperature: 0, seed: 3 } }));"
+        )
+        self.page.goto(self.address)
+        expect(self.page.locator("#model")).to_have_attribute("data-status", "ready")
+
+    def stream(self) -> None:
+        self.film.caption("A language model on your own machine")
+        self.film.roll(0.8)
+        self.page.focus("#prompt")
+        for start in range(0, len(PROMPT), TYPED):
+            self.page.keyboard.insert_text(PROMPT[start : start + TYPED])
+            self.film.frame()
+        self.film.roll(0.3)
+        self.terminal.rest()
+        self.page.press("#prompt", "Enter")
+        self.film.caption("The answer streams in …")
+        self._until(lambda: len(self._text()) > CUT)
+
+    def kill(self) -> None:
+        self.film.caption("… and the server is killed, in the middle of a sentence")
+        self._say("kill -9 %1")
+        expect(self.page.locator(".facts")).to_contain_text("connection lost")
+        self.film.roll(0.9)
+
+    def go_on(self) -> None:
+        self.film.caption("It is started again …")
+        before = len(self.terminal.said)
+        with self._uncounted():
+            self._say(self.serve)
+            self.film.roll(0.3)
+            self.terminal.wait_for("ready", after=before)
+        self.film.caption("… and the same text goes on, where it was cut")
+        self._until(lambda: self._state() != "open")
+        self.film.roll(0.8)
+
+    def verify(self) -> None:
+        self.terminal.go_on()
+        self.film.caption("The vault has kept it. Replay makes it again: the same, byte for byte")
+        self.page.locator(".receipt").click()
+        self.page.locator("#replay").click()
+        expect(self.page.locator(".replay")).to_contain_text("The same")
+        self.film.roll(1.7)
+        self.page.locator("#verify").click()
+        expect(self.page.locator("#chain-state")).to_contain_text("Whole")
+        self.film.caption("Verify: each line holds the hash of the one before; none was changed")
+        self.film.roll(1.6)
+
+    def tamper(self) -> None:
+        self.film.caption("One byte of it is changed …")
+        place = self.log.read_bytes().rindex(WAS, 0, self._begin_of(3)) + len(b"a ")
+        write = f"dd of=logs/log.jsonl bs=1 seek={place} conv=notrunc status=none"
+        self._say(f"printf p | {write}")
+        self.film.roll(0.4)
+        self.page.locator("#verify").click()
+        expect(self.page.locator("#chain-state")).to_contain_text("Broken")
+        self.film.caption("… and the log says where")
+        self.film.roll(1.6)
+
+    def replay(self) -> None:
+        self.film.caption("… and Replay says what the model wrote: a cool room, no pool room")
+        self.page.reload()
+        self.page.locator("#replay").click()
+        expect(self.page.locator(".replay del")).to_be_visible()
+        self.page.locator(".replay del").evaluate("e => e.scrollIntoView({ block: 'center' })")
+        self.film.roll(2.6)
+
+    def _say(self, command: str, *, filmed: bool = True) -> None:
+        if filmed:
+            self.terminal.type("\n")  # a prompt below what the server has said
+            time.sleep(0.1)
+        for start in range(0, len(command), TYPED):
+            self.terminal.type(command[start : start + TYPED])
+            if filmed:
+                time.sleep(0.02)  # the shell's echo
+                self.film.frame()
+        self.terminal.type("\n")
+        if filmed:
+            self.film.roll(0.3)
+
+    def _until(self, condition: Callable[[], bool]) -> None:
+        """Lets the server say a few characters for every frame."""
+        while not condition():
+            enough = len(self._text()) + STEP
+            self.terminal.go_on()
+            while len(self._text()) < enough and not condition():
+                time.sleep(0.001)
+            self.terminal.rest()
+            with self._uncounted():
+                self.film.frame()
+
+    @contextmanager
+    def _uncounted(self) -> Iterator[None]:
+        """Time that the page does not count when it says how fast the answer comes."""
+        began = time.monotonic()
+        yield
+        self.page.evaluate("ms => { window.rested += ms; }", 1000 * (time.monotonic() - began))
+
+    def _begin_of(self, line: int) -> int:
+        """Where it begins in the log, in bytes."""
+        return sum(map(len, self.log.read_bytes().splitlines(keepends=True)[: line - 1]))
+
+    def _text(self) -> str:
+        return self.page.locator(".said").last.text_content() or ""
+
+    def _state(self) -> str | None:
+        return self.page.locator(".exchange").get_attribute("data-state")
 
 
-def _until_done(page: Page, film: Film) -> None:
-    last = page.locator(".exchange").last
-    last.wait_for()
-    while last.get_attribute("data-state") == "open":
-        film.roll(1 / FRAMES_PER_SECOND)
+def _free_port() -> int:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        port: int = taken.getsockname()[1]
+        return port
 
 
 if __name__ == "__main__":

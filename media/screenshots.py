@@ -1,6 +1,6 @@
 """Takes the pictures of the README from a running page: `python -m media.screenshots`.
 
-The storyteller serves. `--all` takes every view in light and dark, wide and narrow.
+The storyteller serves, and a chat model. `--all` takes every view, light and dark, wide and narrow.
 """
 
 from __future__ import annotations
@@ -13,13 +13,24 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from media.browser import launch
 from media.palette import with_palette
-from media.server import storyteller
+from media.server import serving
 
 FOLDER = Path(__file__).parent.parent / "docs" / "media"
 SIZES = {"wide": (1360, 850), "narrow": (390, 844)}
-SHOWN = ("chat-wide-light", "chat-wide-dark", "vault-wide-light", "chat-narrow-dark")
+SHOWN = (
+    "chat-wide-light",
+    "chat-wide-dark",
+    "answer-wide-light",
+    "answer-wide-dark",
+    "vault-wide-light",
+    "chat-narrow-dark",
+)
 SEED = "10"
 BEGINNING = "The old clockmaker opened the little door and"
+QUESTIONS = (
+    "Show how to read a text file in Python, in a few lines, and explain each step in a list.",
+    "Give three tips for a good night's sleep, as a Markdown list with bold words.",
+)
 OTHERS = (
     "Once upon a time, in a house by the sea, there lived an old fox",
     "When the snow had melted, the children found",
@@ -34,13 +45,15 @@ def main() -> None:
     album = Album(arguments.folder, None if arguments.all else SHOWN)
     with (
         tempfile.TemporaryDirectory() as logs,
-        storyteller(Path(logs)) as url,
+        serving("storyteller", Path(logs)) as url,
+        serving("smollm2", Path(logs)) as chats,
         sync_playwright() as playwright,
         launch(playwright) as browser,
     ):
         for size in SIZES:
             for scheme in ("light", "dark"):
                 _take(browser, url, album, size, scheme)
+                _take_chat(browser, chats, album, size, scheme)
 
 
 class Album:
@@ -61,16 +74,7 @@ class Album:
 
 
 def _take(browser: Browser, url: str, album: Album, size: str, scheme: str) -> None:
-    width, height = SIZES[size]
-    context = browser.new_context(
-        viewport={"width": width, "height": height},
-        color_scheme="dark" if scheme == "dark" else "light",
-        device_scale_factor=1.5 if size == "wide" else 2,
-    )
-    context.set_default_timeout(60_000)
-    page = context.new_page()
-    page.goto(url)
-    expect(page.locator("#model")).to_have_attribute("data-status", "ready", timeout=60_000)
+    page = _opened(browser, url, size, scheme)
     album.add(page, f"start-{size}-{scheme}")
     _converse(page)
     album.add(page, f"chat-{size}-{scheme}")
@@ -83,7 +87,36 @@ def _take(browser: Browser, url: str, album: Album, size: str, scheme: str) -> N
     page.get_by_role("button", name="Replay").click()
     expect(page.locator(".replay")).to_contain_text("same", timeout=60_000)
     album.add(page, f"vault-{size}-{scheme}")
-    context.close()
+    page.context.close()
+
+
+def _take_chat(browser: Browser, url: str, album: Album, size: str, scheme: str) -> None:
+    page = _opened(browser, url, size, scheme)
+    _set(page, "seed", "1")
+    _set(page, "temperature", "0.6")
+    for question in QUESTIONS:
+        _ask(page, question)
+    album.add(page, f"answer-{size}-{scheme}")
+    page.goto(f"{url}/logs")
+    page.locator(".record").first.click()
+    expect(page.locator("#detail .said").first).to_be_visible()
+    album.add(page, f"conversation-{size}-{scheme}")
+    page.context.close()
+
+
+def _opened(browser: Browser, url: str, size: str, scheme: str) -> Page:
+    """The chat page, with a model that is ready, in a browser of its own."""
+    width, height = SIZES[size]
+    context = browser.new_context(
+        viewport={"width": width, "height": height},
+        color_scheme="dark" if scheme == "dark" else "light",
+        device_scale_factor=1.5 if size == "wide" else 2,
+    )
+    context.set_default_timeout(60_000)
+    page = context.new_page()
+    page.goto(url)
+    expect(page.locator("#model")).to_have_attribute("data-status", "ready", timeout=60_000)
+    return page
 
 
 def _converse(page: Page) -> None:
@@ -119,8 +152,10 @@ def _set(page: Page, name: str, value: str) -> None:
 
 
 def _ask(page: Page, prompt: str) -> None:
+    before = page.locator(".exchange").count()
     page.fill("#prompt", prompt)
     page.press("#prompt", "Enter")
+    expect(page.locator(".exchange")).to_have_count(before + 1)
     _ended(page)
 
 

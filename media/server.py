@@ -1,4 +1,4 @@
-"""A MiniVault with the storyteller for the time that a picture takes."""
+"""A MiniVault for the time that a picture takes."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from pathlib import Path
 
 
 @contextmanager
-def storyteller(folder: Path) -> Iterator[str]:
+def serving(model: str, folder: Path) -> Iterator[str]:
     """Its address. The log lies in `folder`; the server ends with the block."""
-    command = [sys.executable, "-m", "minivault", "serve", "--model", "storyteller", "--offline"]
-    command += ["--port", "0", "--logs-dir", str(folder / "logs")]
+    command = [sys.executable, "-m", "minivault", "serve", "--model", model, "--offline"]
+    command += ["--port", "0", "--logs-dir", str(folder / f"logs-{model}")]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     try:
         yield _address(process)
