@@ -65,6 +65,9 @@ class Firefox:
     def click(self, selector: str) -> None:
         self.value(f"document.querySelector({selector!r}).click()")
 
+    def close(self) -> None:
+        self._socket.close()
+
     def call(self, method: str, **parameters: Any) -> dict[str, Any]:
         self._number += 1
         self._socket.send({"id": self._number, "method": method, "params": parameters})
@@ -88,7 +91,9 @@ def firefox(program: str, folder: Path) -> Iterator[Firefox]:
     ) as process:
         assert process.stderr
         try:
-            yield Firefox(_port(process.stderr))
+            browser = Firefox(_port(process.stderr))
+            yield browser
+            browser.close()
         finally:
             process.terminate()
 
@@ -113,6 +118,10 @@ class _WebSocket:
         assert b" 101 " in self._file.readline()
         while self._file.readline().strip():
             pass
+
+    def close(self) -> None:
+        self._file.close()
+        self._socket.close()
 
     def send(self, message: dict[str, Any]) -> None:
         data = json.dumps(message).encode()
