@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 
 _STEERING = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|\x07")
-_DEADLINE = 60.0  # seconds for what a command is to say
+_DEADLINE = 300.0  # seconds for what a command is to say; a loaded machine loads slowly
 
 
 class Terminal:

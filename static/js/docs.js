@@ -16,11 +16,27 @@ follow();
 dark.addEventListener("change", follow);
 new MutationObserver(follow).observe(root, { attributeFilter: ["data-theme"] });
 
+/** What Swagger UI does not say to those who do not see it, or reach by the keyboard. */
+function complete() {
+  /** @type {[string, string, string][]} */
+  const missing = [
+    ["#servers", "aria-label", "Server"],
+    ["textarea.body-param__text", "aria-label", "Body of the request"],
+    ["pre.microlight", "tabindex", "0"],
+    ["main#operations", "role", "group"], // the page has one main part already
+  ];
+  for (const [selector, name, value] of missing)
+    for (const each of main.querySelectorAll(selector)) if (each.getAttribute(name) !== value) each.setAttribute(name, value);
+}
+
+const main = find("#main");
+new MutationObserver(complete).observe(main, { childList: true, subtree: true });
+
 // @ts-expect-error: a global of the vendored bundle
 const SwaggerUI = window.SwaggerUIBundle;
 SwaggerUI({
   url: "openapi.json",
-  domNode: find("#main"),
+  domNode: main,
   presets: [SwaggerUI.presets.apis],
   validatorUrl: null, // the default asks a server on the internet
   deepLinking: true,

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
+from tests.browser.axe import assert_accessible
 from tests.live import LiveServer
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
@@ -47,6 +48,13 @@ def test_every_operation_is_listed_in_the_colours_of_the_theme(
     expect(docs.locator("html.dark-mode")).to_be_attached()
     docs.emulate_media(color_scheme="light")
     expect(docs.locator("html.dark-mode")).not_to_be_attached()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing_but_how_swagger_ui_nests_its_buttons(docs: Page, scheme: str) -> None:
+    docs.emulate_media(color_scheme="dark" if scheme == "dark" else "light")
+    opened(docs, "generations-generate")
+    assert_accessible(docs, besides=["nested-interactive", "heading-order"])
 
 
 def test_try_it_out_generates_in_the_chosen_form_and_is_logged(
