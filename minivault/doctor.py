@@ -33,7 +33,12 @@ from minivault.stage import Stage
 from minivault.system import gives_back_freed, has_large_pages, unnoticed_readers
 from minivault.variables import complaints
 from minivault.vault.private_file import Folder
+from minivault.vault.publishing.bucket import Away
+from minivault.vault.publishing.publisher import open_shipping, require_key
+from minivault.vault.publishing.shipping import WRITERS, shipped
 from minivault.vault.reader import Reader
+from minivault.vault.tree.proof import witnessed
+from minivault.vault.tree.witness import WitnessAt
 
 #: Seconds that the hub gets to answer.
 _PATIENCE = 3.0
@@ -229,6 +234,33 @@ def _open_to_others(path: Path) -> bool:
     return bool(path.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO))
 
 
+def _publishing(settings: Settings) -> Iterator[Finding]:
+    """Whether the bucket answers, and what buckets and witnesses still lack."""
+    shipping, newest = open_shipping(settings), Reader(settings.logs_dir).last_seq()
+    if shipping:
+        there = shipped(settings.logs_dir)
+        told = f"{shipping.hashes.url} has the log up to record {there.last if there else 0}"
+        try:
+            for bucket in filter(None, (shipping.hashes, shipping.texts)):
+                bucket.names(WRITERS)
+        except Away as error:
+            remedy = "the log is written all the same, and shipped when it answers"
+            yield Finding("shipping", "costs", f"{told} of {newest}: {error}", remedy)
+        else:
+            yield Finding("shipping", "good", f"{told} of {newest}, and answers")
+    if settings.witness:
+        require_key(settings, "--witness")
+        seen = witnessed(settings.logs_dir)
+        asked = [WitnessAt.parse(each).key for each in settings.witness]
+        lacking = [each.name for each in asked if seen is None or each.seen(seen) is None]
+        up_to = f"up to record {seen.last if seen else 0} of {newest}"
+        if lacking:
+            text = f"the newest tree that a witness signed ({up_to}) lacks {', '.join(lacking)}"
+            yield Finding("witnesses", "costs", text, "/health of the server says why")
+        else:
+            yield Finding("witnesses", "good", f"all have signed the log {up_to}")
+
+
 def _clock(settings: Settings) -> Iterator[Finding]:
     newest = next(Reader(settings.logs_dir).backwards(), None)
     if newest and datetime.fromisoformat(newest.timestamp).timestamp() > time.time():
@@ -241,5 +273,5 @@ def _clock(settings: Settings) -> Iterator[Finding]:
 #: In the order in which they are printed: what is installed, the machine, the model, the rest.
 CHECKS: tuple[Check, ...] = (
     *(_versions, _settings, _machine, _system, _open_files, _model),
-    *(_engine, _hub, _folders, _clock),
+    *(_engine, _hub, _folders, _publishing, _clock),
 )

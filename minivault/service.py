@@ -21,6 +21,7 @@ from minivault.standard_streams import lost_lines
 from minivault.trace import trace
 from minivault.vault import Vault
 from minivault.vault.private_file import require_usable
+from minivault.vault.publishing.publisher import Publisher, open_publisher
 from minivault.vault.secret import load_secret
 
 logger = logging.getLogger("minivault")
@@ -56,8 +57,9 @@ class Service:
             signing_key=settings.signing_key,
             secret=secret,
         )
+        publisher = open_publisher(settings)
         vault.open()
-        return cls(settings, stage, loading, vault, secret, backend)
+        return cls(settings, stage, loading, vault, publisher, secret, backend)
 
     def __init__(
         self,
@@ -65,12 +67,14 @@ class Service:
         stage: Stage,
         loading: ModelLoading,
         vault: Vault,
+        publisher: Publisher,
         secret: bytes,
         backend: Backend | None,
     ) -> None:
         self.settings = settings
         self.stage = stage
         self.vault = vault
+        self.publisher = publisher
         self.secret = secret
         self.metrics = Metrics()
         self.registry = Registry(
@@ -94,6 +98,7 @@ class Service:
         loop = asyncio.get_running_loop()
         forget = self.registry.shelf.forget
         self.vault.on_redaction(lambda seq: loop.call_soon_threadsafe(forget, seq))
+        self.publisher.start()
         self._ready = loop.create_future()
         self._task = start_task(self._load(), failed=self._failed)
 
@@ -141,14 +146,21 @@ class Service:
             "num_kept": counts["kept"],
         }
         gauges |= {f"vault_{name}": value for name, value in self.vault.statistics().items()}
+        published = self.publisher.statistics(self.vault.seq)
+        gauges |= {f"vault_{name}": value for name, value in published.items()}
         engine = optional.statistics(self.registry.backend)
         gauges |= {f"engine_{name}": value for name, value in engine.items()}
         return gauges | {"warnings": self._warnings(), "terminal_lines_lost": lost_lines()}
 
+    @property
+    def warnings(self) -> list[str]:
+        """What costs speed, memory or a promise now, in sentences."""
+        return [*self.stage.warnings, *self.publisher.warnings()]
+
     def _warnings(self) -> int:
         backend = self.registry.backend
         notices = (self.stage.notice, backend and backend.info.notice)
-        return len(self.stage.warnings) + sum(map(bool, notices))
+        return len(self.warnings) + sum(map(bool, notices))
 
     def engine_problem(self) -> str | None:
         """Why the backend cannot work now, as far as it can tell; another process might."""
@@ -182,6 +194,7 @@ class Service:
             logger.error("the backend could not be closed:\n%s", trace(error))
         finally:
             await in_thread(self.vault.close)
+            await in_thread(self.publisher.close)
 
     async def _load(self) -> None:
         assert self._ready is not None

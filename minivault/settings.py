@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -16,20 +15,12 @@ from pydantic_settings import (
 )
 
 from minivault.errors import FieldError, InvalidRequest
+from minivault.listed import HOST, ORIGIN, SERVER, WITNESS, listed
 from minivault.size import Bytes
 
 Keys = Annotated[list[SecretStr], NoDecode]
 Names = Annotated[list[str], NoDecode]
 
-
-_HOST = re.compile(r"[^\s/*,]+")
-_ORIGIN = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^\s/*,]+/?")
-_SERVER = re.compile(r"https?://[^\s/,]+(/[^\s,]*)?")
-_EXAMPLES = {
-    _HOST: "vault.example or vault.example:8443",
-    _ORIGIN: "https://example.org",
-    _SERVER: "http://127.0.0.1:9000",
-}
 
 INSTEAD = "say --runner (MINIVAULT_RUNNER) auto, native or transformers"
 """What to do in place of --kernels, which version 0.1 had."""
@@ -142,6 +133,25 @@ class Settings(BaseSettings):
     signing_key: Path | None = Field(
         None, description="Ed25519 private key that signs the checkpoint (minivault logs keygen)."
     )
+    ship_hashes: str | None = Field(
+        None,
+        min_length=1,
+        description="Locked bucket for the log's tree: s3://…, gs://…, az://… or a folder.",
+    )
+    ship_texts: str | None = Field(
+        None, min_length=1, description="Bucket for the log's lines, where they can be erased."
+    )
+    ship_credentials: Path | None = Field(
+        None, description="Private file of NAME=value lines (AWS_…). Default: the environment."
+    )
+    ship_every: float = Field(10.0, ge=0.1, le=86_400, description="Seconds between shippings.")
+    witness: Names = Field(
+        default_factory=list,
+        description="Witness that signs the log's tree, as URL#KEY (repeatable).",
+    )
+    witness_every: float = Field(
+        60.0, ge=0.1, le=86_400, description="Seconds between two times that witnesses are asked."
+    )
     allowed_host: Names = Field(
         default_factory=list, description="Another Host name to answer to (repeatable)."
     )
@@ -166,7 +176,10 @@ class Settings(BaseSettings):
         None, gt=0, le=100_000, description="Days to keep rotated log files. Default: for ever."
     )
 
-    @field_validator("models_dir", "logs_dir", "secret_file", "signing_key", mode="before")
+    @field_validator(
+        *("models_dir", "logs_dir", "secret_file", "signing_key", "ship_credentials"),
+        mode="before",
+    )
     @classmethod
     def _read_path(cls, value: object) -> object:
         return _at_home(value) if isinstance(value, str | Path) else value
@@ -184,30 +197,35 @@ class Settings(BaseSettings):
     @field_validator("api_key", "log_key", "upstream_key", mode="before")
     @classmethod
     def _read_keys(cls, value: object) -> object:
-        return _listed(value, "key", read_files=True)
+        return listed(value, "key", read_files=True)
 
     @field_validator("allowed_host", mode="before")
     @classmethod
     def _read_hosts(cls, value: object) -> object:
-        return _listed(value, "name", right=_HOST)
+        return listed(value, "name", right=HOST)
 
     @field_validator("model_alias", mode="before")
     @classmethod
     def _read_aliases(cls, value: object) -> object:
-        return _listed(value, "name")
+        return listed(value, "name")
 
     @field_validator("trusted_origin", mode="before")
     @classmethod
     def _read_origins(cls, value: object) -> object:
-        return _listed(value, "origin", right=_ORIGIN)
+        return listed(value, "origin", right=ORIGIN)
 
     @field_validator("upstream", mode="before")
     @classmethod
     def _read_upstreams(cls, value: object, info: ValidationInfo) -> object:
-        found = _listed(value, "address of a server", right=_SERVER)
+        found = listed(value, "address of a server", right=SERVER)
         if found and (info.data.get("model") or info.data.get("backend")):
             raise ValueError("takes the place of --model and --backend; give one of them")
         return found
+
+    @field_validator("witness", mode="before")
+    @classmethod
+    def _read_witnesses(cls, value: object) -> object:
+        return listed(value, "witness", right=WITNESS)
 
     @classmethod
     def settings_customise_sources(
@@ -246,47 +264,6 @@ def _at_home(path: str | Path) -> Path:
         return Path(path).expanduser()
     except RuntimeError:
         raise ValueError(f"there is no home folder for {str(path).split('/')[0]}") from None
-
-
-def _listed(
-    value: object, kind: str, *, right: re.Pattern[str] | None = None, read_files: bool = False
-) -> object:
-    """A comma-separated variable or the command line's list, cleaned; @FILE is read by lines.
-
-    Blank items vanish. Raises ValueError where nothing is left of what was given, since an option
-    that protects must not be off by accident, and for an item that is not `right`.
-    """
-    given = value.split(",") if isinstance(value, str) else value
-    if not isinstance(given, list):
-        return given
-    found: list[object] = []
-    for item in given:
-        text = item.strip() if isinstance(item, str) else item
-        if read_files and isinstance(text, str) and text.startswith("@"):
-            found += _read_keys_of(Path(text[1:]))
-        elif not isinstance(text, str) or text.strip(", "):
-            if right and not right.fullmatch(str(text)):
-                raise ValueError(f"{str(text)[:100]!r} is no {kind}; {_EXAMPLES[right]} is one")
-            found.append(text)
-    if given and not found:
-        raise ValueError(f"holds no {kind}, only blanks; give one or leave it out")
-    return found
-
-
-def _read_keys_of(path: Path) -> list[str]:
-    """The keys of a file, one a line; a `#` at its begin or behind a blank starts a comment."""
-    try:
-        lines = path.expanduser().read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ValueError(f"cannot read {path}: {error}") from error
-    keys = [re.sub(r"(^|\s)#.*", "", line).strip() for line in lines]
-    for number, key in enumerate(keys, 1):
-        if len(key.split()) > 1:
-            raise ValueError(f"{path}, line {number}: a key has no blanks in it; one key a line")
-    found = [key for key in keys if key.strip(",")]
-    if not found:
-        raise ValueError(f"{path} holds no key; write one a line, or leave the option out")
-    return found
 
 
 def _at_least(least: Bytes, value: Bytes) -> Bytes:

@@ -37,6 +37,7 @@ SECTIONS = {
     "compiler": "a C compiler, where the machine has none",
     "cluster": "Ray Serve, for `minivault cluster` and `make test-cluster`",
     "develop": "what `make test` and the other targets for developers bring",
+    "s3": "a server that speaks S3, for `make faults`",
 }
 
 #: The sections of clients.lock: dependency groups of pyproject.toml, without torch.
@@ -86,12 +87,14 @@ def _parsed(lines: str) -> Requirements:
 def _locked(*, upgrade: bool) -> str:
     options = ["--universal", "--python-version", _OLDEST_PYTHON, "--generate-hashes"]
     kept = "" if upgrade or not LOCK.exists() else LOCK.read_text(encoding="utf-8")
-    everything = _compiled([*options, "--group", "dev", "--extra", "compiler"], kept=kept)
+    more = ["--extra", "compiler", "--group", "s3"]
+    everything = _compiled([*options, "--group", "dev", *more], kept=kept)
     # What the narrower resolutions hold is what they hold of the widest: versions agree.
     pinned = ["--constraints", _file("".join(f"{line}\n" for line in everything))]
     serve = _compiled([*options, *pinned])
     compiler = _compiled([*options, *pinned, "--extra", "compiler"])
     cluster = _compiled([*options, *pinned, "--extra", "cluster"], kept=kept)
+    develop = _compiled([*options, *pinned, "--group", "dev"])
     sections: dict[str, Requirements] = {name: {} for name in SECTIONS}
     for line, block in everything.items():
         if line.startswith("torch=="):
@@ -100,8 +103,10 @@ def _locked(*, upgrade: bool) -> str:
             sections["cuda"][line] = block
         elif line in serve:
             sections["serve"][line] = block
+        elif line in compiler:
+            sections["compiler"][line] = block
         else:
-            sections["compiler" if line in compiler else "develop"][line] = block
+            sections["develop" if line in develop else "s3"][line] = block
     sections["cluster"] = {line: each for line, each in cluster.items() if line not in everything}
     return _written(SECTIONS, sections)
 

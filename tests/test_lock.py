@@ -59,6 +59,7 @@ def wanted() -> dict[str, list[str]]:
         "compiler": PROJECT["project"]["optional-dependencies"]["compiler"],
         "cluster": PROJECT["project"]["optional-dependencies"]["cluster"],
         "develop": groups["dev"],
+        "s3": groups["s3"],
     }
 
 

@@ -6,14 +6,23 @@ import json
 import sys
 import time
 from collections.abc import Iterable
-from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
+from typing import Annotated, Any, Literal, NoReturn
 
 import typer
 
 from minivault.cli.logs_change import adopt, keygen, redact, repair
-from minivault.cli.logs_folder import LOGS, AsJson, LogsDir, PublicKey, Seq, log_in
+from minivault.cli.logs_folder import (
+    LOGS,
+    AsJson,
+    Kept,
+    LogsDir,
+    PublicKey,
+    Seq,
+    log_in,
+    progress_of,
+    size_of,
+)
 from minivault.cli.logs_proof import (
     ask_witness,
     check,
@@ -23,6 +32,8 @@ from minivault.cli.logs_proof import (
     read_receipt,
     verifier_key,
 )
+from minivault.cli.logs_publish import gather, ship
+from minivault.cli.logs_verify import verify
 from minivault.cli.options import options, read_settings, takes
 from minivault.errors import ChainBroken, FieldError, InvalidRequest, NotFound
 from minivault.schemas import FinishReason
@@ -33,19 +44,12 @@ from minivault.vault.search import Query
 from minivault.vault.segments import place
 from minivault.vault.signing import BadCheckpoint
 
-if TYPE_CHECKING:
-    from minivault.vault.chain import Progress
-
 app = typer.Typer(
     name="logs",
     help="Look at the log, verify it, replay it. Reads the files; needs no server.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
-
-Kept = Annotated[
-    Path | None, typer.Option(exists=True, help="A checkpoint that was kept elsewhere.")
-]
 
 #: What of a server's settings matters to a replay.
 _FOR_REPLAY = {"models_dir", "backend", "threads", "dtype", "device", "runner"}
@@ -104,7 +108,7 @@ def search(
 
     reader = log_in(logs_dir)
     query = Query(text, read_time("since", since), read_time("until", until), finish_reason, model)
-    with _progress("searching", _size(reader), quiet=as_json) as progress:
+    with progress_of("searching", size_of(reader), quiet=as_json) as progress:
         page = searching.search(reader, query, limit=limit, progress=progress)
     _print((dump(record.fields) for record in page.records), as_json=as_json)
     if page.broken:
@@ -118,7 +122,7 @@ def stats(*, logs_dir: LogsDir = LOGS, as_json: AsJson = False) -> None:
     from minivault.vault.search import summarize
 
     reader = log_in(logs_dir)
-    with _progress("counting", _size(reader), quiet=as_json) as progress:
+    with progress_of("counting", size_of(reader), quiet=as_json) as progress:
         summary = summarize(reader, progress)
     if as_json:
         print(json.dumps(summary.as_dict()))
@@ -127,34 +131,6 @@ def stats(*, logs_dir: LogsDir = LOGS, as_json: AsJson = False) -> None:
 
         print_summary(summary)
     _exit(reader)
-
-
-@app.command()
-def verify(
-    *,
-    logs_dir: LogsDir = LOGS,
-    checkpoint: Kept = None,
-    public_key: PublicKey = None,
-    as_json: AsJson = False,
-) -> None:
-    """Say whether nothing was changed and nothing is missing; if not, name the first bad line."""
-    from minivault.vault import verify as verifying
-
-    reader = log_in(logs_dir)
-    try:
-        with _progress("verifying", _size(reader), quiet=as_json) as progress:
-            found = verifying.verify(
-                reader.folder, checkpoint=checkpoint, public_key=public_key, progress=progress
-            )
-    except (ChainBroken, BadCheckpoint) as error:
-        if not as_json:
-            raise
-        where = {"file": error.file, "line": error.line} if isinstance(error, ChainBroken) else {}
-        print(json.dumps({"ok": False, **where, "reason": getattr(error, "reason", str(error))}))
-        raise typer.Exit(1) from None
-    from minivault.cli.logs_view import print_verification
-
-    print_verification(found, as_json=as_json)
 
 
 @app.command()
@@ -186,7 +162,7 @@ def replay(
     from minivault.cli.replay import replay_all
 
     settings = read_settings(given)
-    with _progress("replaying", len(seqs), quiet=as_json or not all_records) as progress:
+    with progress_of("replaying", len(seqs), quiet=as_json or not all_records) as progress:
         differ = replay_all(settings, get, seqs, progress, as_json=as_json, quiet=all_records)
     raise typer.Exit(1 if differ else 0)
 
@@ -210,13 +186,13 @@ def export(
         _exit(reader)
     with (
         private_file(output) as file,
-        _progress("exporting", _size(reader), quiet=False) as progress,
+        progress_of("exporting", size_of(reader), quiet=False) as progress,
     ):
         write(reader.forwards(), file, progress)
     _exit(reader)
 
 
-for _command in (prove, check, consistency, redact, keygen, adopt, repair):
+for _command in (verify, prove, check, consistency, redact, keygen, adopt, repair, ship, gather):
     app.command()(_command)
 app.command("ask-witness")(ask_witness)
 app.command("verifier-key")(verifier_key)
@@ -240,7 +216,7 @@ def check_receipt(
     wanted = read_receipt(receipt)
     reader = log_in(logs_dir)
     try:
-        with _progress("verifying", _size(reader), quiet=as_json) as progress:
+        with progress_of("verifying", size_of(reader), quiet=as_json) as progress:
             there = check(
                 reader.folder, wanted, progress, checkpoint=checkpoint, public_key=public_key
             )
@@ -261,10 +237,6 @@ def _exit(reader: Reader) -> NoReturn:
     raise typer.Exit(1 if reader.unreadable else 0)
 
 
-def _size(reader: Reader) -> int:
-    return sum(segment.size for segment in reader.segments())
-
-
 def _print(lines: Iterable[bytes], *, as_json: bool) -> None:
     if as_json:
         for line in lines:
@@ -279,12 +251,3 @@ def _shown(line: bytes) -> str:
     """The line as it stands; a strange one with all that could steer a terminal escaped."""
     is_plain = line.isascii() and line.decode("ascii").isprintable()
     return line.decode("ascii") if is_plain else json.dumps(Record.parse(line).fields)
-
-
-def _progress(title: str, total: int, *, quiet: bool) -> AbstractContextManager[Progress | None]:
-    """A bar on stderr where somebody looks at it."""
-    if quiet or not sys.stderr.isatty():
-        return nullcontext()
-    from minivault.cli.logs_view import bar
-
-    return bar(title, total)

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import sys
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from minivault.errors import CannotStart, ChainBroken
 from minivault.vault.reader import Reader
+
+if TYPE_CHECKING:
+    from minivault.vault.chain import Progress
 
 LogsDir = Annotated[
     Path, typer.Option("--logs-dir", envvar="MINIVAULT_LOGS_DIR", help="Folder of the log.")
@@ -22,6 +26,9 @@ SigningKey = Annotated[
 ]
 PublicKey = Annotated[
     Path | None, typer.Option(exists=True, help="The checkpoints must be signed with its key.")
+]
+Kept = Annotated[
+    Path | None, typer.Option(exists=True, help="A checkpoint that was kept elsewhere.")
 ]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 LOGS = Path("logs")
@@ -37,3 +44,17 @@ def log_in(folder: Path) -> Reader:
 
 def _tell(error: ChainBroken) -> None:
     print(f"{error}; all that can be read is shown", file=sys.stderr)
+
+
+def size_of(reader: Reader) -> int:
+    """Of the whole log in bytes."""
+    return sum(segment.size for segment in reader.segments())
+
+
+def progress_of(title: str, total: int, *, quiet: bool) -> AbstractContextManager[Progress | None]:
+    """A bar on stderr where somebody looks at it."""
+    if quiet or not sys.stderr.isatty():
+        return nullcontext()
+    from minivault.cli.logs_view import bar
+
+    return bar(title, total)

@@ -100,6 +100,11 @@ class Chain:
         with segment.reading() as file:
             self.walk(file, segment.name, progress)
 
+    @property
+    def redacted(self) -> list[int]:
+        """The records whose lines were redacted."""
+        return sorted(self._redacted)
+
     def untold(self) -> list[int]:
         """The records whose lines were redacted although no record tells of it."""
         told = {seq: each.redaction for seq, each in self.told.items()}
@@ -112,7 +117,7 @@ class Chain:
             raise ChainBroken(name, number, untold(seq))
         open_ones = [seq for seq in self.told if seq not in self._redacted and seq >= self.first]
         return Redactions(
-            tuple(sorted(self._redacted)), tuple(sorted(open_ones)), tuple(sorted(self._unproven))
+            tuple(self.redacted), tuple(sorted(open_ones)), tuple(sorted(self._unproven))
         )
 
     def _check(self, lines: list[bytes], name: str, number: int) -> int:

@@ -95,6 +95,11 @@ class Vault:
         """Why the log cannot be written now; None if it can."""
         return self._writer.problem
 
+    @property
+    def seq(self) -> int:
+        """The newest record, as far as this process knows."""
+        return self._writer.seq
+
     def statistics(self) -> Mapping[str, int]:
         """Counts since the start: writes, failures, bytes; and seq, open and unwritten now."""
         return self._writer.statistics()

@@ -16,6 +16,7 @@ from minivault.schemas import (
     Timings,
     Usage,
 )
+from minivault.web.log_health import LogHealth
 
 
 def as_json(
@@ -171,13 +172,6 @@ class Models(BaseModel):
 
 
 Status = Literal["ready", "loading", "draining", "unavailable", "failed"]
-
-
-class LogHealth(BaseModel):
-    """Whether records can be written."""
-
-    writable: bool
-    problem: str | None
 
 
 class Health(BaseModel):

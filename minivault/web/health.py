@@ -14,6 +14,7 @@ from minivault.service import Service
 from minivault.web import answers
 from minivault.web.carried import service_of
 from minivault.web.connection import while_connected
+from minivault.web.log_health import log_health
 from minivault.web.operations import JSON, Operation
 from minivault.web.reading import ReadingRoom, Turn
 
@@ -66,18 +67,18 @@ def _status(service: Service) -> answers.Status:
 
 
 def _add_details(answer: answers.Health, service: Service) -> None:
-    stage, counts, log = service.stage, service.registry.statistics(), service.vault
+    stage, counts = service.stage, service.registry.statistics()
     answer.version = __version__
     answer.model = model = _serving(service)
     answer.wanted = stage.wanted
     answer.notice = _notice(service)
     answer.progress = stage.progress
-    answer.warnings = list(stage.warnings)
+    answer.warnings = service.warnings
     answer.context_length = model.context_length if model else None
     answer.chat = bool(model and model.chat)
     answer.running = int(counts["running"])
     answer.waiting = int(counts["waiting"])
-    answer.log = answers.LogHealth(writable=log.problem is None, problem=log.problem)
+    answer.log = log_health(service)
 
 
 _HEALTH = {JSON: answers.Health}

@@ -14,7 +14,9 @@ from minivault.errors import NotFound
 from minivault.vault.tree.head import TreeHead
 from minivault.vault.tree.proof import head_of, prove
 from minivault.web import answers
+from minivault.web.carried import service_of
 from minivault.web.connection import while_connected
+from minivault.web.log_health import Standing, log_health
 from minivault.web.log_query import SEQ, read_query, seq_of
 from minivault.web.logs import newest_of, reader_of, room_of
 from minivault.web.operations import JSON, TEXT, Operation
@@ -40,6 +42,8 @@ class Tree(BaseModel):
     last: int
     is_signed: bool
     checkpoint: str = Field(description="Name, size and root, signed (c2sp.org/tlog-checkpoint).")
+    shipping: Standing | None = Field(description="The bucket that has it, where there is one.")
+    witnesses: list[Standing] = Field(description="Who is asked to sign it, and how far each is.")
 
 
 async def prove_record(request: Request) -> Response:
@@ -62,6 +66,7 @@ async def show_tree(request: Request) -> Response:
     """GET /logs/tree: how many records can be proven, and the checkpoint as it is signed."""
     folder = reader_of(request).folder
     head = await while_connected(request.receive, room_of(request).read(partial(_head, folder)))
+    outside = log_health(service_of(request))
     return answers.as_json(
         Tree(
             name=head.origin,
@@ -69,6 +74,8 @@ async def show_tree(request: Request) -> Response:
             last=head.last,
             is_signed=head.is_signed,
             checkpoint=head.note.decode(),
+            shipping=outside.shipping,
+            witnesses=outside.witnesses,
         )
     )
 

@@ -9,15 +9,19 @@ import re
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 from urllib.request import urlopen
 
 import pytest
 from playwright.sync_api import BrowserContext, Page, Route, expect
 
 from minivault.vault.redact import redact
+from minivault.vault.signing import Signer
+from minivault.vault.tree.cosignature import key_of
 from tests.browser.backends import Chatty, Forgetful
 from tests.browser.chat_page import ChatPage, hits
 from tests.live import LiveServer, live_server
+from tests.vault.tree import signed_log
 from tests.vault.tree.signed_log import GOLDEN
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
@@ -92,6 +96,23 @@ def test_a_line_shows_every_field(logs: Page, server: LiveServer) -> None:
     expect(detail).to_contain_text(hashlib.sha256(line.encode()).hexdigest())
     logs.keyboard.press("Escape")
     expect(detail).to_be_hidden()
+
+
+def test_whom_the_tree_is_given_to_and_how_far_they_are_is_told(page: Page, tmp_path: Path) -> None:
+    signed_log.write_key(tmp_path / "key")
+    signed_log.write_log(tmp_path / "logs", tmp_path / "key", records=3)
+    key = key_of("w.example", Signer.load(tmp_path / "key"))
+    options: dict[str, Any] = {
+        "signing_key": tmp_path / "key",
+        "ship_hashes": str(tmp_path / "bucket"),
+        "witness": [f"http://127.0.0.1:9#{key}"],
+    }
+    with live_server(tmp_path, **options) as server:
+        page.goto(f"{server.url}/logs")
+        state = page.locator("#tree-state")
+        expect(state).to_contain_text("Lines 1 to 3 can be proven alone, signed.")
+        expect(state).to_contain_text("/bucket up to line 3.")
+        expect(state).to_contain_text("Not yet witnessed by w.example: the witness")
 
 
 def test_a_line_is_proven_in_a_file_that_a_saved_page_checks(

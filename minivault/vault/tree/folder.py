@@ -13,6 +13,7 @@ from minivault.vault.private_file import NotPrivate, require_private, sync
 NAME = "tree"
 CHECKPOINT = "checkpoint"
 WITNESSED = "witnessed"  # the newest checkpoint that a witness signed
+SHIPPED = "shipped"  # the newest checkpoint that is in the bucket
 _SAFE = os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 
 

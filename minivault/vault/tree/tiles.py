@@ -5,7 +5,7 @@ A full tile never changes; what is unfinished at the right edge is a partial til
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 
 from minivault.vault.tree.merkle import EMPTY, HASH_SIZE, fold, leaf, node, split
 
@@ -87,9 +87,7 @@ class Edge:
                 edge._levels[level] = _hashes(data)
             left, level = left // WIDTH, level + 1
         if width := size % WIDTH:
-            length = width * (2 + HASH_SIZE)
-            data = read_tile(get, tile_path(ENTRIES, size // WIDTH, width), length)
-            edge._entries = unbundle(data)
+            edge._entries = read_entries(get, size // WIDTH, width)
             if [leaf(entry) for entry in edge._entries] != edge._levels[0]:
                 raise DamagedTiles("the newest entries are not those of the tree")
         return edge
@@ -159,9 +157,14 @@ class Tiles:
 
     def entries(self, number: int) -> list[bytes]:
         """The bundle with entry `number` * 256 and those after it."""
-        width = min(WIDTH, self.size - number * WIDTH)
-        length = width * (2 + HASH_SIZE)
-        return unbundle(read_tile(self._get, tile_path(ENTRIES, number, width), length))
+        return read_entries(self._get, number, min(WIDTH, self.size - number * WIDTH))
+
+    def entries_from(self, index: int) -> Iterator[list[bytes]]:
+        """The entries from that one on, bundle by bundle."""
+        while index < self.size:
+            some = self.entries(index // WIDTH)[index % WIDTH :]
+            yield some
+            index += len(some)
 
     def inclusion(self, index: int, size: int | None = None) -> list[bytes]:
         """The hashes that show that entry `index` is in the tree (RFC 9162, 2.1.3.1).
@@ -216,23 +219,37 @@ class Tiles:
 
 
 def read_tile(get: Get, path: str, length: int) -> bytes:
-    """Raises DamagedTiles unless there is a tile of this many bytes.
-
-    A partial tile that is gone gave way to the full one, which begins with it.
-    """
-    full, partial, _ = path.partition(".p/")
-    try:
-        try:
-            data = get(path)
-        except FileNotFoundError:
-            if not partial:
-                raise
-            data = get(full)[:length]
-    except OSError as error:
-        raise DamagedTiles(f"{path} cannot be read: {error.strerror}") from error
+    """Raises DamagedTiles unless there is a tile of this many bytes."""
+    data, is_full = _found(get, path)
+    data = data[:length] if is_full else data
     if len(data) != length:
         raise DamagedTiles(f"{path} has {len(data)} bytes, not {length}")
     return data
+
+
+def read_entries(get: Get, number: int, width: int) -> list[bytes]:
+    """The first `width` entries of a bundle. Raises DamagedTiles unless it has that many."""
+    path = tile_path(ENTRIES, number, width)
+    data, is_full = _found(get, path)
+    entries = unbundle(data)
+    if len(entries) < width or (len(entries) > width and not is_full):
+        raise DamagedTiles(f"{path} has {len(entries)} entries, not {width}")
+    return entries[:width]
+
+
+def _found(get: Get, path: str) -> tuple[bytes, bool]:
+    """A file, and whether it is the full one: a partial one that is gone gave way to that, which
+    begins with it."""
+    full, partial, _ = path.partition(".p/")
+    try:
+        try:
+            return get(path), False
+        except FileNotFoundError:
+            if not partial:
+                raise
+            return get(full), True
+    except OSError as error:
+        raise DamagedTiles(f"{path} cannot be read: {error.strerror}") from error
 
 
 def _hashes(data: bytes) -> list[bytes]:

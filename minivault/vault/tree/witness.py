@@ -8,7 +8,7 @@ import re
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -106,36 +106,71 @@ def read_log(text: str) -> tuple[str, Ed25519PublicKey]:
         raise InvalidRequest([FieldError("log", why)]) from error
 
 
+@dataclass(frozen=True, slots=True)
+class WitnessAt:
+    """A witness that is asked: where, and its public key."""
+
+    url: str
+    key: WitnessKey
+
+    @classmethod
+    def parse(cls, text: str) -> WitnessAt:
+        """Reads URL#KEY. Raises InvalidRequest."""
+        url, _, key = text.partition("#")
+        return cls(url, WitnessKey.parse(key))
+
+    def cosignatures(self, logs: Path, head: TreeHead) -> list[str]:
+        """Has the witness sign the log's newest tree: its lines, of which its key's was checked.
+
+        Raises NotWitnessed, ChainBroken.
+        """
+        kept = witnessed(logs)
+        old = kept.size if kept and kept.origin == head.origin and self.key.seen(kept) else 0
+        answer = _sent(self.url, _request(logs, head, min(old, head.size)))
+        if answer.status == 409 and answer.kind == SIZE:
+            answer = _sent(self.url, _request(logs, head, _size(answer, head)))
+        if answer.status != 200:
+            refusal = f"({answer.status}): {answer.body[:200].strip()}"
+            raise NotWitnessed(f"the witness refuses {refusal}")
+        lines = _lines(answer.body)
+        if self.key.seen(replace(head, signatures="".join(lines))) is None:
+            raise NotWitnessed(f"what the witness answered is not signed by {self.key.name}")
+        return [each for each in lines if _name(each) == self.key.name]
+
+
+def signed_head(logs: Path) -> TreeHead:
+    """The log's newest tree. Raises BadCheckpoint if it is not signed, NotFound."""
+    head = head_of(logs)
+    if not head.is_signed:
+        raise BadCheckpoint("a witness signs only what its log signs: serve --signing-key")
+    return head
+
+
+def keep(logs: Path, head: TreeHead, lines: Iterable[str]) -> TreeHead:
+    """Keeps cosignatures of a tree beside it, with those that others gave for the same tree."""
+    lines = list(lines)
+    names = {_name(each) for each in lines}
+    folder = Folder(logs)
+    try:
+        with Lock(folder).held():
+            kept = witnessed(logs)
+            before = kept if kept and kept.body == head.body else head
+            others = before.signatures.splitlines(keepends=True)
+            lines = [*(each for each in others if _name(each) not in names), *lines]
+            seen = replace(head, signatures="".join(lines))
+            TreeFolder(logs).publish(seen.note, WITNESSED)
+    finally:
+        folder.close()
+    return seen
+
+
 def ask(logs: Path, url: str, key: WitnessKey) -> TreeHead:
     """Has a witness sign the log's newest tree, and keeps that beside the tree.
 
     Raises NotWitnessed, BadCheckpoint, NotFound, ChainBroken.
     """
-    head = head_of(logs)
-    if not head.is_signed:
-        raise BadCheckpoint("a witness signs only what its log signs: serve --signing-key")
-    kept = witnessed(logs)
-    answer = _sent(
-        url, _request(logs, head, kept.size if kept and kept.origin == head.origin else 0)
-    )
-    if answer.status == 409 and answer.kind == SIZE:
-        answer = _sent(url, _request(logs, head, _size(answer, head)))
-    if answer.status != 200:
-        raise NotWitnessed(f"the witness refuses ({answer.status}): {answer.body[:200].strip()}")
-    seen = replace(head, signatures=_lines(answer.body))
-    if key.seen(seen) is None:
-        raise NotWitnessed(f"what the witness answered is not signed by {key.name}")
-    mine = [line for line in _lines(answer.body).splitlines(True) if line.split(" ")[1] == key.name]
-    before = kept if kept and kept.body == head.body else head
-    others = [each for each in before.signatures.splitlines(True) if each.split(" ")[1] != key.name]
-    seen = replace(head, signatures="".join(others + mine))
-    folder = Folder(logs)
-    try:
-        with Lock(folder).held():
-            TreeFolder(logs).publish(seen.note, WITNESSED)
-    finally:
-        folder.close()
-    return seen
+    head = signed_head(logs)
+    return keep(logs, head, WitnessAt(url, key).cosignatures(logs, head))
 
 
 def _request(logs: Path, head: TreeHead, old: int) -> bytes:
@@ -174,6 +209,11 @@ def _text(answer: http.client.HTTPResponse | urllib.error.HTTPError) -> str:
     return answer.read(MOST_BYTES).decode(errors="replace")
 
 
-def _lines(body: str) -> str:
+def _lines(body: str) -> list[str]:
     """The signature lines of an answer, and nothing else of it."""
-    return "".join(f"{each}\n" for each in body.split("\n") if _SIGNATURE.fullmatch(each))
+    return [f"{each}\n" for each in body.split("\n") if _SIGNATURE.fullmatch(each)]
+
+
+def _name(line: str) -> str:
+    """Whose a signature line is."""
+    return line.split(" ")[1]

@@ -1,0 +1,96 @@
+"""The texts of a log in a bucket of their own, in which they can be erased.
+
+`<folder>/<first record>.jsonl.gz` holds lines as they stand in the log. After a crash, and where
+two ship at once, two objects may hold the same record.
+"""
+
+from __future__ import annotations
+
+import gzip
+import re
+import zlib
+from collections.abc import Iterator, Sequence
+
+from minivault.errors import ChainBroken
+from minivault.vault.publishing.bucket import Bucket, Taken
+from minivault.vault.publishing.tile_log import Forked, Overtaken
+from minivault.vault.record import line_hash
+from minivault.vault.redacted import was_of
+from minivault.vault.segments import place
+
+#: Of one object.
+MOST_LINES, MOST_BYTES = 1_000, 4 * 2**20
+_NAME = re.compile(r"(\d{12})\.jsonl\.gz")
+
+
+def entry_of(line: bytes) -> bytes:
+    """The hash that chain and tree go on with; of a redacted line the one it had."""
+    return bytes.fromhex(was_of(line) or line_hash(line))
+
+
+class Texts:
+    """The lines of one log. Raises Away."""
+
+    def __init__(self, bucket: Bucket, folder: str) -> None:
+        self._bucket = bucket
+        self._folder = folder
+
+    def put(self, lines: Sequence[bytes]) -> int:
+        """Makes an object of these lines, which follow each other; returns how many are there.
+
+        One that is there already, since somebody died before the checkpoint, may hold more or
+        fewer. Raises Forked if it holds others.
+        """
+        path = self._path(place(lines[0])[0])
+        try:
+            self._bucket.create(path, _packed(lines))
+        except Taken:
+            there = self._read(path)[0]
+            same = zip(there, lines, strict=False)
+            if not there or any(entry_of(one) != entry_of(other) for one, other in same):
+                raise Forked(
+                    f"{self._bucket.url}/{path} is there already, and is another"
+                ) from None
+            return len(there)
+        return len(lines)
+
+    def erase(self, seq: int, line: bytes) -> None:
+        """Puts a redacted line in the place of the record's, wherever that is. Raises Overtaken."""
+        for first in self.firsts():
+            if not seq - MOST_LINES < first <= seq:
+                continue
+            lines, version = self._read(self._path(first))
+            erased = [line if place(each)[0] == seq else each for each in lines]
+            if erased != lines:
+                try:
+                    self._bucket.swap(self._path(first), _packed(erased), version)
+                except Taken:
+                    raise Overtaken(f"{self._bucket.url}: another one erased there too") from None
+
+    def firsts(self) -> list[int]:
+        """The records that objects begin with."""
+        found = map(_NAME.fullmatch, self._bucket.names(self._folder))
+        return [int(each[1]) for each in found if each]
+
+    def lines(self) -> Iterator[tuple[str, list[bytes]]]:
+        """The objects in their order, each record once. Raises ChainBroken for a damaged one."""
+        after = 0
+        for first in self.firsts():
+            lines = [each for each in self._read(self._path(first))[0] if place(each)[0] > after]
+            if lines:
+                after = place(lines[-1])[0]
+                yield self._path(first), lines
+
+    def _read(self, path: str) -> tuple[list[bytes], str]:
+        data, version = self._bucket.read(path)
+        try:
+            return gzip.decompress(data).splitlines(), version
+        except (OSError, EOFError, zlib.error) as error:
+            raise ChainBroken(path, 0, f"it cannot be read: {error}") from error
+
+    def _path(self, first: int) -> str:
+        return f"{self._folder}/{first:012d}.jsonl.gz"
+
+
+def _packed(lines: Sequence[bytes]) -> bytes:
+    return gzip.compress(b"".join(each + b"\n" for each in lines), mtime=0)
