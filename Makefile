@@ -76,6 +76,11 @@ $(VENV)/developer: $(VENV)/installed
 	@$(call LOCKED,develop)
 	@touch $@
 
+# SeaweedFS, 50 MB: shipping is tried against a real S3 server.
+$(VENV)/s3: $(VENV)/developer
+	@$(call LOCKED,s3)
+	@touch $@
+
 lock: $(VENV)/developer ## resolve pyproject.toml into requirements.lock (ARGS=--upgrade takes newer versions)
 	@$(PY) -m scripts.lock write $(ARGS)
 
@@ -194,7 +199,7 @@ bench: $(VENV)/developer ## measure speed on this machine
 bench-peers: $(VENV)/developer ## measure speed side by side with other servers
 	@$(PY) -m benchmarks.peers $(ARGS)
 
-faults: $(VENV)/developer tools ## the long forms: kills, full disks, cut connections, a hostile client, every row
+faults: $(VENV)/developer $(VENV)/s3 tools ## the long forms: kills, full disks, cut connections, a hostile client, every row
 	@MINIVAULT_FULL=1 $(PY) -m pytest tests/faults tests/vault tests/gguf tests/engine \
 	  tests/test_stop_strings.py tests/test_schemas.py tests/web/test_accept.py tests/web/test_sse.py $(ARGS)
 
