@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
 from minivault.vault import writer as writer_module
 from minivault.vault.publishing.bucket import Bucket, FolderBucket
+from minivault.vault.publishing.object_store import ObjectBucket
 from minivault.vault.publishing.shipping import Shipping
 from minivault.vault.signing import load_public_key
+from tests.tools import leave_out
 from tests.vault.tree.signed_log import GOLDEN, write_key, write_log
 from tests.vault.tree.test_log_tree import grow
 
@@ -34,19 +37,23 @@ def signed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def bucket(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[str], Bucket]:
-    """Makes the bucket of a name, and the same one again; a test may ask for folders."""
+    """Makes the bucket of a name, and the same one again; a test may ask for stores."""
     made: dict[str, Bucket] = {}
 
     def make(name: str) -> Bucket:
-        if getattr(request, "param", "store") == "folder":
-            return FolderBucket(tmp_path / "buckets" / name)
-        from obstore.store import MemoryStore
-
-        from minivault.vault.publishing.object_store import ObjectBucket
-
-        return made.setdefault(name, ObjectBucket(f"memory://{name}", MemoryStore()))
+        if getattr(request, "param", "folder") == "store":
+            return made.setdefault(name, _store(name))
+        return FolderBucket(tmp_path / "buckets" / name)
 
     return make
+
+
+def _store(name: str) -> ObjectBucket:
+    if find_spec("obstore") is None:
+        leave_out("obstore is not installed")
+    from obstore.store import MemoryStore
+
+    return ObjectBucket(f"memory://{name}", MemoryStore())
 
 
 BOTH = pytest.mark.parametrize("bucket", ["folder", "store"], indirect=True)

@@ -151,7 +151,7 @@ def test_anything_that_is_changed_in_the_bucket_of_hashes_is_seen(
 
 
 def _paths(bucket: Bucket, folder: str) -> list[str]:
-    found = []
+    found: list[str] = []
     for name in bucket.names(folder):
         path = f"{folder}/{name}".rstrip("/")
         found += _paths(bucket, path) if name.endswith("/") else [path]

@@ -6,6 +6,7 @@ import hashlib
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,7 @@ from minivault.vault.reader import Reader
 from minivault.vault.redact import redact
 from minivault.vault.signing import BadCheckpoint, load_public_key, write_keys
 from minivault.vault.tree.proof import head_of
+from tests.tools import leave_out
 from tests.vault.publishing.conftest import BOTH, KEY, Writer
 from tests.vault.publishing.faulty import Died, Faulty
 from tests.vault.samples import write
@@ -224,7 +226,7 @@ def test_what_is_redacted_is_erased_there_too(
 
 
 def _all(bucket: Bucket, folder: str) -> dict[str, bytes]:
-    found = {}
+    found: dict[str, bytes] = {}
     for name in bucket.names(folder):
         path = f"{folder}/{name}".rstrip("/")
         found |= _all(bucket, path) if name.endswith("/") else {path: bucket.read(path)[0]}
@@ -292,6 +294,8 @@ def test_an_address_is_one_of_a_bucket_and_holds_no_key(url: str, why: str) -> N
 def test_credentials_come_from_a_private_file_and_are_never_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    if find_spec("obstore") is None:
+        leave_out("obstore is not installed")
     monkeypatch.setenv("AWS_REGION", "us-east-1")
     file = tmp_path / "credentials"
     file.write_text(

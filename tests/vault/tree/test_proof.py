@@ -6,19 +6,23 @@ import base64
 import json
 import os
 import random
+import re
 import shutil
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from minivault.errors import ChainBroken, InvalidRequest, MiniVaultError, NotFound
+from minivault.vault import Outcome, Vault
 from minivault.vault.reader import Reader
 from minivault.vault.redact import redact
 from minivault.vault.signing import BadCheckpoint, load_public_key, verifier_key, write_keys
 from minivault.vault.tree.head import TreeHead
 from minivault.vault.tree.proof import BadProof, Growth, Inclusion, head_of, prove, prove_growth
-from tests.test_cli_logs import run
+from tests import test_cli_logs
+from tests.test_cli_logs import _say, run
 from tests.tools import FULL
 from tests.vault.tree.signed_log import GOLDEN, ORIGIN, golden, write_key, write_log
 from tests.vault.tree.test_log_tree import flip, grow
@@ -196,14 +200,8 @@ def test_two_logs_of_one_beginning_did_not_grow_from_each_other(tmp_path: Path) 
 def test_a_record_is_replayed_out_of_its_proof(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from minivault.vault import Vault
-    from tests.test_cli_logs import _say
-
     folder = tmp_path / "logs"
-    vault = Vault(folder)
-    vault.open()
-    _say(vault, 3)
-    vault.close()
+    _say_once(folder)
     run("prove", 1, "-o", tmp_path / "1", folder=folder)
     run("prove", 1, "--hash-only", "-o", tmp_path / "hash", folder=folder)
     shutil.rmtree(folder)
@@ -221,6 +219,31 @@ def test_a_record_is_replayed_out_of_its_proof(
         run("replay", "--from", tmp_path / "1")
     with pytest.raises(InvalidRequest, match="--from"):
         run("replay", "1", "--from", tmp_path / "1")
+
+
+def _say_once(folder: Path) -> None:
+    vault = Vault(folder)
+    vault.open()
+    _say(vault, 3)
+    vault.close()
+
+
+def test_a_text_that_the_model_did_not_say_differs_though_its_proof_is_good(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What an operator made up: signed, in the tree, and not what the model makes of it."""
+
+    def lie(said: str, *more: Any) -> Outcome:
+        return Outcome(said.replace("two", "owl"), *more)
+
+    monkeypatch.setattr(test_cli_logs, "Outcome", lie)
+    _say_once(tmp_path / "logs")
+    run("prove", 1, "-o", tmp_path / "1", folder=tmp_path / "logs")
+    shutil.rmtree(tmp_path / "logs")
+    assert run("replay", "--from", tmp_path / "1") == 1
+    assert re.search(r"record 1 differs from character \d+ on", capsys.readouterr().out)
+    assert run("replay", "--from", tmp_path / "1", "--json") == 1
+    assert json.loads(capsys.readouterr().out)["verdict"] == "differs"
 
 
 @pytest.fixture(scope="module")
