@@ -183,7 +183,8 @@ def test_options_that_need_others_are_refused_without(
 
 def test_a_start_refuses_what_can_never_be_published(place: Path) -> None:
     options: dict[str, Any] = {"logs_dir": place / "logs", "signing_key": place / "key"}
-    one = Settings(**options, ship_hashes="s3://bucket", offline=True)
+    key = WitnessKey("w", ED25519, bytes(32))
+    one = Settings(**options, witness=[f"http://w#{key}"], offline=True)
     with pytest.raises(CannotStart, match="--offline opens no connection"):
         Service.opened(one)
     with pytest.raises(InvalidRequest, match="witness's key"):
