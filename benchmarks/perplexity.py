@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import torch
+import numpy as np
 from tokenizers import Tokenizer
 
 from minivault.engine.native.runner import NativeRunner
@@ -47,7 +47,7 @@ def perplexity(runner: NativeRunner, tokens: list[int], window: int | None = Non
         for begin in range(0, len(tokens) - 1, size)
         if begin + 1 < len(tokens)
     ]
-    return math.exp(float(torch.cat(losses).mean()))
+    return math.exp(float(np.concatenate(losses).mean()))
 
 
 def _options() -> argparse.Namespace:

@@ -36,7 +36,7 @@ _GRAMMARS = Pool("grammars", 2, nice=True)  # a schema of somebody's may take lo
 class LocalBackend:
     """Serves a model of the store by the engine, all its requests in one batch.
 
-    `start` loads it; torch is not imported before. `info` exists from then on.
+    `start` loads it; no library of it is imported before. `info` exists from then on.
     """
 
     info: ModelInfo
@@ -151,7 +151,7 @@ class LocalBackend:
         return self._engine.statistics() if self._engine else {}
 
     def _load(self) -> Engine:
-        require("torch", "tokenizers")  # before it is built upon
+        require("tokenizers")  # before it is built upon
         from minivault.engine.engine import Engine
         from minivault.engine.loading import load_runner
         from minivault.engine.tokenizer import load_tokenizer

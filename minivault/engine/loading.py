@@ -6,9 +6,11 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from minivault.engine.processor import shows_gpu
 from minivault.engine.runner import NATIVE_ONLY, Dtype, NoKernels, Runner, Unsupported
 from minivault.errors import ModelUnusable
 from minivault.gguf import is_gguf
+from minivault.libraries import require
 
 if TYPE_CHECKING:
     from minivault.engine.native.runner import NativeRunner
@@ -36,16 +38,15 @@ def load_runner(
 ) -> Runner:
     """Loads a model's weights. Takes the calling thread as long as it takes.
 
-    `threads`: of the model; None leaves torch's choice. `max_running`: how many sequences it may
-    hold at once. `prefix_memory`: bytes for prefilled beginnings that are kept. `context`: tokens
-    of a text at most; None takes the usual bound. `tokens`: how many ids the tokenizer has; others
-    are never drawn. `speculates`: the native runner guesses texts ahead. `arithmetic`: the native
-    runner's; the fastest is the same on processors of one kind alone.
+    `threads`: of the model; None takes as many as there are cores. `max_running`: how many
+    sequences it may hold at once. `prefix_memory`: bytes for prefilled beginnings that are kept.
+    `context`: tokens of a text at most; None takes the usual bound. `tokens`: how many ids the
+    tokenizer has; others are never drawn. `speculates`: the native runner guesses texts ahead.
+    `arithmetic`: the native runner's; the fastest is the same on processors of one kind alone.
 
     Raises ModelUnusable, also where runner, dtype and device do not go together.
     """
     from minivault.engine.native.memory import give_back_free
-    from minivault.engine.transformers.runner import TransformersRunner
 
     try:
         if runner == "transformers":
@@ -73,6 +74,9 @@ def load_runner(
         raise ModelUnusable(
             f"dtype {dtype} needs the native runner: {why}; or use --dtype bfloat16 or float32"
         ) from why
+    require("torch")  # before it is built upon
+    from minivault.engine.transformers.runner import TransformersRunner
+
     served = TransformersRunner(
         folder, dtype=dtype, device=device, threads=threads, context=context, tokens=tokens
     )
@@ -94,15 +98,15 @@ def _native(
     **options: int | None,
 ) -> NativeRunner:
     """Raises Unsupported where it cannot be, NoKernels where it could be on this machine."""
-    import torch
-
     from minivault.engine.native.runner import NativeRunner
-    from minivault.engine.transformers.pipeline import chosen_device
 
     wanted = runner == "native" or dtype in NATIVE_ONLY
-    on = torch.device("cpu") if device == "auto" and wanted else chosen_device(device)
-    if on.type != "cpu":
-        raise Unsupported(f"it computes on the CPU, not on {on.type} (--device cpu)")
+    if device == "cuda" or (device == "auto" and not wanted and shows_gpu()):
+        from minivault.engine.transformers.pipeline import chosen_device  # takes a second
+
+        on = chosen_device(device)
+        if on.type != "cpu":
+            raise Unsupported(f"it computes on the CPU, not on {on.type} (--device cpu)")
     # The same wherever it runs, as the bytes of its texts are.
     own: Literal["file", "bfloat16"] = "file" if is_gguf(folder) else "bfloat16"
     width = own if dtype == "auto" else dtype

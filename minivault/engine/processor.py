@@ -1,11 +1,13 @@
-"""What the processor offers the model: its cores, and whether it multiplies bfloat16."""
+"""What the machine offers the model: its cores, a GPU, and whether it multiplies bfloat16."""
 
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 _QUOTA = Path("/sys/fs/cgroup/cpu.max")
+_GPUS = ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg")  # NVIDIA's driver, AMD's, Windows' for Linux
 _TOPOLOGY = "/sys/devices/system/cpu/cpu{}/topology/thread_siblings_list"
 
 
@@ -16,6 +18,13 @@ def available_cores() -> int:
     """
     cores, quota = _cores(_allowed_processors()), _quota()
     return cores if quota is None else max(1, min(cores, quota))
+
+
+def shows_gpu() -> bool:
+    """Whether the system shows one that torch may compute on: it takes a second to ask torch."""
+    if sys.platform == "linux":
+        return any(Path(each).exists() for each in _GPUS)
+    return sys.platform != "darwin"
 
 
 def multiplies_bfloat16() -> bool:

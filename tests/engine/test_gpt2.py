@@ -43,7 +43,7 @@ def transformers_model(folder: Path) -> Any:
 
 def logits_after(runner: NativeRunner, prompt: list[int]) -> Tensor:
     sequence = prefilled(runner, prompt)
-    logits = runner.decode([sequence])[0]
+    logits = torch.from_numpy(runner.decode([sequence])[0].copy())
     runner.release(sequence)
     return logits
 
@@ -173,22 +173,6 @@ def test_narrow_weights_come_close(tmp_path: Path, dtype: str, bound: float) -> 
     expected = logits_after(load(folder, dtype="float32"), prompt)
     found = logits_after(load(folder, dtype=dtype), prompt)
     assert 0 < closeness(found, expected) < bound
-
-
-def test_the_number_of_threads_holds_in_every_thread_that_calls(tmp_path: Path) -> None:
-    from threading import Thread
-
-    runner = load(save_gpt2(tmp_path), threads=1)
-    seen = []
-
-    def work() -> None:
-        logits_after(runner, [1, 2, 3])
-        seen.append(torch.get_num_threads())
-
-    thread = Thread(target=work)
-    thread.start()
-    thread.join()
-    assert seen == [1]
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "int8"])

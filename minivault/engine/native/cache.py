@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
-from torch import Tensor
+import numpy as np
 
 from minivault.engine.native.library import constants, ffi
 from minivault.engine.native.memory import Reserved, Slots
+from minivault.engine.native.numbers import Array
 
 
 class BlockCache:
@@ -23,14 +23,14 @@ class BlockCache:
     ) -> None:
         self._block = block = constants.BLOCK
         blocks, padded = -(-context // block), -(-head_width // block) * block
-        dtype = torch.bfloat16 if narrow else torch.float32
+        dtype = np.dtype(np.uint16 if narrow else np.float32)
         size = 2 * block * padded
         self.bytes_per_token = layers * heads * size * dtype.itemsize // block
         self._free = Slots(slots)
         self._reserved = Reserved(slots * layers * heads * blocks * size, dtype)
-        self._slots = self._reserved.numbers.view(slots, layers, heads, blocks, size)
+        self._slots = self._reserved.numbers.reshape(slots, layers, heads, blocks, size)
         self.fields: dict[str, Any] = {
-            "memory": ffi.cast("void *", self._slots.data_ptr()),
+            "memory": ffi.cast("void *", self._slots.ctypes.data),
             "bfloat16": narrow,
             "layers": layers,
             "heads": heads,
@@ -47,6 +47,6 @@ class BlockCache:
         self._free.give_back(slot)
         self._reserved.wipe(self._slots[slot])
 
-    def part(self, slot: int, begin: int, end: int) -> Tensor:
+    def part(self, slot: int, begin: int, end: int) -> Array:
         """A view of one sequence's positions, whole blocks: (layers, heads, blocks, numbers)."""
         return self._slots[slot, :, :, begin // self._block : -(-end // self._block)]

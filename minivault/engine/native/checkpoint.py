@@ -8,14 +8,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
-import torch
+import numpy as np
 from safetensors import SafetensorError, safe_open
-from torch import Tensor
 
 from minivault.engine.native.groups import Groups, from_gguf
 from minivault.engine.native.groups import refuse_no_numbers as groups_have_numbers
-from minivault.engine.numbers import refuse_no_numbers
-from minivault.engine.runner import Dtype
+from minivault.engine.native.numbers import Array, narrowed, refuse_no_numbers
+from minivault.engine.runner import Dtype, Unsupported
 from minivault.errors import ModelUnusable
 from minivault.gguf import is_gguf
 from minivault.gguf.config import config_of, family_of
@@ -25,6 +24,7 @@ from minivault.gguf.weights import weights_of
 Shape = tuple[int, ...]
 
 _ROWS = 4096  # so many are dequantized at once
+_TYPES = {"BF16": np.uint16, "F16": np.float16, "F32": np.float32, "F64": np.float64}
 
 
 class Checkpoint(Protocol):
@@ -50,11 +50,12 @@ class Checkpoint(Protocol):
         """What the weights of its products are kept as, for people: `Q4_1+Q8_0`, `float32`."""
         ...
 
-    def tensor(self, name: str) -> Tensor:
-        """One that is there. Raises ModelUnusable where it holds what are no numbers."""
+    def tensor(self, name: str) -> Array:
+        """One that is there. Raises ModelUnusable where it holds what are no numbers, Unsupported
+        for a type that is not known."""
         ...
 
-    def weight(self, name: str) -> Tensor | Groups:
+    def weight(self, name: str) -> Array | Groups:
         """The same of a product: in groups, where the file has it so and it is to stay so."""
         ...
 
@@ -72,32 +73,38 @@ def open_checkpoint(path: Path, dtype: Dtype | Literal["file"] = "float32") -> C
 
 
 class _Safetensors:
-    """The tensors are views of the files where the system allows it."""
+    """The tensors are views of the files."""
 
     def __init__(self, folder: Path, dtype: Dtype) -> None:
         self.dtype = self.widths = dtype
         self.config = _read_json(folder / "config.json")
         self.shapes: dict[str, Shape] = {}
-        self._files: dict[str, Any] = {}
-        self._names: dict[str, Path] = {}
+        self._places: dict[str, tuple[Path, str, int]] = {}  # file, type, first byte
         for path in _files(folder):
             try:
-                file: Any = safe_open(path, framework="pt")  # half of it has no types
-                for name in file.keys():  # noqa: SIM118 (a safetensors file is no mapping)
-                    self.shapes[name] = tuple(file.get_slice(name).get_shape())
-                    self._files[name], self._names[name] = file, path
+                safe_open(path, framework="np")  # checks the header, which is read by itself below
+                with path.open("rb") as file:
+                    size = int.from_bytes(file.read(8), "little")
+                    header = json.loads(file.read(size))
             except (SafetensorError, OSError) as error:
                 raise _unreadable(path, error) from error
+            header.pop("__metadata__", None)
+            for name, entry in header.items():
+                self.shapes[name] = tuple(entry["shape"])
+                self._places[name] = path, entry["dtype"], 8 + size + entry["data_offsets"][0]
 
-    def tensor(self, name: str) -> Tensor:
+    def tensor(self, name: str) -> Array:
+        path, kind, offset = self._places[name]
+        if kind not in _TYPES:
+            raise Unsupported(f"its tensor {name[:80]} is of type {kind}")
         try:
-            tensor: Tensor = self._files[name].get_tensor(name)
-        except (SafetensorError, OSError) as error:
-            raise _unreadable(self._names[name], error) from error
-        refuse_no_numbers([(name, tensor)])
+            tensor: Array = np.memmap(path, _TYPES[kind], "r", offset, self.shapes[name])
+        except (OSError, ValueError) as error:
+            raise _unreadable(path, error) from error
+        refuse_no_numbers(name, tensor)
         return tensor
 
-    def weight(self, name: str) -> Tensor:
+    def weight(self, name: str) -> Array:
         return self.tensor(name)
 
 
@@ -116,18 +123,19 @@ class _GgufCheckpoint:
         self.dtype: Dtype = dtype
         self.widths = "+".join(types) if self._in_groups else dtype
 
-    def tensor(self, name: str) -> Tensor:
+    def tensor(self, name: str) -> Array:
         """In float32, or in bfloat16 where that is what will be made of it."""
         weight = self._weights[name]
         wide = self.dtype != "bfloat16" or len(weight.shape) < 2
-        tensor = torch.empty(weight.shape, dtype=torch.float32 if wide else torch.bfloat16)
+        tensor = np.empty(weight.shape, np.float32 if wide else np.uint16)
         for begin in range(0, len(tensor), _ROWS):
             rows = slice(begin, begin + _ROWS)
-            tensor[rows] = torch.from_numpy(weight.values(rows))
-        refuse_no_numbers([(name, tensor)])
+            values = weight.values(rows)
+            refuse_no_numbers(name, values)
+            tensor[rows] = values if wide else narrowed(values)
         return tensor
 
-    def weight(self, name: str) -> Tensor | Groups:
+    def weight(self, name: str) -> Array | Groups:
         weight = self._weights[name]
         if not self._in_groups or weight.tensor.type.weights == 1:
             return self.tensor(name)

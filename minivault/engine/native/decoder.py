@@ -12,14 +12,13 @@ from collections.abc import Sequence
 from functools import partial
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from minivault.engine.likeliest import Row
 from minivault.engine.native import arithmetic, library
 from minivault.engine.native.cache import BlockCache
 from minivault.engine.native.description import Description
 from minivault.engine.native.library import Memory
+from minivault.engine.native.numbers import Floats, zeros
 from minivault.engine.native.prefix_cache import CHUNK
 from minivault.engine.native.structures import decoder_fields, draw_fields, room_fields
 from minivault.engine.runner import Dtype
@@ -71,16 +70,16 @@ class Decoder:
         )
         self.kv_bytes_per_token = self.cache.bytes_per_token
         rows = slots + MOST_ROWS
-        self._tokens = np.zeros(rows, np.int32)
-        self._places = np.zeros((rows, 2), np.int32)
-        self._history = np.zeros((slots, description.context), np.int32)
-        self._x = torch.zeros(rows, description.hidden)
-        self._logits = torch.zeros(max(slots, CHUNK), description.vocabulary)
+        self._tokens = zeros(rows, np.int32)
+        self._places = zeros((rows, 2), np.int32)
+        self._history = zeros((slots, description.context), np.int32)
+        self._x = zeros((rows, description.hidden))
+        self._logits = zeros((max(slots, CHUNK), description.vocabulary))
         self._sampling = memory.new("struct sampling[]", slots)
         room = room_fields(memory, description, rows, threads) | {
-            "tokens": memory.address(torch.from_numpy(self._tokens)),
-            "places": memory.address(torch.from_numpy(self._places)),
-            "history": memory.address(torch.from_numpy(self._history)),
+            "tokens": memory.address(self._tokens),
+            "places": memory.address(self._places),
+            "history": memory.address(self._history),
             "x": memory.address(self._x),
             "logits": memory.address(self._logits),
         }
@@ -101,7 +100,6 @@ class Decoder:
         self._run_rows = partial(self._library.decoder_run, *both)
         self._run_head = partial(self._library.decoder_logits, *both)
         self._step = partial(self._library.decoder_step, *both, self._draw)
-        self._rows_of_logits = self._logits.numpy()
         found = arithmetic.answers(self._library, self._team, threads)
         self.arithmetic = arithmetic.name(found, self._kinds(), fastest=fastest)
         self.reproducible = self._keeps_bits()
@@ -129,7 +127,7 @@ class Decoder:
         """Runs any rows through the layers; `logits` may follow."""
         self._run_rows(self._place(tokens, slots, positions))
 
-    def logits(self, rows: int) -> Tensor:
+    def logits(self, rows: int) -> Floats:
         """float32 (rows, vocabulary) of the first rows that were run: up to 64, or all slots.
 
         The next call overwrites them.
@@ -147,7 +145,7 @@ class Decoder:
         """
         self._step(self._place(tokens, slots, positions), count)
         drawn: list[int] = self._tokens[:count].tolist()
-        return drawn, self._rows_of_logits[:count]
+        return drawn, self._logits[:count]
 
     def _place(self, tokens: Sequence[int], slots: Sequence[int], positions: Sequence[int]) -> int:
         count = len(tokens)
@@ -173,12 +171,11 @@ class Decoder:
     def _keeps_bits(self) -> bool:
         """Whether one row gets the same bits at several places of several batches: one layer."""
         layers, self._model.count = self._model.count, 1
-        with torch.inference_mode():
-            found = [self._bits_at(size, place).clone() for size, place in _PLACES]
+        found = [self._bits_at(size, place).tobytes() for size, place in _PLACES]
         self._model.count = layers
-        return all(torch.equal(found[0], each) for each in found[1:])
+        return len(set(found)) == 1
 
-    def _bits_at(self, size: int, place: int) -> Tensor:
+    def _bits_at(self, size: int, place: int) -> Floats:
         """The logits of one row among rows of any kind.
 
         Alone its sequence is prefilled before; in company it goes along, as in a step.
@@ -196,7 +193,7 @@ class Decoder:
             rest = []
         along = [slots[place]] * len(rest)
         self.run([*tokens, *rest], [*slots, *along], [*positions, *range(len(rest))])
-        found = self.logits(len(slots))[place]
+        found: Floats = self.logits(len(slots))[place]
         for slot in slots:
             self.cache.give_back(slot)
         return found

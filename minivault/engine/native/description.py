@@ -6,9 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-from torch import Tensor
-
 from minivault.engine.native.groups import Groups
+from minivault.engine.native.numbers import Array
 
 Activation = Literal["gelu", "gelu_tanh", "relu", "silu"]
 Norm = Literal["layer", "rms"]
@@ -18,8 +17,8 @@ Norm = Literal["layer", "rms"]
 class Weights:
     """Of a product (outputs, inputs), or of a norm; and what is added, if anything is."""
 
-    weight: Tensor | Groups
-    bias: Tensor | None = None
+    weight: Array | Groups
+    bias: Array | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,18 +71,18 @@ class Description:
     norm: Norm
     epsilon: float
     activation: Activation
-    tokens: Tensor
+    tokens: Array
     depth: int
     layer: Callable[[int], Layer]
     last: Weights
-    head: Tensor | Groups
-    positions: Tensor | None = None
-    rotations: Tensor | None = None
-    stretch: Tensor | None = None
+    head: Array | Groups
+    positions: Array | None = None
+    rotations: Array | None = None
+    stretch: Array | None = None
     gated: bool = False
     embedding: float = 1.0
     residual: float = 1.0
 
     @property
     def vocabulary(self) -> int:
-        return self.head.shape[0]
+        return int(self.head.shape[0])

@@ -7,10 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from torch import Tensor
-
 from minivault.engine.native.checkpoint import Checkpoint, refuse_names
 from minivault.engine.native.description import Activation, Description, Layer, Weights
+from minivault.engine.native.numbers import Array
 from minivault.engine.runner import Unsupported
 from minivault.errors import ModelUnusable
 
@@ -61,7 +60,7 @@ def describe(source: Checkpoint, context: int | None = None) -> Description:
         return Weights(tensors[f"{name}.weight"], tensors[f"{name}.bias"])
 
     def product(name: str) -> Weights:
-        return Weights(tensors[f"{name}.weight"].t(), tensors[f"{name}.bias"])
+        return Weights(tensors[f"{name}.weight"].T, tensors[f"{name}.bias"])
 
     def layer(index: int) -> Layer:
         return Layer(
@@ -111,7 +110,7 @@ def read_shape(config: Mapping[str, Any]) -> Gpt2Shape:
         raise Unsupported(f"configuration: {error!r}") from error
 
 
-def read_weights(source: Checkpoint, shape: Gpt2Shape) -> dict[str, Tensor]:
+def read_weights(source: Checkpoint, shape: Gpt2Shape) -> dict[str, Array]:
     """The weights by their names without `transformer.`; `lm_head.weight` only if not tied.
 
     Raises ModelUnusable with the names of tensors that are missing, unknown or of another shape.
@@ -128,7 +127,7 @@ def read_weights(source: Checkpoint, shape: Gpt2Shape) -> dict[str, Tensor]:
     expected = _expected(shape)
     refuse_names("missing", expected.keys() - weights.keys())
     refuse_names("unknown", weights.keys() - expected.keys())
-    wrong = {name for name, size in expected.items() if tuple(weights[name].shape) != size}
+    wrong = {name for name, size in expected.items() if weights[name].shape != size}
     refuse_names("of another shape than the configuration says", wrong)
     return weights
 

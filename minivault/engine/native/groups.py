@@ -10,10 +10,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
+from minivault.engine.native.numbers import Array, Floats
 from minivault.errors import ModelUnusable
 from minivault.gguf.blocks import group_halves, six_bits
 from minivault.gguf.reader import GgufTensor
@@ -22,7 +21,6 @@ GROUP = 32
 """Inputs that share a scale; linear.h has it as well."""
 
 Kind = Literal["int8", "int4", "int4_least"]
-Floats = NDArray[np.float32]
 Halves = NDArray[np.float16]
 
 
@@ -60,11 +58,11 @@ class Groups:
         return scaled.reshape(self.shape)
 
 
-def joined(parts: Sequence[Tensor | Groups]) -> Tensor | Groups:
+def joined(parts: Sequence[Array | Groups]) -> Array | Groups:
     """The outputs of all, one after the other. They are of one kind."""
     groups = [each for each in parts if isinstance(each, Groups)]
     if not groups:
-        return torch.cat([each for each in parts if isinstance(each, Tensor)])
+        return np.concatenate([each for each in parts if not isinstance(each, Groups)])
     assert len(groups) == len(parts)
     assert len({each.kind for each in groups}) == 1
     leasts = [each.least for each in groups if each.least is not None]

@@ -9,12 +9,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from torch import Tensor
-
 from minivault.engine.native.checkpoint import Checkpoint, Shape
 from minivault.engine.native.config import Config
 from minivault.engine.native.families import IDLE
 from minivault.engine.native.groups import Groups
+from minivault.engine.native.numbers import Array
 from minivault.engine.runner import Dtype, Unsupported
 
 #: By the family of the whole: the families that its language model may be of, and what these take
@@ -118,8 +117,8 @@ class _Part:
     def widths(self) -> str:
         return self.whole.widths
 
-    def tensor(self, name: str) -> Tensor:
+    def tensor(self, name: str) -> Array:
         return self.whole.tensor(self.names[name])
 
-    def weight(self, name: str) -> Tensor | Groups:
+    def weight(self, name: str) -> Array | Groups:
         return self.whole.weight(self.names[name])

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from cffi import FFI
-from torch import Tensor
 
 from minivault.engine.native.compiler import Build, build
+from minivault.engine.native.numbers import Array
 from minivault.engine.runner import NoKernels
 
 _HEADERS = ("team.h", "linear.h", "attention.h", "draw.h", "decoder.h", "check.h")
@@ -57,10 +57,11 @@ class Memory:
     def __init__(self) -> None:
         self._kept: list[object] = []
 
-    def address(self, tensor: Tensor) -> Any:
-        """Where a tensor's numbers begin; it is kept, and must not be moved or resized."""
-        self._kept.append(tensor)
-        return ffi.cast("void *", tensor.data_ptr())
+    def address(self, array: Array) -> Any:
+        """Where an array begins, which is one run; it is kept, and must not be resized."""
+        assert array.flags.c_contiguous
+        self._kept.append(array)
+        return ffi.cast("void *", array.ctypes.data)
 
     def new(self, declaration: str, fields: Any) -> Any:
         """A structure (`struct room *`) or an array of them, filled by name."""

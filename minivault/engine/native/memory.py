@@ -8,8 +8,10 @@ import sys
 from bisect import insort
 from contextlib import suppress
 
-import torch
-from torch import Tensor
+import numpy as np
+from numpy.typing import DTypeLike
+
+from minivault.engine.native.numbers import Array
 
 
 class Slots:
@@ -27,18 +29,18 @@ class Slots:
 
 
 class Reserved:
-    """Zeroed numbers on the CPU; `wipe` gives the pages of a part back to the system."""
+    """Zeroed numbers; `wipe` gives the pages of a part back to the system."""
 
-    def __init__(self, numbers: int, dtype: torch.dtype) -> None:
+    def __init__(self, numbers: int, dtype: DTypeLike) -> None:
         flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | getattr(mmap, "MAP_NORESERVE", 0)
-        self._memory = mmap.mmap(-1, dtype.itemsize * numbers, flags=flags)
-        self.numbers = torch.frombuffer(self._memory, dtype=dtype)
+        self._memory = mmap.mmap(-1, np.dtype(dtype).itemsize * numbers, flags=flags)
+        self.numbers = np.frombuffer(self._memory, dtype)
 
-    def wipe(self, part: Tensor) -> None:
+    def wipe(self, part: Array) -> None:
         """Zeroes a view of `numbers` that is one run. Only Linux promises zeros of new pages."""
-        begin, size = int(part.storage_offset()) * part.itemsize, part.nbytes
+        begin, size = part.ctypes.data - self.numbers.ctypes.data, part.nbytes
         if sys.platform != "linux" or begin % mmap.PAGESIZE or size % mmap.PAGESIZE:
-            part.zero_()
+            part[...] = 0
         else:
             self._memory.madvise(mmap.MADV_DONTNEED, begin, size)
 
@@ -50,10 +52,12 @@ def give_back_free() -> None:
         trim(0)
 
 
-def in_large_pages(source: Tensor) -> Tensor:
+def in_large_pages(source: Array) -> Array:
     """A copy in pages of megabytes where the system has them: long runs are read faster."""
     memory = mmap.mmap(-1, source.nbytes, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
     if hasattr(mmap, "MADV_HUGEPAGE"):
         with suppress(OSError):  # a kernel without them
             memory.madvise(mmap.MADV_HUGEPAGE)
-    return torch.frombuffer(memory, dtype=source.dtype).view(source.shape).copy_(source)
+    room = np.frombuffer(memory, source.dtype).reshape(source.shape)
+    room[...] = source
+    return room

@@ -5,15 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
-from torch.nn import functional
 
 from minivault.engine.native.description import Activation, Weights
 from minivault.engine.native.groups import Groups, quantized
 from minivault.engine.native.library import Memory, constants
 from minivault.engine.native.memory import in_large_pages
+from minivault.engine.native.numbers import Array, copied, narrowed, widened
 from minivault.engine.runner import Dtype
 
 
@@ -41,8 +39,8 @@ def packed(
     the outputs are gates of the second, and the product has half as many.
     """
     weight = weights.weight
-    if dtype in ("int8", "int4") and isinstance(weight, Tensor):
-        weight = quantized(weight.float().numpy(), 8 if dtype == "int8" else 4)
+    if dtype in ("int8", "int4") and not isinstance(weight, Groups):
+        weight = quantized(widened(weight), 8 if dtype == "int8" else 4)
     outputs, inputs = weight.shape
     fields: dict[str, Any] = {
         "kind": kind(weight.kind if isinstance(weight, Groups) else dtype),
@@ -52,23 +50,22 @@ def packed(
         "outputs": outputs // 2 if gated else outputs,
     }
     if weights.bias is not None:
-        bias = _filled(_beside(weights.bias.float(), gated))
-        fields["bias"] = memory.address(bias.contiguous())
+        bias = _filled(_beside(widened(weights.bias), gated))
+        fields["bias"] = memory.address(copied(bias))
     if isinstance(weight, Groups):
-        panels = in_large_pages(torch.from_numpy(_group_panels(weight, gated)))
+        panels = in_large_pages(_group_panels(weight, gated))
     else:
-        weight = weight.to(torch.bfloat16 if dtype == "bfloat16" else torch.float32)
-        panels = in_large_pages(_panels(weight, gated))
+        numbers = narrowed(weight) if dtype == "bfloat16" else widened(weight)
+        panels = in_large_pages(_panels(numbers, gated))
     return fields | {"weight": memory.address(panels)}
 
 
-def _panels(weight: Tensor, gated: bool) -> Tensor:
-    """(outputs, inputs) to (panels, inputs / together, outputs of a panel, together)."""
-    weight = functional.pad(weight, (0, -weight.shape[1] % constants.GROUP))
-    filled = _filled(_beside(weight, gated))
-    together = 2 if weight.dtype == torch.bfloat16 else 1
-    shape = len(filled) // constants.PANEL, constants.PANEL, filled.shape[1] // together, together
-    return filled.view(shape).permute(0, 2, 1, 3)
+def _panels(weight: Array, gated: bool) -> Array:
+    """(outputs, inputs) to (panels, inputs, outputs of a panel); two of bfloat16 are one here."""
+    missing = -weight.shape[1] % constants.GROUP
+    weight = np.pad(weight, ((0, 0), (0, missing))) if missing else weight
+    filled = np.ascontiguousarray(_filled(_beside(weight, gated))).view(np.uint32)
+    return filled.reshape(-1, constants.PANEL, filled.shape[1]).transpose(0, 2, 1)
 
 
 def _group_panels(weight: Groups, gated: bool) -> NDArray[np.uint8]:
@@ -76,9 +73,7 @@ def _group_panels(weight: Groups, gated: bool) -> NDArray[np.uint8]:
     panel = constants.PANEL
 
     def by_panels(each: NDArray[Any]) -> NDArray[Any]:
-        own = each if each.flags.writeable else each.copy()  # torch warns of views of a file
-        filled = _filled(_beside(torch.from_numpy(own), gated)).numpy()
-        return filled.reshape(-1, panel, *each.shape[1:])
+        return _filled(_beside(each, gated)).reshape(-1, panel, *each.shape[1:])
 
     numbers = by_panels(weight.numbers)
     count, _, groups, size = numbers.shape
@@ -91,18 +86,18 @@ def _group_panels(weight: Groups, gated: bool) -> NDArray[np.uint8]:
     return np.concatenate(parts, axis=2)
 
 
-def _beside(outputs: Tensor, gated: bool) -> Tensor:
+def _beside(outputs: Array, gated: bool) -> Array:
     """Of gates and as many values: 16 gates, then their values, and so on."""
     if not gated:
         return outputs
     half = constants.PANEL // 2
-    both = [_filled(each, half) for each in outputs.chunk(2)]
-    by_halves = [each.view(-1, half, *each.shape[1:]) for each in both]
-    return torch.stack(by_halves, 1).flatten(0, 2)
+    both = [_filled(each, half) for each in np.split(outputs, 2)]
+    by_halves = [each.reshape(-1, half, *each.shape[1:]) for each in both]
+    return np.stack(by_halves, 1).reshape(-1, *outputs.shape[1:])
 
 
-def _filled(outputs: Tensor, whole: int | None = None) -> Tensor:
+def _filled(outputs: Array, whole: int | None = None) -> Array:
     """With zeros after the last output, up to whole panels."""
     missing = -len(outputs) % (whole or constants.PANEL)
-    zeros = outputs.new_zeros(missing, *outputs.shape[1:])
-    return torch.cat([outputs, zeros]) if missing else outputs
+    zeros = np.zeros((missing, *outputs.shape[1:]), outputs.dtype)
+    return np.concatenate([outputs, zeros]) if missing else outputs

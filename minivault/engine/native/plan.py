@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
-import torch
-from torch import Tensor
+import numpy as np
 
 from minivault.engine.exact import logarithm
 from minivault.engine.native.checkpoint import Checkpoint, Shape, refuse_names
 from minivault.engine.native.description import Activation, Description, Layer, Weights
+from minivault.engine.native.numbers import Floats, widened
 from minivault.engine.native.rope import Rope
 from minivault.engine.runner import Unsupported
 
@@ -65,8 +65,7 @@ class Plan:
         """
         self._check(source)
         table = source.tensor(_TABLE)
-        last = self._norm(source, _LAST).weight
-        assert isinstance(last, Tensor)
+        last = self._norm(source, _LAST)
         turned = [each.table(context) for each in self.ropes]
         return Description(
             architecture=str(source.config["model_type"])
@@ -85,9 +84,9 @@ class Plan:
             tokens=table,
             depth=self.depth,
             layer=lambda index: self._layer(source, index),
-            last=Weights(last.float() / self.logits),
+            last=Weights(last / np.float32(self.logits)),
             head=source.weight(_TABLE if self.tied else _HEAD),
-            rotations=torch.stack(turned),
+            rotations=np.stack(turned),
             stretch=self._stretch(context) if self.growing else None,
             embedding=self.embedding,
             residual=self.residual,
@@ -101,10 +100,10 @@ class Plan:
         """Whether it takes other factors of its rotary positions for so long a context."""
         return any(each.trained and context > each.trained for each in self.ropes)
 
-    def _stretch(self, context: int) -> Tensor:
-        turns = torch.arange(context) // self.trained
+    def _stretch(self, context: int) -> Floats:
+        turns = np.arange(context) // self.trained
         grown = [logarithm(1 + turn) for turn in range(int(turns.max()) + 1)]
-        return (1 + self.growing * torch.tensor(grown, dtype=torch.float64)[turns]).float()
+        return (1 + self.growing * np.array(grown)[turns]).astype(np.float32)
 
     def _layer(self, source: Checkpoint, index: int) -> Layer:
         at = f"model.layers.{index}."
@@ -115,7 +114,7 @@ class Plan:
             return Weights(source.weight(f"{name}.weight"), added)
 
         def norm(name: str) -> Weights:
-            return self._norm(source, f"{at}{name}.weight")
+            return Weights(self._norm(source, f"{at}{name}.weight"))
 
         norms: dict[str, Any] = {where: norm(name) for where, name in _NORMS[self.norms].items()}
         if self.head_norms:
@@ -131,9 +130,9 @@ class Plan:
             **norms,
         )
 
-    def _norm(self, source: Checkpoint, name: str) -> Weights:
-        weight = source.tensor(name).float()
-        return Weights(weight + 1 if self.norms_plus_one else weight)
+    def _norm(self, source: Checkpoint, name: str) -> Floats:
+        weight = widened(source.tensor(name))
+        return weight + np.float32(1) if self.norms_plus_one else weight
 
     def _projects(self) -> dict[str, int]:
         """The tensors that make queries, keys and values, and how many outputs they have."""

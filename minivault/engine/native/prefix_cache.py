@@ -15,9 +15,8 @@ from collections import OrderedDict
 from dataclasses import dataclass, replace
 from hashlib import blake2b
 
-from torch import Tensor
-
 from minivault.engine.native.cache import BlockCache
+from minivault.engine.native.numbers import Array
 from minivault.engine.native.slot import Slot
 from minivault.engine.sequence import Sequence
 
@@ -33,7 +32,7 @@ class _Part:
 
     before: bytes
     tokens: Tokens
-    numbers: Tensor
+    numbers: Array
 
     @property
     def key(self) -> bytes:
@@ -74,7 +73,7 @@ class PrefixCache:
             used.append(part)
             begin, slot.length = slot.length, slot.length + count
             room = self._cache.part(slot.index, begin, slot.length)
-            room.copy_(part.numbers[:, :, : room.shape[2]])
+            room[...] = part.numbers[:, :, : room.shape[2]]
             if count == CHUNK:
                 slot.key = part.key
         for part in reversed(used):  # the first part is the last to go
@@ -106,7 +105,7 @@ class PrefixCache:
             self._drop(near)
         while self.bytes + numbers.nbytes > self._memory:
             self._drop(next(iter(self._parts.values())))
-        self._parts[part.key] = replace(part, numbers=numbers.clone())
+        self._parts[part.key] = replace(part, numbers=numbers.copy())
         insort(self._after.setdefault(slot.key, []), part.tokens)
         self.bytes += numbers.nbytes
         return part.key

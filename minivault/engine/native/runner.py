@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from threading import get_ident
 from typing import Any, Literal
 
 import numpy as np
-import torch
-from torch import Tensor
+from numpy.typing import NDArray
 
 from minivault.engine import sequence as seq
 from minivault.engine.likeliest import Row
@@ -17,8 +15,10 @@ from minivault.engine.native.arithmetic import NOT_PORTABLE, PORTABLE
 from minivault.engine.native.checkpoint import open_checkpoint
 from minivault.engine.native.decoder import Decoder
 from minivault.engine.native.models import describe
+from minivault.engine.native.numbers import Floats
 from minivault.engine.native.prefix_cache import CHUNK, PrefixCache, first_key
 from minivault.engine.native.slot import Slot
+from minivault.engine.processor import available_cores
 from minivault.engine.runner import Dtype
 from minivault.engine.sampler import redrawn
 
@@ -64,8 +64,6 @@ class NativeRunner:
         """
         source = open_checkpoint(folder, dtype)
         description = describe(source, context, tokens)
-        self._threads = threads or torch.get_num_threads()
-        self._thread: int | None = None
         self._open = 0
         self._speculates = speculates
         self._drafted = self._accepted = 0
@@ -77,16 +75,14 @@ class NativeRunner:
             )
         self.vocabulary = description.vocabulary
         self.embedded = len(description.tokens)
-        with torch.inference_mode():
-            self._use_threads()
-            self._decoder = Decoder(
-                description,
-                dtype=source.dtype,
-                threads=self._threads,
-                slots=max_running,
-                fastest=fastest,
-                target=target,
-            )
+        self._decoder = Decoder(
+            description,
+            dtype=source.dtype,
+            threads=threads or available_cores(),
+            slots=max_running,
+            fastest=fastest,
+            target=target,
+        )
         self._prefixes = PrefixCache(prefix_memory, self._decoder.cache)
         self.kv_bytes_per_token = self._decoder.kv_bytes_per_token
         self.reproducible = self._decoder.reproducible
@@ -105,13 +101,11 @@ class NativeRunner:
     def reserved_tokens(self, tokens: int) -> int:
         return min(tokens, self.context_length)
 
-    @torch.inference_mode()
     def prefill(self, sequence: seq.Sequence) -> bool:
         """The next chunks of the prompt, cut at multiples of 64 tokens: four where nobody waits.
 
         What is less than a chunk waits for the first draw, whose step it goes along with.
         """
-        self._use_threads()
         slot = self._slot(sequence)
         whole = len(sequence.prompt) - 1
         if 0 < whole - slot.length < CHUNK:
@@ -123,10 +117,8 @@ class NativeRunner:
             self._prefixes.keep_chunks(slot, sequence, begin)
         return slot.length == whole
 
-    @torch.inference_mode()
-    def decode(self, sequences: Sequence[seq.Sequence]) -> Tensor:
+    def decode(self, sequences: Sequence[seq.Sequence]) -> Floats:
         """float32 logits (rows, vocabulary) after each sequence's last token."""
-        self._use_threads()
         self._decoder.run(*self._rows(sequences))
         logits = self._decoder.logits(len(sequences))
         self._advance(sequences)
@@ -138,7 +130,6 @@ class NativeRunner:
         A row's draw depends on the tokens up to it alone. So where these were guessed rightly, it
         is the draw of the step to come, which then need not be computed.
         """
-        self._use_threads()
         left = [each for each in sequences if not each.cache.ahead]
         drafts = self._drafts(left, sequences)
         if len(left) == len(sequences) and not any(drafts):
@@ -151,27 +142,26 @@ class NativeRunner:
         self._advance(sequences)
         return redrawn(*drawn, sequences)
 
-    @torch.inference_mode()
-    def losses(self, tokens: Sequence[int]) -> Tensor:
+    def losses(self, tokens: Sequence[int]) -> NDArray[np.float64]:
         """-log p of every token but the first, given those before it: float64 (len - 1,).
 
         For measuring quality; `tokens` fit in the context.
         """
-        self._use_threads()
         slot = Slot(self._decoder.cache.take())
         found = []
         try:
             while slot.length < len(tokens) - 1:
                 begin = slot.length
                 self._extend(slot, tuple(tokens[:-1]))
-                wanted = torch.tensor(tokens[begin + 1 : slot.length + 1])
-                spread = self._decoder.logits(len(wanted)).double().log_softmax(-1)
-                found.append(-spread.gather(1, wanted[:, None])[:, 0])
+                wanted = np.array(tokens[begin + 1 : slot.length + 1])
+                logits = self._decoder.logits(len(wanted)).astype(np.float64)
+                logits -= logits.max(1, keepdims=True)
+                chosen = logits[np.arange(len(wanted)), wanted]
+                found.append(np.log(np.exp(logits).sum(1)) - chosen)
         finally:
             self._decoder.cache.give_back(slot.index)
-        return torch.cat(found)
+        return np.concatenate(found)
 
-    @torch.inference_mode()
     def release(self, sequence: seq.Sequence) -> None:
         slot: Slot | None = sequence.cache
         sequence.cache = None
@@ -280,9 +270,3 @@ class NativeRunner:
         end = min(begin // CHUNK * CHUNK + chunks * CHUNK, len(prompt))
         self._decoder.prefill(slot.index, begin, prompt[begin:end])
         slot.length = end
-
-    def _use_threads(self) -> None:
-        """OpenMP counts its threads anew in every thread that calls it."""
-        if self._thread != get_ident():
-            self._thread = get_ident()
-            torch.set_num_threads(self._threads)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
+import numpy as np
 
 from minivault.engine.native.description import Description, Layer, Weights
 from minivault.engine.native.groups import Groups, joined, quantized
 from minivault.engine.native.library import LANES, Memory, constants
+from minivault.engine.native.numbers import Array, Floats, copied, narrowed, widened, zeros
 from minivault.engine.native.packing import packed
 from minivault.engine.runner import Dtype
 
@@ -25,13 +26,13 @@ _NORMS = (
 
 
 def decoder_fields(memory: Memory, model: Description, dtype: Dtype) -> Fields:
-    """Of a `struct decoder`, but its cache; the description's tensors may be dropped afterwards."""
+    """Of a `struct decoder`, but its cache; the description's arrays may be dropped afterwards."""
     narrow = dtype != "float32"
-    table = model.tokens.to(torch.bfloat16 if narrow else torch.float32, copy=True)
+    table = narrowed(model.tokens) if narrow else widened(model.tokens)
     layers = [_layer(memory, model, model.layer(index), dtype) for index in range(model.depth)]
     fields: Fields = {
         "layers": memory.new("struct layer[]", layers),
-        "tokens": memory.address(table.contiguous()),
+        "tokens": memory.address(copied(table)),
         "last": _norm(memory, model.last),
         "bfloat16": narrow,
         "count": len(layers),
@@ -49,7 +50,7 @@ def decoder_fields(memory: Memory, model: Description, dtype: Dtype) -> Fields:
     tables = {name: getattr(model, name) for name in ("positions", "rotations", "stretch")}
     for name, each in tables.items():
         if each is not None:
-            fields[name] = memory.address(each.to(torch.float32, copy=True).contiguous())
+            fields[name] = memory.address(copied(widened(each)))
     return fields | _head(memory, model.head, dtype)
 
 
@@ -67,7 +68,7 @@ def room_fields(memory: Memory, model: Description, rows: int, threads: int) -> 
         "scores": (threads, constants.QUERIES, _whole(model.context) + _whole(model.head_width)),
     }
     operands = {"of_hidden": model.hidden, "of_mixed": heads, "of_inner": model.inner}
-    return {name: memory.address(torch.zeros(size)) for name, size in sizes.items()} | {
+    return {name: memory.address(zeros(size)) for name, size in sizes.items()} | {
         name: operand(memory, rows, width) for name, width in operands.items()
     }
 
@@ -81,12 +82,12 @@ def draw_fields(memory: Memory, model: Description, threads: int) -> Fields:
     """Of a `struct draw`, but whose rows they are."""
     vocabulary = model.vocabulary
     room = {
-        "maxima": torch.zeros(threads, vocabulary // LANES + LANES),
-        "saved": torch.zeros(threads, model.context),
-        "values": torch.zeros(threads, vocabulary),
-        "ids": torch.zeros(threads, vocabulary, dtype=torch.int32),
-        "sums": torch.zeros(threads, vocabulary, dtype=torch.float64),
-        "order": torch.zeros(threads, 2, vocabulary, dtype=torch.int64),
+        "maxima": zeros((threads, vocabulary // LANES + LANES)),
+        "saved": zeros((threads, model.context)),
+        "values": zeros((threads, vocabulary)),
+        "ids": zeros((threads, vocabulary), np.int32),
+        "sums": zeros((threads, vocabulary), np.float64),
+        "order": zeros((threads, 2, vocabulary), np.int64),
     }
     return {name: memory.address(each) for name, each in room.items()} | {
         "positions": model.context,
@@ -99,9 +100,9 @@ def operand(memory: Memory, rows: int, width: int) -> Fields:
     groups = -(-width // constants.GROUP)
     stride = groups * constants.GROUP
     return {
-        "rows": memory.address(torch.zeros(rows, stride)),
-        "scale": memory.address(torch.zeros(rows, groups)),
-        "sums": memory.address(torch.zeros(rows, groups, dtype=torch.int32)),
+        "rows": memory.address(zeros((rows, stride))),
+        "scale": memory.address(zeros((rows, groups))),
+        "sums": memory.address(zeros((rows, groups), np.int32)),
         "stride": stride,
     }
 
@@ -131,7 +132,7 @@ def _joined(parts: tuple[Weights, ...]) -> list[Weights]:
         return list(parts)
     biases = [each.bias for each in parts if each.bias is not None]
     whole = joined([each.weight for each in parts])
-    return [Weights(whole, torch.cat(biases) if biases else None)]
+    return [Weights(whole, np.concatenate(biases) if biases else None)]
 
 
 def _one(parts: tuple[Weights, ...]) -> Weights:
@@ -142,29 +143,31 @@ def _one(parts: tuple[Weights, ...]) -> Weights:
 
 def _in_bytes(part: Weights) -> Weights:
     weight = part.weight
-    values = weight.values() if isinstance(weight, Groups) else weight.float().numpy()
+    values = weight.values() if isinstance(weight, Groups) else widened(weight)
     return Weights(quantized(values, 8), part.bias)
 
 
-def _head(memory: Memory, weight: torch.Tensor | Groups, dtype: Dtype) -> Fields:
+def _head(memory: Memory, weight: Array | Groups, dtype: Dtype) -> Fields:
     """The product, and the mean that int8 would have no steps left beside; int4 has it as int8."""
     if dtype not in ("int8", "int4") or isinstance(weight, Groups):
         return {"head": packed(memory, dtype, Weights(weight))}
-    mean = _mean(weight)
-    head = packed(memory, "int8", Weights(weight - mean))
-    return {"head": head, "mean": memory.address(mean)}
+    values = widened(weight)
+    mean = _mean(values)
+    head = packed(memory, "int8", Weights(values - mean))
+    return {"head": head, "mean": memory.address(copied(mean))}
 
 
-def _mean(weight: torch.Tensor) -> torch.Tensor:
+def _mean(weight: Floats) -> Floats:
     """Of the outputs, as sums of whole numbers: exact in whatever order they are added."""
-    whole = (weight.double() * 2**24).round().long().sum(0)
-    return (whole.double() / (2**24 * len(weight))).float()
+    whole = np.rint(weight.astype(np.float64) * 2**24).astype(np.int64).sum(0)
+    mean: Floats = (whole.astype(np.float64) / (2**24 * len(weight))).astype(np.float32)
+    return mean
 
 
 def _norm(memory: Memory, norm: Weights | None) -> Fields:
     both = {"weight": norm.weight, "bias": norm.bias} if norm else {}
     return {
-        name: memory.address(each.float().clone())
+        name: memory.address(copied(widened(each)))
         for name, each in both.items()
-        if isinstance(each, torch.Tensor)
+        if each is not None and not isinstance(each, Groups)
     }

@@ -8,12 +8,12 @@ from typing import Any
 
 import torch
 
-from minivault.engine.numbers import refuse_no_numbers
 from minivault.engine.processor import multiplies_bfloat16
 from minivault.engine.runner import NATIVE_ONLY
 from minivault.engine.tokenizer_files import model_type, transformers_tokenizer
 from minivault.engine.transformers.gguf import gguf_model
 from minivault.engine.transformers.library import library
+from minivault.engine.transformers.numbers import refuse_no_numbers
 from minivault.errors import ModelUnusable, in_short
 from minivault.gguf import is_gguf
 
