@@ -12,7 +12,9 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
+    SerializerFunctionWrapHandler,
     ValidationError,
+    model_serializer,
     model_validator,
 )
 
@@ -170,10 +172,21 @@ class EffectiveParameters(Steering):
 
 
 class Usage(BaseModel):
-    """How many tokens went in and came out; None where a backend cannot count its prompt."""
+    """How many tokens went in and came out; None where a backend cannot count its prompt.
+
+    `cached_tokens` are those of the prompt that had been computed before; told where there are any.
+    """
 
     prompt_tokens: int | None
     completion_tokens: int
+    cached_tokens: int = 0
+
+    @model_serializer(mode="wrap")
+    def _without_zero(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        told: dict[str, Any] = handler(self)
+        return (
+            told if self.cached_tokens else {k: v for k, v in told.items() if k != "cached_tokens"}
+        )
 
 
 class Timings(BaseModel):

@@ -15,11 +15,36 @@ stop at the next token. Everything else here is optional; see `Backend`.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from minivault.schemas import EffectiveParameters, FinishReason
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A part of an answer as it is read: what is said, what was thought, or a call.
+
+    `name` begins the call number `call` of the answer and is its function's name; `arguments` are
+    the next letters of that call's JSON.
+    """
+
+    kind: Literal["content", "reasoning", "name", "arguments"]
+    text: str
+    call: int = 0
+
+
+class Reader(Protocol):
+    """Reads one answer as it is made. Its parts depend on the text alone."""
+
+    def feed(self, text: str) -> Sequence[Part]:
+        """What is certain now."""
+        ...
+
+    def end(self) -> Sequence[Part]:
+        """What is left once the text has ended."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +56,8 @@ class ModelInfo:
     `engine` describes whatever else the text depends on: runner, dtype, threads, versions.
     `notice` is a sentence for people: what is slower than it could be, and what would mend it.
     `defaults` are the parameters that its makers recommend, `begin` is the token that its texts
-    begin with, `created` the time of its files, in seconds since 1970.
+    begin with, `created` the time of its files, in seconds since 1970. `reader` makes what reads
+    the answer to a request of a conversation, or None where it is plain text.
     """
 
     name: str
@@ -46,6 +72,7 @@ class ModelInfo:
     defaults: Mapping[str, float] = field(default_factory=dict)
     begin: int | None = None
     created: int = 0
+    reader: Callable[[Request], Reader | None] | None = field(default=None, repr=False)
 
 
 class Rendered(str):
@@ -120,7 +147,8 @@ class Piece:
     character or a stop string may be half. It is said if the generation ends here. `engine` is
     what the record's `engine` says of this text alone, from this piece on. `scores` are those of
     tokens of the prompt, in order, where `prompt_logprobs` asks for them: the first token's, which
-    nothing comes before, is NaN. `drafts` tell of the text up to here.
+    nothing comes before, is NaN. `drafts` tell of the text up to here. `reused`: tokens of the
+    prompt that were computed for an earlier request, as far as the backend tells.
     """
 
     text: str
@@ -130,6 +158,7 @@ class Piece:
     engine: Mapping[str, Any] | None = None
     scores: tuple[Logprobs, ...] = ()
     drafts: Drafts | None = None
+    reused: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,6 +187,10 @@ class Backend(Protocol):
     * `render(messages) -> str`: any thread; the prompt that a chat template makes. If the last
       message is the assistant's, it stays open: the prompt ends with its content. A `Rendered`
       comes back as it is, in this request and when its record is replayed.
+    * `call_format(prompt, tools, text) -> dict`: any thread; the `response_format` of an answer in
+      which `tools` may be called, `text` being that of one without. `render` then takes what else
+      the template can read, `{"tools": […]}`, as a second argument. Raises Unsupported. Without it
+      `tools` are refused.
     * `constrain(format) -> object`: any thread; raises InvalidRequest for a `response_format` in
       `request.params` that it cannot hold a text to. Without it all but plain text are refused.
     * `share(request, prompt_tokens) -> float`: any thread; the part of its memory that a request

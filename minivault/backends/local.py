@@ -9,7 +9,7 @@ from dataclasses import replace
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
-from minivault.backends.base import Finish, ModelInfo, Piece, Request
+from minivault.backends.base import Finish, ModelInfo, Piece, Reader, Request
 from minivault.backends.outputs import Outputs, fan_out, first_score, piece_of
 from minivault.background import Pool, in_thread
 from minivault.engine.processor import available_cores
@@ -21,6 +21,7 @@ from minivault.model_store import StoredModel
 from minivault.model_store.recommended import recommended
 from minivault.schemas import FinishReason
 from minivault.settings import Settings
+from minivault.text_request import Tools
 
 if TYPE_CHECKING:
     from minivault.engine.engine import Engine
@@ -98,9 +99,15 @@ class LocalBackend:
             self._open.discard(outputs)
             engine.cancel(sequence)
 
-    def constrain(self, format: Mapping[str, Any]) -> Constraint:
+    def constrain(self, format: Mapping[str, Any]) -> Constraint | None:
         """What holds one text to a format. Any thread. Raises InvalidRequest for a bad schema."""
         return self._running_tokenizer().constrain(format)
+
+    def call_format(
+        self, prompt: str, tools: Tools, text: Mapping[str, Any] | None
+    ) -> dict[str, Any]:
+        """The format of an answer that may call functions. Any thread. Raises Unsupported."""
+        return self._running_tokenizer().call_format(prompt, tools, text)
 
     def tokenize(self, prompt: str) -> list[int]:
         """The tokens of a prompt. Any thread.
@@ -134,9 +141,14 @@ class LocalBackend:
             )
             raise InvalidRequest([FieldError("prompt", message)])
 
-    def render(self, messages: Sequence[Mapping[str, str]]) -> str:
+    def render(
+        self, messages: Sequence[Mapping[str, Any]], told: Mapping[str, Any] | None = None
+    ) -> str:
         """The prompt that the model's chat template makes. Any thread. Raises InvalidRequest."""
-        return self._running_tokenizer().render(messages)
+        return self._running_tokenizer().render(messages, told)
+
+    def _reader(self, request: Request) -> Reader | None:
+        return self._running_tokenizer().reader(request.prompt, request.params.response_format)
 
     def share(self, request: Request, prompt_tokens: int) -> float:
         """The part of the memory for keys and values that it may come to take. Any thread."""
@@ -197,6 +209,7 @@ class LocalBackend:
             notice="; ".join(filter(None, (runner.notice, *limits))) or None,
             defaults=recommended(model.path),
             begin=tokenizer.begin_id,
+            reader=self._reader if tokenizer.chat else None,
             created=int(model.path.stat().st_mtime),
         )
         return engine

@@ -11,6 +11,7 @@ from typing import Any
 from minivault.backends.base import Backend, Request
 from minivault.background import guarded
 from minivault.errors import FieldError, Unsupported
+from minivault.text_request import Tools
 
 
 async def start(backend: Backend) -> None:
@@ -66,11 +67,34 @@ def detokenize(backend: Backend, tokens: Sequence[int]) -> str | None:
     return str(method(tokens)) if method else None
 
 
-def render(backend: Backend, messages: Sequence[Mapping[str, str]]) -> str | None:
-    """The prompt that its chat template makes; None if it has no template. Any thread."""
+def render(
+    backend: Backend, messages: Sequence[Mapping[str, Any]], told: Mapping[str, Any] | None = None
+) -> str | None:
+    """The prompt that its chat template makes; None if it has no template. Any thread.
+
+    `told`: what else the template can read. Raises Unsupported where it can be told nothing.
+    """
     method = _method(backend, "render") if backend.info.chat else None
-    prompt: str | None = method(messages) if method else None
+    if told and not (method and _method(backend, "call_format")):
+        field = "tools" if "tools" in told else "chat_template_kwargs"
+        why = "its answers are not read for calls" if method else "it has no chat template"
+        message = f"is not supported by {backend.info.name}: {why}; leave it out"
+        raise Unsupported([FieldError(field, message)])
+    if method is None:
+        return None
+    prompt: str = method(messages, told) if told else method(messages)
     return prompt
+
+
+def call_format(
+    backend: Backend, prompt: str, tools: Tools, text: Mapping[str, Any] | None
+) -> dict[str, Any]:
+    """The `response_format` of an answer in which functions may be called. Any thread.
+
+    Raises Unsupported.
+    """
+    format: dict[str, Any] = _method(backend, "call_format")(prompt, tools, text)
+    return format
 
 
 def check_format(backend: Backend, format: Mapping[str, Any]) -> None:

@@ -53,7 +53,15 @@ def piece_of(output: Output, tokenizer: Tokenizer) -> Piece:
     scores = (_logprobs(output.score, tokenizer),) if output.score else ()
     sequence = output.sequence
     drafts = Drafts(sequence.drafted, sequence.accepted) if sequence.drafted else None
-    return Piece(output.text, tokens, logprobs, output.tail, scores=scores, drafts=drafts)
+    return Piece(
+        output.text,
+        tokens,
+        logprobs,
+        output.tail,
+        scores=scores,
+        drafts=drafts,
+        reused=sequence.reused,
+    )
 
 
 def first_score(token_id: int, tokenizer: Tokenizer) -> Piece:

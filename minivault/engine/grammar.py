@@ -1,4 +1,4 @@
-"""Texts that have to be JSON: which tokens may come next, by llguidance.
+"""Texts that have to be JSON, or calls with JSON in them: which tokens may come, by llguidance.
 
 A mask is a pure function of the schema and of the tokens so far, so that a text that is made again
 is constrained again in the same way.
@@ -15,6 +15,7 @@ import numpy as np
 from llguidance import LLMatcher, LLTokenizer
 from llguidance.numpy import allocate_token_bitmask, fill_next_token_bitmask
 
+from minivault.engine.call_grammar import call_grammar
 from minivault.engine.likeliest import Row
 
 LONGEST = 2**16
@@ -42,22 +43,40 @@ class Grammars:
         self._tokenizer: LLTokenizer | None = None
 
     def constraint(self, format: Mapping[str, Any]) -> Constraint:
-        """For one text. `format`: `{"type": "json_object"}`, or `json_schema` and the `schema`.
+        """For one text. `format`: `{"type": "json_object"}`, or `json_schema` and the `schema`; or
+        `calls`, see `Tokenizer.call_format`.
 
         Raises BadSchema.
         """
-        schema = format["schema"] if format["type"] == "json_schema" else {"type": "object"}
+        if format["type"] == "calls":
+            for tool in format["tools"]:
+                try:
+                    self._of_schema(tool["parameters"])
+                except BadSchema as error:
+                    raise BadSchema(f"the parameters of {tool['name']}: {error}") from error
+            if text := format.get("text"):
+                self.constraint(text)
+            grammar = LLMatcher.grammar_from_lark(call_grammar(format, _FORM))
+        else:
+            schema = format["schema"] if format["type"] == "json_schema" else {"type": "object"}
+            grammar = self._of_schema(schema)
+        tokenizer = self._tokens()
+        if why := LLMatcher.validate_grammar(grammar, tokenizer):
+            raise BadSchema(_one_line(why))
+        return Constraint(LLMatcher(tokenizer, grammar, log_level=0), tokenizer.vocab_size)
+
+    def _of_schema(self, schema: Any) -> str:
+        """The grammar of a schema that can be followed. Raises BadSchema."""
         written = json.dumps(schema)
         if len(written) > LONGEST or _depth(schema) > DEEPEST:
             raise BadSchema(f"it has more than {LONGEST} characters or {DEEPEST} levels")
-        tokenizer = self._tokens()
         try:
             grammar = LLMatcher.grammar_from_json_schema(written, overrides=_FORM)
         except ValueError as error:
             raise BadSchema(_one_line(str(error))) from error
-        if why := LLMatcher.validate_grammar(grammar, tokenizer):
+        if why := LLMatcher.validate_grammar(grammar, self._tokens()):
             raise BadSchema(_one_line(why))
-        return Constraint(LLMatcher(tokenizer, grammar, log_level=0), tokenizer.vocab_size)
+        return str(grammar)
 
     def _tokens(self) -> LLTokenizer:
         with self._turn:

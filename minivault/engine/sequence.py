@@ -108,7 +108,8 @@ class Sequence:
     `forced` are tokens that come next whatever is drawn: the rest of a prompt that is scored.
     `group`: only sequences of the same one reuse each other's prefilled beginnings.
     `cache` is the runner's own: whatever it keeps for this sequence between two calls. It counts
-    the tokens that it `drafted`, and those of them that were `accepted`.
+    the tokens that it `drafted`, those of them that were `accepted`, and those of the prompt that
+    it `reused`: they were computed for a sequence before this one.
     """
 
     __slots__ = (
@@ -124,6 +125,7 @@ class Sequence:
         "owner",
         "params",
         "prompt",
+        "reused",
         "state",
         "text",
     )
@@ -151,6 +153,7 @@ class Sequence:
         self.cache: Any = None
         self.cancelled = False
         self.drafted = self.accepted = 0
+        self.reused = 0
         self._tokens = np.array(self.prompt, np.intp)
 
     @property

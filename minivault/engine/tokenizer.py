@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -11,7 +12,9 @@ from tokenizers import Tokenizer as Backend
 from tokenizers import decoders
 
 from minivault.backends.base import Rendered
+from minivault.engine.chat.answers import AnswerForm, form_of
 from minivault.engine.chat.contents import new_marks, spans
+from minivault.engine.chat.reader import AnswerReader
 from minivault.engine.chat.template import ChatTemplate, TemplateFails
 from minivault.engine.control import ControlTokens
 from minivault.engine.detokenizer import (
@@ -24,6 +27,7 @@ from minivault.engine.detokenizer import (
 from minivault.engine.grammar import BadSchema, Constraint, Grammars
 from minivault.engine.tokenizer_files import TokenizerFiles, end_tokens, read_files
 from minivault.errors import FieldError, InvalidRequest, ModelUnusable, in_short
+from minivault.text_request import Tools
 
 
 class Tokenizer:
@@ -47,6 +51,9 @@ class Tokenizer:
         self._template = ChatTemplate(files.template, files.names) if files.template else None
         self.no_chat = files.no_template or self._why_no_chat()
         self.chat = self._template is not None and self.no_chat is None
+        self._answers = AnswerForm()
+        if self._template is not None and self.chat:
+            self._answers = form_of(self._template, files.template or "", files.answers)
         self.end_ids = end_ids | self._turn_ends()
         self._grammars = Grammars(backend.to_str(), self.end_ids)
         self.begin_id = self._begin(files.names, end_ids)
@@ -68,13 +75,20 @@ class Tokenizer:
         _refuse_surrogates(text)
         return self._control.encode_bare(text)
 
-    def constrain(self, format: Mapping[str, Any]) -> Constraint:
-        """What holds one text to a format, see `Grammars`. Raises InvalidRequest."""
+    def constrain(self, format: Mapping[str, Any]) -> Constraint | None:
+        """What holds one text to a format, see `Grammars`; None for calls of no known form.
+
+        Raises InvalidRequest.
+        """
+        calls = format["type"] == "calls"
+        if calls and not format["begin"]:
+            return None
         try:
             return self._grammars.constraint(format)
         except BadSchema as error:
-            message = f"Invalid schema for response_format: {error}"
-            raise InvalidRequest([FieldError("response_format", message)]) from error
+            field = "tools" if calls else "response_format"
+            message = f"Invalid schema for {field}: {error}"
+            raise InvalidRequest([FieldError(field, message)]) from error
 
     def decode(self, token_ids: Sequence[int]) -> str:
         """The text of all these tokens at once; special tokens make none."""
@@ -103,26 +117,30 @@ class Tokenizer:
         """The text of tokens that somebody gives as a prompt: special tokens by their names."""
         return str(self._backend.decode(list(token_ids), skip_special_tokens=False))
 
-    def render(self, messages: Sequence[Mapping[str, str]]) -> Rendered:
+    def render(
+        self, messages: Sequence[Mapping[str, Any]], told: Mapping[str, Any] | None = None
+    ) -> Rendered:
         """The prompt that the model's chat template makes of a conversation, for `encode`.
 
         `messages`: each with `role` and `content`. If the last one is the assistant's, it stays
-        open: the prompt ends with its content, and the model writes on from there.
-        Raises InvalidRequest for what the template refuses, or takes too long over.
+        open: the prompt ends with its content, and the model writes on from there. `told`: what
+        else the template can read. Where it has no place for `tools`, and for calls that were made,
+        they are told as texts. Raises InvalidRequest for what the template refuses, or takes too
+        long over.
         """
         assert self._template is not None
+        self._refuse_control_tokens(messages, told)
         marks = new_marks(len(messages))
         contents = [each["content"] for each in messages]
         is_open = messages[-1]["role"] == "assistant"
-        given = [dict(each) for each in messages]
+        given = list(contents)
         if is_open:
-            given[-1]["content"] = marks[-1]  # whatever the template would trim stays as it is
-        marked = [
-            {**each, "content": mark} if each["content"] else each
-            for each, mark in zip(given, marks, strict=True)
-        ]
+            given[-1] = marks[-1]  # whatever the template would trim stays as it is
+        marked = [mark if each else each for each, mark in zip(given, marks, strict=True)]
+        pair = [self._answers.shown(messages, texts, told or {}) for texts in (given, marked)]
+        names = self._answers.names(told or {})
         try:
-            prompt, frame = self._template.render([given, marked], answer=not is_open)
+            prompt, frame = self._template.render(pair, answer=not is_open, names=names)
         except TemplateFails as error:
             raise _refused(
                 f"the model's chat template fails on this conversation: {error}"
@@ -138,8 +156,21 @@ class Tokenizer:
         if places is None:
             self._refuse_disguise(prompt, frame)
             places = [[] for _ in messages]
-        told = [dict(each) | {"at": at} for each, at in zip(messages, places, strict=True)]
-        return Rendered(prompt, told)
+        told_of = [dict(each) | {"at": at} for each, at in zip(messages, places, strict=True)]
+        return Rendered(prompt, told_of)
+
+    def call_format(
+        self, prompt: str, tools: Tools, text: Mapping[str, Any] | None
+    ) -> dict[str, Any]:
+        """The format of an answer in which functions may be called, for `constrain` and `reader`.
+
+        `text`: the format of an answer that calls none. Raises Unsupported.
+        """
+        return self._answers.call_format(prompt, tools, text)
+
+    def reader(self, prompt: str, format: Mapping[str, Any] | None) -> AnswerReader | None:
+        """What reads the answer to a prompt; None where it is plain text. Imports transformers."""
+        return self._answers.reader(prompt, format)
 
     def close(self) -> None:
         """Ends the process that renders; it would start again."""
@@ -177,6 +208,16 @@ class Tokenizer:
             return frozenset()
         end = self._control.first_from(prompt, prompt.find(mark)) if mark in prompt else None
         return frozenset() if end is None else frozenset({end})
+
+    def _refuse_control_tokens(
+        self, messages: Sequence[Mapping[str, Any]], told: Mapping[str, Any] | None
+    ) -> None:
+        """Where templates write JSON, a control token's name could not be told from the token."""
+        calls = [each["tool_calls"] for each in messages if each.get("tool_calls")]
+        for field, value in (("messages", calls), ("tools", told)):
+            if value and self._control.ids_in(json.dumps(value, ensure_ascii=False)):
+                message = "hold the name of a control token of this model, which a prompt may not"
+                raise InvalidRequest([FieldError(field, message)])
 
     def _refuse_disguise(self, prompt: str, frame: str) -> None:
         """A template that changes its messages must write the same control tokens without them."""

@@ -51,13 +51,14 @@ class TokenizerFiles:
     """What a folder says. `template` is the chat template that holds where several are named.
 
     `names`: of special tokens, as templates call them. `no_template`: why there is none to be
-    used, where there are some.
+    used, where there are some. `answers`: transformers' response template, if one came along.
     """
 
     backend: Backend
     template: str | None = None
     names: Mapping[str, str] = field(default_factory=dict)
     no_template: str | None = None
+    answers: Mapping[str, Any] | None = None
 
 
 def read_files(folder: Path) -> TokenizerFiles:
@@ -87,7 +88,8 @@ def read_files(folder: Path) -> TokenizerFiles:
             backend, no_template=f"of its chat templates ({named}) none is named default"
         )
     names = {name: str(token) for name, token in tokenizer.special_tokens_map.items()}
-    return TokenizerFiles(backend, template, names)
+    answers = getattr(tokenizer, "response_template", None)
+    return TokenizerFiles(backend, template, names, answers=answers)
 
 
 @cache

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
-from minivault.errors import NotFound
+from minivault.errors import NotFound, Unavailable
 from minivault.generations.audit import THREADS, Audit
 from minivault.generations.generation import Event, Follower, Generation, batches
 from minivault.generations.generation_id import GenerationIds, engine_hash
@@ -44,9 +44,17 @@ class Generations:
     async def start(self, asked: GenerateRequest, visitor: Visitor) -> Follower:
         """Accepts a request and follows it from its first event; the same key attaches instead.
 
-        Returns when the begin is on disk; the follower must be closed.
+        Returns when the begin is on disk; the follower must be closed. One that is refused for
+        want of room, or of a model, is counted.
         Raises InvalidRequest, KeyConflict, QueueFull, Loading, Draining, LogUnavailable.
         """
+        try:
+            return await self._start(asked, visitor)
+        except Unavailable as refusal:
+            self._registry.metrics.refused(refusal.reason)
+            raise
+
+    async def _start(self, asked: GenerateRequest, visitor: Visitor) -> Follower:
         registry, caller = self._registry, visitor.caller
         if known := registry.named(asked, caller):
             if follower := await rejoin(registry, known, asked, visitor):

@@ -81,6 +81,7 @@ class Generation:
     accepted: asyncio.Future[None] = field(default_factory=_future)
     request: Request | None = None  # known once accepted
     prompt_tokens: int | None = None
+    reused_tokens: int = 0  # of the prompt's, computed for an earlier request
     share: float = 0.0  # of the backend's memory, once it runs
     entry: Entry | None = None
     events: list[Event] = field(default_factory=list)

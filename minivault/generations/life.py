@@ -135,6 +135,7 @@ async def _run(generation: Generation, backend: Backend, speech: Speech) -> Fini
                 return item.reason
             generation.made_by = item.engine or generation.made_by
             generation.drafts = item.drafts or generation.drafts
+            generation.reused_tokens = max(generation.reused_tokens, item.reused)
             if said := text.take(item):
                 speech.say(generation, said)
     return FinishReason.STOP

@@ -17,6 +17,7 @@ from minivault.vault import Record
 # Began the prompts of conversations in the records of version 0.1, whose special tokens were read.
 _OLD_MARK = "\ufdd0"
 _NO_PARAMETERS = {"prompt", "messages", "turns", "tokens", "key", "seed", "max_tokens"}
+_NO_PARAMETERS |= {"tools", "template"}
 
 
 def draw_seed() -> int:
@@ -47,6 +48,10 @@ def prepare(asked: GenerateRequest, seed: int, backend: Backend, caller: str = "
     if isinstance(asked, TextRequest) and asked.response_format:
         optional.check_format(backend, asked.response_format)
     prompt, tokens, count = _read(asked, backend)
+    if isinstance(asked, TextRequest) and asked.tools:
+        format = optional.call_format(backend, prompt, asked.tools, asked.response_format)
+        optional.check_format(backend, format)
+        asked = asked.model_copy(update={"response_format": format})
     if count == 0:
         raise InvalidRequest([FieldError("prompt", "has no token that this model knows")])
     if count is not None and count >= context:
@@ -88,7 +93,8 @@ def prepare_again(request: Request, prompt_tokens: int | None, backend: Backend)
 def _prompt(asked: GenerateRequest, backend: Backend) -> str:
     if asked.prompt is not None:
         return asked.prompt
-    prompt = optional.render(backend, asked.conversation)
+    told = asked.told if isinstance(asked, TextRequest) else None
+    prompt = optional.render(backend, asked.conversation, told)
     if prompt is None and isinstance(asked, TextRequest):
         return plain(asked.conversation)
     if prompt is None:

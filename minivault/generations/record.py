@@ -103,7 +103,11 @@ def outcome_of(generation: Generation, reason: FinishReason) -> Outcome:
 
 
 def usage_of(generation: Generation) -> Usage:
-    return Usage(prompt_tokens=generation.prompt_tokens, completion_tokens=generation.text.tokens)
+    return Usage(
+        prompt_tokens=generation.prompt_tokens,
+        completion_tokens=generation.text.tokens,
+        cached_tokens=generation.reused_tokens,
+    )
 
 
 def timings_of(generation: Generation) -> Timings:

@@ -37,6 +37,7 @@ def remembered(record: Record, info: ModelInfo, visitor: Visitor) -> Generation 
     generation.call = recorded_call(record)
     generation.request = recorded_request(record, params)
     generation.prompt_tokens = record.tokens("prompt_tokens")
+    generation.reused_tokens = record.tokens("cached_tokens")
     generation.created = seconds(record.timestamp)
     generation.state, generation.finish_reason = State.ENDED, FinishReason(reason)
     receipt = Receipt(seq=record.seq, hash=record.hash)

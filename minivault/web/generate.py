@@ -34,11 +34,7 @@ async def start(request: Request) -> Response:
     asked = await _asked(request)
     assert asked is not None
     service, visitor = service_of(request), _visitor(request, asked)
-    try:
-        follower = await service.generations.start(asked, visitor)
-    except Unavailable as refusal:
-        service.metrics.refused(refusal.reason)
-        raise
+    follower = await service.generations.start(asked, visitor)
     return _answer(follower, visitor.client)
 
 

@@ -71,9 +71,14 @@ class Keyring:
         return next((each for each in self._digests[door] if holds(door, each, cookie)), None)
 
     def _given(self, door: Door, headers: Headers, address: str) -> str | None:
-        """The digest of the Bearer token, if it is a key of this door; a wrong key is counted."""
+        """The digest of the Bearer token, if it is a key of this door; a wrong key is counted.
+
+        Some clients send it as x-api-key.
+        """
         scheme, _, key = headers.get("authorization", "").partition(" ")
         if scheme.lower() != "bearer":
+            key = headers.get("x-api-key", "")
+        if not key.strip():
             return None
         given = _digest(_as_sent(key.strip()))
         if wait := ceil(self.attempts.wait(address, given)):

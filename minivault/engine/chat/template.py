@@ -43,15 +43,21 @@ class ChatTemplate:
         self._end: weakref.finalize[Any, Any] | None = None
 
     def render(
-        self, conversations: Sequence[Sequence[Mapping[str, str]]], *, answer: bool
+        self,
+        conversations: Sequence[Sequence[Mapping[str, Any]]],
+        *,
+        answer: bool,
+        names: Mapping[str, Any] | None = None,
     ) -> list[str]:
         """The prompts of these conversations; with `answer` each ends where an answer begins.
 
-        A template that asks for the time gets the same one in all of them. Raises TemplateFails.
+        `names`: what the template can read besides, as `tools`. A template that asks for the time
+        gets the same one in all of them. Raises TemplateFails.
         """
         now = datetime.now().isoformat()
         asked = [
             {
+                **(names or {}),
                 "now": now,
                 "messages": [dict(each) for each in turns],
                 "add_generation_prompt": answer,

@@ -192,6 +192,7 @@ class NativeRunner:
             self._open += 1
             self._decoder.begin(slot.index, sequence)
             self._prefixes.reuse(slot, sequence.prompt)
+            sequence.reused = slot.length
         return slot
 
     def _rows(

@@ -8,7 +8,7 @@ from pydantic import BaseModel, Field
 
 from minivault.schemas import EffectiveParameters, Receipt, Timings
 
-Finish = Literal["stop", "length"]
+Finish = Literal["stop", "length", "tool_calls"]
 
 
 class ErrorDetail(BaseModel):
@@ -62,12 +62,19 @@ class OurPart(BaseModel):
     )
 
 
+class PromptDetails(BaseModel):
+    """How many tokens of the prompts had been computed for earlier requests."""
+
+    cached_tokens: int
+
+
 class TokenUsage(BaseModel):
     """Tokens; those of a prompt count once for all its choices."""
 
     prompt_tokens: int
     completion_tokens: int
     total_tokens: int
+    prompt_tokens_details: PromptDetails
 
 
 class _Completed(BaseModel):
@@ -85,6 +92,10 @@ class ChatMessage(BaseModel):
     role: Literal["assistant"]
     content: str | None
     refusal: None = None
+    reasoning_content: str | None = Field(default=None, description="What the model thought.")
+    tool_calls: list[dict[str, Any]] | None = Field(
+        default=None, description="Functions that the client is asked to call."
+    )
 
 
 class ChatChoice(BaseModel):

@@ -11,13 +11,16 @@ from minivault.backends.base import ModelInfo
 from minivault.errors import FieldError, InvalidRequest, Unsupported
 from minivault.text_request import Call, Turn
 from minivault.web.openai.asked import Asked, Choice, check_count, key_of, limit, text_request
-from minivault.web.openai.fields import Fields, Role, read
+from minivault.web.openai.calls import RIGHT as CALLS
+from minivault.web.openai.calls import CallingFields, earlier_call
+from minivault.web.openai.fields import Role, read
 
 DOOR = "openai.chat"
 EXAMPLE = '{"messages": [{"role": "user", "content": "Hello"}]}'
 MOST_MESSAGES = 1000
 
 _RIGHT = {
+    **CALLS,
     "messages": f"must be a list of 1 to {MOST_MESSAGES} messages, each with a role and a content",
     "messages.role": "must be system, developer, user, assistant or tool",
     "messages.content": "must be a string, or a list of parts of type text",
@@ -40,7 +43,7 @@ class Said(BaseModel):
     tool_call_id: str | None = None
 
 
-class ChatFields(Fields):
+class ChatFields(CallingFields):
     """The body."""
 
     messages: list[Said] = Field(min_length=1, max_length=MOST_MESSAGES)
@@ -60,6 +63,7 @@ def read_chat(
     check_count(fields.n, most_choices)
     context = info.context_length
     values = fields.sampling(info.defaults) | {
+        **fields.calling,
         "turns": turns_of(fields.messages),
         "max_tokens": _most_tokens(fields, context),
         "logprobs": fields.logprobs,
@@ -84,11 +88,15 @@ def _turn(place: str, said: Said) -> Turn:
     if said.content is None and said.role != "assistant":
         missing = f"is missing; it {_RIGHT['messages.content']}"
         raise InvalidRequest([FieldError(f"{place}.content", missing)])
+    calls = [
+        earlier_call(f"{place}.tool_calls.{number}", call)
+        for number, call in enumerate(said.tool_calls or ())
+    ]
     return Turn(
         role="system" if said.role == "developer" else said.role,
         content=_text(f"{place}.content", said.content),
         name=said.name,
-        tool_calls=said.tool_calls or None,
+        tool_calls=calls or None,
         tool_call_id=said.tool_call_id,
     )
 

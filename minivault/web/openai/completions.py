@@ -17,6 +17,7 @@ from minivault.web.openai import bodies, chat, completion
 from minivault.web.openai.answering import WholeAnswer, stream
 from minivault.web.openai.asked import Asked, check_model
 from minivault.web.openai.following import last_of, rest
+from minivault.web.openai.parts import answers_of
 from minivault.web.openai.starting import start
 from minivault.web.openai.telling import Told
 from minivault.web.operations import JSON, STREAM, Answers, Operation, Parameter
@@ -57,7 +58,8 @@ async def _complete(request: Request, read: Read, example: str) -> Response:
     if last := last_of(request):
         return await rest(request, last.generation, last.n or 0, asked.choices[0])
     followers = await start(request, asked)
-    told = Told(followers, asked.wants_usage, asked.echo)
+    answers = await answers_of(followers)
+    told = Told(followers, asked.wants_usage, asked.echo, answers=answers)
     return stream(told) if asked.stream else WholeAnswer(told)
 
 

@@ -40,12 +40,17 @@ def failure_of(event: Event) -> dict[str, Any] | None:
 
 def usage_of(generations: Sequence[Generation]) -> dict[str, Any]:
     """Tokens of ended generations; those of one prompt count once."""
-    prompts = {
-        each.request.prompt if each.request else "": each.prompt_tokens or 0 for each in generations
-    }
-    asked = sum(prompts.values())
+    prompts = {each.request.prompt if each.request else "": each for each in reversed(generations)}
+    asked = sum(each.prompt_tokens or 0 for each in prompts.values())
     made = sum(each.text.tokens for each in generations)
-    return {"prompt_tokens": asked, "completion_tokens": made, "total_tokens": asked + made}
+    return {
+        "prompt_tokens": asked,
+        "completion_tokens": made,
+        "total_tokens": asked + made,
+        "prompt_tokens_details": {
+            "cached_tokens": sum(each.reused_tokens for each in prompts.values())
+        },
+    }
 
 
 def ours_of(generation: Generation, *, chat: bool) -> dict[str, Any]:

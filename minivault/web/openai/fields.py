@@ -35,7 +35,6 @@ WITHOUT_EFFECT = {
     "reasoning",
     "add_generation_prompt",
     "continue_final_message",
-    "parallel_tool_calls",
     "include",
     "truncation",
     "cache_prompt",
@@ -45,7 +44,7 @@ WITHOUT_EFFECT = {
     "extra_headers",
 }
 
-_NO_TOOLS = "is not supported: the answers of this model are not parsed for calls; leave it out"
+_NO_TOOLS = "is for conversations alone: POST it to /v1/chat/completions with messages"
 _NOT_DONE = "is not supported by this server; leave it out"
 
 #: What is accepted only with a value that asks for nothing: the sentence says why.

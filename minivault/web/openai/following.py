@@ -17,6 +17,7 @@ from minivault.web.openai import bodies
 from minivault.web.openai.answering import WholeAnswer, stream
 from minivault.web.openai.asked import Choice
 from minivault.web.openai.ending import DONE
+from minivault.web.openai.parts import answers_of
 from minivault.web.openai.shapes import SHAPES
 from minivault.web.openai.telling import Told
 from minivault.web.operations import JSON, STREAM, Operation, Parameter
@@ -36,7 +37,8 @@ async def follow(request: Request) -> Response:
     for shape in SHAPES.values():
         id = id.removeprefix(shape.prefix)
     if request.query_params.get("stream", "false").lower() != "true":
-        return WholeAnswer(Told([await as_it_is(request, id, SHAPES)]))
+        followers = [await as_it_is(request, id, SHAPES)]
+        return WholeAnswer(Told(followers, answers=await answers_of(followers)))
     after = _after(request, id)
     return await rest(request, id, after)
 
@@ -50,7 +52,8 @@ async def rest(request: Request, id: str, after: int, choice: Choice | None = No
         return sse.blocks(_only_done(), (), lambda: b"")
     if not isinstance(answer, Resumed):
         raise NotFound(NOT_HERE)
-    return stream(Told([of_door(answer.follower, SHAPES)], skip=after))
+    followers = [of_door(answer.follower, SHAPES)]
+    return stream(Told(followers, skip=after, answers=await answers_of(followers)))
 
 
 def visitor_of(request: Request, client: Client, choice: Choice | None = None) -> Visitor:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import replace
 
 from starlette.requests import Request
 
-from minivault.errors import FieldError, KeyConflict, Unavailable
+from minivault.errors import FieldError, KeyConflict
 from minivault.generations import Follower, Visitor
 from minivault.schemas import Client
 from minivault.service import Service
@@ -25,8 +24,7 @@ async def start(request: Request, asked: Asked) -> list[Follower]:
     service = service_of(request)
     client = Client.SSE if asked.stream else Client.JSON
     visitor = Visitor(client, request.scope["state"]["audit"], caller_of(request))
-    with _counted(service):
-        return await _all(service, asked.choices, visitor)
+    return await _all(service, asked.choices, visitor)
 
 
 async def _all(service: Service, choices: Sequence[Choice], visitor: Visitor) -> list[Follower]:
@@ -51,18 +49,7 @@ async def start_one(
     """The follower of a single choice, which must be closed; see `start`."""
     service = service_of(request)
     visitor = Visitor(client, request.scope["state"]["audit"], caller_of(request), lives_on)
-    with _counted(service):
-        return await _one(service, choice, visitor)
-
-
-@contextmanager
-def _counted(service: Service) -> Iterator[None]:
-    """Counts a request that is refused."""
-    try:
-        yield
-    except Unavailable as refusal:
-        service.metrics.refused(refusal.reason)
-        raise
+    return await _one(service, choice, visitor)
 
 
 async def _one(

@@ -17,6 +17,7 @@ from minivault.generations import Event, Follower, Generation, batches
 from minivault.generations.generation_id import engine_hash
 from minivault.schemas import FinishReason
 from minivault.web.openai.ending import DONE, failure_of, finish_of, ours_of, usage_of
+from minivault.web.openai.parts import Answer, delta_of, finish_with_calls, whole_message
 from minivault.web.openai.shapes import SHAPES, Shape
 
 _MARK = "\ue000"  # stands for the text in a chunk that is written once
@@ -32,13 +33,15 @@ def data(value: dict[str, Any], id: str | None = None) -> bytes:
 class Told:
     """The followers of all choices, in the order of the choices, and what was asked of the answer.
 
-    `skip`: the number of the last event that the reader of a single choice has.
+    `skip`: the number of the last event that the reader of a single choice has. `answers`: what
+    takes each choice apart, None for plain text.
     """
 
     followers: Sequence[Follower]
     wants_usage: bool = False
     echo: bool = False
     skip: int = -1
+    answers: Sequence[Answer | None] = ()
     _offsets: dict[int, tuple[int, int]] = field(default_factory=dict)
 
     @property
@@ -111,15 +114,25 @@ class Told:
             return b""
         if failure := failure_of(event):
             return data(failure | {"minivault": self._ours(generation)})
-        finish = finish_of(event)
+        part, finish = self.shape.end(), finish_of(event)
+        if answer := self._answer(index):
+            part = {"delta": delta_of(generation, answer.end(number))}
+            finish = finish_with_calls(finish, answer.message)
         ours = self.ours() if last else None
         if not last or not self.wants_usage:
-            return self._chunk(index, self.shape.end(), finish=finish, ours=ours, id=id)
+            return self._chunk(index, part, finish=finish, ours=ours, id=id)
         usage = self.head(self.shape.chunk) | {"choices": [], "usage": self.usage()}
-        end = self._chunk(index, self.shape.end(), finish=finish)
+        end = self._chunk(index, part, finish=finish)
         return end + data(usage | {"minivault": ours}, id)
 
     def _piece(self, index: int, number: int, event: Event, id: str | None) -> bytes:
+        if answer := self._answer(index):
+            delta = delta_of(self.followers[index].generation, answer.at(number))
+            entries = event.data.get("logprobs")
+            part = {"delta": delta} | (
+                {"logprobs": self.shape.logprobs(entries, 0)} if entries else {}
+            )
+            return self._chunk(index, part, id=id) if delta or entries else b""
         if entries := event.data.get("logprobs"):
             logprobs = self.shape.logprobs(entries, self._offset(index, number))
             part = self.shape.piece(event.text) | {"logprobs": logprobs}
@@ -127,6 +140,9 @@ class Told:
         before, after = self._frames[index]
         block = before + encode_basestring_ascii(event.text) + after
         return (f"id: {id}\n{block}" if id else block).encode("ascii")
+
+    def _answer(self, index: int) -> Answer | None:
+        return self.answers[index] if self.answers else None
 
     @property
     def _is_scored(self) -> bool:
@@ -188,11 +204,19 @@ class Told:
             scores = generation.text.scores if self.echo else []
             offset = 0 if scores else self._prompt_length(generation)
             logprobs = self.shape.logprobs([*scores, *generation.text.logprobs], offset)
+        whole, finish = (
+            self.shape.all(echo + generation.text.said),
+            finish_of(generation.events[-1]),
+        )
+        if answer := self._answer(index):
+            answer.end(generation.last)
+            whole = {"message": whole_message(answer.message)}
+            finish = finish_with_calls(finish, answer.message)
         return {
             "index": self._place(index),
-            **self.shape.all(echo + generation.text.said),
+            **whole,
             "logprobs": logprobs,
-            "finish_reason": finish_of(generation.events[-1]),
+            "finish_reason": finish,
         }
 
     # ---- both -----------------------------------------------------------------------------------

@@ -13,8 +13,10 @@ from minivault.parsing import parse_object
 from minivault.schemas import field_errors
 from minivault.text_request import Call, TextRequest, Turn
 from minivault.web.openai.asked import key_of, text_request
+from minivault.web.openai.calls import RIGHT as CALLS
+from minivault.web.openai.calls import CallingFields, earlier_call
 from minivault.web.openai.chat import Said, turns_of
-from minivault.web.openai.fields import Fields, read
+from minivault.web.openai.fields import read
 from minivault.web.openai.formats import format_of
 
 DOOR = "openai.responses"
@@ -23,6 +25,7 @@ LOGPROBS = "message.output_text.logprobs"
 
 _INPUT = "must be a string, or a list of 1 to 1000 items, each with a role and a content"
 _RIGHT = {
+    **CALLS,
     "input": _INPUT,
     "instructions": "must be a string",
     "previous_response_id": "must be the id of a response",
@@ -41,7 +44,7 @@ class TextOptions(BaseModel):
     verbosity: str | None = None
 
 
-class ResponseFields(Fields):
+class ResponseFields(CallingFields):
     """The body."""
 
     input: str | list[dict[str, Any]] = Field(min_length=1, max_length=4_000_000)
@@ -76,6 +79,7 @@ def request_of(
     (seed,) = fields.seeds(1)
     return text_request(
         fields.sampling(info.defaults)
+        | fields.calling
         | {
             "turns": [*instructions, *before, *input_of(fields.input)],
             "max_tokens": most if fields.max_output_tokens is None else fields.max_output_tokens,
@@ -103,17 +107,45 @@ def input_of(given: str | Sequence[Mapping[str, Any]]) -> list[Turn]:
     """The messages of an input. Raises InvalidRequest."""
     if isinstance(given, str):
         return [Turn(role="user", content=given)]
-    turns = []
+    turns: list[Turn] = []
     for number, item in enumerate(given):
-        if (kind := item.get("type", "message")) == "reasoning":
-            continue  # it was another model's, and is not read again
-        if kind != "message":
-            message = 'must be "message": this model takes no other items'
+        kind = item.get("type", "message")
+        if kind == "reasoning":
+            continue  # it is not read again
+        if kind == "function_call":
+            _add_call(turns, f"input.{number}", item)
+        elif kind == "function_call_output":
+            turns.append(_output(number, item))
+        elif kind == "message":
+            turns += _message(number, item)
+        else:
+            message = 'must be "message", "function_call" or "function_call_output"'
             raise Unsupported([FieldError(f"input.{number}.type", message)])
-        turns += _message(number, item)
     if not turns:
         raise InvalidRequest([FieldError("input", _INPUT)])
     return turns
+
+
+def _add_call(turns: list[Turn], place: str, item: Mapping[str, Any]) -> None:
+    """Calls of one answer are one turn, with the words that stand before them."""
+    function = {name: item.get(name) for name in ("name", "arguments")}
+    call = earlier_call(place, {"id": item.get("call_id"), "function": function})
+    if turns and turns[-1].role == "assistant":
+        last = turns.pop()
+        turns.append(last.model_copy(update={"tool_calls": [*(last.tool_calls or ()), call]}))
+    else:
+        turns.append(Turn(role="assistant", tool_calls=[call]))
+
+
+def _output(number: int, item: Mapping[str, Any]) -> Turn:
+    """What a function gave."""
+    id, output = item.get("call_id"), item.get("output")
+    if isinstance(output, list):
+        (turn,) = _message(number, {"role": "tool", "content": output})
+        output = turn.content
+    if not isinstance(output, str):
+        raise InvalidRequest([FieldError(f"input.{number}.output", "must be a string")])
+    return Turn(role="tool", content=output, tool_call_id=id if isinstance(id, str) else None)
 
 
 def _message(number: int, item: Mapping[str, Any]) -> list[Turn]:

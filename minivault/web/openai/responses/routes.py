@@ -22,6 +22,7 @@ from minivault.web.openai import bodies
 from minivault.web.openai.answering import headers_of
 from minivault.web.openai.asked import Choice, check_model
 from minivault.web.openai.following import ID, NOT_HERE, as_it_is, last_of, of_door, visitor_of
+from minivault.web.openai.parts import answer_of, message_of
 from minivault.web.openai.responses.reading import (
     DOOR,
     ResponseFields,
@@ -29,7 +30,13 @@ from minivault.web.openai.responses.reading import (
     read_response,
     request_of,
 )
-from minivault.web.openai.responses.telling import BEFORE, Events, response_of, status_of
+from minivault.web.openai.responses.telling import (
+    BEFORE,
+    STEP,
+    Events,
+    status_of,
+    whole_response,
+)
 from minivault.web.openai.starting import start_one
 from minivault.web.openai.tokens import TOKENS
 from minivault.web.operations import JSON, STREAM, Operation, Parameter
@@ -48,16 +55,16 @@ async def create(request: Request) -> Response:
     choice = Choice(asked, call_of(fields, ignored))
     if last := last_of(request):
         follower = await _come_back(request, last.generation, last.n or 0, choice)
-        return _stream(follower, BEFORE - 1 + (last.n or 0))
+        return await _stream(follower, last.n or 0)
     client = Client.SSE if fields.stream else Client.JSON
     follower = await start_one(request, choice, client, lives_on=fields.background)
     if fields.background:
         _keep(follower.generation)
     if fields.stream:
-        return _stream(follower, -1)
+        return await _stream(follower)
     if fields.background:
         follower.close()
-        return _told(follower.generation)
+        return await _told(follower.generation)
     return _WholeResponse(follower)
 
 
@@ -70,13 +77,14 @@ async def show(request: Request) -> Response:
     if request.query_params.get("stream", "false").lower() != "true":
         follower = await _now(request, id)
         follower.close()
-        return _told(follower.generation)
+        return await _told(follower.generation)
     after = _starting_after(request)
+    heard = after // STEP - 1 if await _is_taken_apart(request, id) else after - BEFORE + 1
     known = service_of(request).registry.find(id)
     # Whoever has heard all of the text still lacks how it ended.
-    most = known.last - 1 if known and known.ended else after
-    place = max(-1, min(after - BEFORE + 1, most))
-    return _stream(await _come_back(request, id, place), after)
+    most = known.last - 1 if known and known.ended else heard
+    follower = await _come_back(request, id, max(-1, min(heard, most)))
+    return _streamed(Events(follower, after, await answer_of(follower.generation)), follower)
 
 
 async def cancel(request: Request) -> Response:
@@ -86,8 +94,8 @@ async def cancel(request: Request) -> Response:
     if known is None or known.ended:
         follower = await _now(request, id)
         follower.close()
-        return _told(follower.generation)
-    return _told(await service_of(request).generations.stop(id, caller_of(request)))
+        return await _told(follower.generation)
+    return await _told(await service_of(request).generations.stop(id, caller_of(request)))
 
 
 async def delete(request: Request) -> Response:
@@ -109,25 +117,49 @@ async def input_tokens(request: Request) -> Response:
     backend = service.registry.open_backend()
     fields, _ = await in_thread(read_response, await request.body())
     before = await _before(request, fields.previous_response_id)
-    turns = request_of(fields, before, service.info, None).conversation
+    asked = request_of(fields, before, service.info, None)
+    turns = asked.conversation
 
     def counted() -> int | None:
-        prompt = optional.render(backend, turns) or plain(turns)
+        prompt = optional.render(backend, turns, asked.told) or plain(turns)
         return optional.tokenize(backend, prompt)[1]
 
     count = await TOKENS.run(counted)
     return JSONResponse({"object": "response.input_tokens", "input_tokens": count})
 
 
-def _stream(follower: Follower, after: int) -> Response:
-    events = Events(follower, after)
+async def _stream(follower: Follower, heard: int | None = None) -> Response:
+    """The events behind those of piece number `heard`; None for all."""
+    answer = await answer_of(follower.generation)
+    after = -1
+    if heard is not None:
+        after = STEP * (heard + 1) - 1 if answer else BEFORE - 1 + heard
+    return _streamed(Events(follower, after, answer), follower)
+
+
+def _streamed(events: Events, follower: Follower) -> Response:
     response = sse.blocks(events.blocks(), [follower], events.keep_alive)
     response.headers.update(headers_of([follower]))
     return response
 
 
-def _told(generation: Generation) -> Response:
-    return JSONResponse(response_of(generation))
+async def _told(generation: Generation) -> Response:
+    return JSONResponse(await whole_response(generation))
+
+
+async def _is_taken_apart(request: Request, id: str) -> bool:
+    """Whether a response's events are those of its parts; see `Events`."""
+    service = service_of(request)
+    if service.info.reader is None:
+        return False
+    known = service.registry.find(id)
+    if known is None:
+        follower = await service.generations.recall(id, visitor_of(request, Client.JSON))
+        if follower is None:
+            return False
+        follower.close()
+        known = follower.generation
+    return await answer_of(known) is not None
 
 
 class _WholeResponse(Response):
@@ -144,7 +176,7 @@ class _WholeResponse(Response):
             status, headers = 200, headers_of([self._follower])
             if status_of(generation) == "failed":
                 status, headers = 500, headers | {"x-should-retry": "false"}
-            answer = JSONResponse(response_of(generation), status, headers)
+            answer = JSONResponse(await whole_response(generation), status, headers)
             await answer(scope, receive, send)
         finally:
             self._follower.close()
@@ -177,7 +209,9 @@ async def _before(request: Request, id: str | None) -> list[Turn]:
     said = [Turn.model_validate(each) for each in generation.conversation]
     if generation.call and generation.call.private.get("instructions"):
         said = said[1:]
-    return [*said, Turn(role="assistant", content=generation.text.said)]
+    answer = await message_of(generation)
+    calls = [each.turn for each in answer.calls]
+    return [*said, Turn(role="assistant", content=answer.content, tool_calls=calls or None)]
 
 
 async def _now(request: Request, id: str) -> Follower:

@@ -1,0 +1,153 @@
+"""Reads an answer as it is made, by transformers' response parser; the text is not changed."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from minivault.backends.base import Part
+
+REASONING = ("reasoning_content", "reasoning", "thinking")
+"""Fields of response templates that hold what was thought."""
+
+
+class AnswerReader:
+    """Reads one answer as it is made. The same text gives the same parts, however it is cut, but
+    for where the parts are cut. Any one thread.
+    """
+
+    def __init__(
+        self, template: Mapping[str, Any], start: str, tools: Sequence[Mapping[str, Any]]
+    ) -> None:
+        from transformers.utils.chat_parsing import ResponseParser
+
+        self._call: _Call | None = None
+        self._calls = 0
+        self._strips = False  # blanks between two regions belong to neither
+        self._broken = False
+        self._held = 0  # letters of the prompt that the parser has not decided about
+        self._parser = ResponseParser(dict(template), prefix=start, tools=[*map(dict, tools)])
+        list(self._parts(self._parser.initial_events))
+        self._held = _undecided(ResponseParser(dict(template), prefix=start))
+
+    def feed(self, text: str) -> list[Part]:
+        """What is certain now."""
+        if self._broken:
+            return [Part("content", text)] if text else []
+        try:
+            return list(self._parts(self._parser.feed(text)))
+        except Exception:  # noqa: BLE001 (a model writes anything, and a template may parse it)
+            self._broken = True
+            return [*self._unread(), Part("content", text)]
+
+    def end(self) -> list[Part]:
+        """What is left once the text has ended."""
+        if self._broken:
+            return []
+        try:
+            _, events = self._parser.finalize()
+        except Exception:  # noqa: BLE001 (a call that was cut off is no JSON)
+            return self._unread()
+        return list(self._parts(events))
+
+    def _unread(self) -> list[Part]:
+        """The text of a call that cannot be read, unless it was told as one."""
+        call, self._call = self._call, None
+        return [Part("content", call.text)] if call and call.text and not call.told else []
+
+    def _parts(self, events: Sequence[Mapping[str, Any]]) -> Iterator[Part]:
+        for event in events:
+            field, kind = event["field"], event["type"]
+            if field == "tool_calls":
+                yield from self._of_call(kind, event)
+            elif kind == "region_open":
+                self._strips = self._strips or field in REASONING
+            elif kind == "region_close":
+                self._strips, self._held = True, 0
+            elif field == "content" or field in REASONING:
+                text, self._held = event["text"][self._held :], 0
+                text = text.lstrip() if self._strips else text
+                if text:
+                    self._strips = False
+                    yield Part("content" if field == "content" else "reasoning", text)
+
+    def _of_call(self, kind: str, event: Mapping[str, Any]) -> Iterator[Part]:
+        if kind == "region_open":
+            self._call = _Call()
+        elif self._call is None:
+            return
+        elif kind == "region_chunk":
+            yield from self._call.push(event["text"], self._calls)
+        else:
+            call, self._call, self._strips = self._call, None, True
+            parts = [] if call.told else list(_whole(event["value"], self._calls))
+            if not call.told and not parts and call.text:
+                parts = [Part("content", call.text)]
+            yield from parts
+            self._calls += call.told or sum(part.kind == "name" for part in parts)
+
+
+def _undecided(parser: Any) -> int:
+    """How many letters at the end of a prompt may still be the beginning of something."""
+    try:
+        _, events = parser.finalize()
+    except Exception:  # noqa: BLE001 (a template may parse it)
+        return 0
+    return sum(len(each["text"]) for each in events if each["type"] == "region_chunk")
+
+
+class _Call:
+    """The JSON of one call as it is written: its name at once, its arguments in parts."""
+
+    _HEAD = re.compile(
+        r'\s*\{\s*"name"\s*:\s*("(?:[^"\\]|\\.)*")\s*,\s*"(?:arguments|parameters)"\s*:\s*(?=\{)'
+    )
+
+    def __init__(self) -> None:
+        self.text = ""
+        self.told = False
+        self._depth = 0
+        self._in_string = self._escaped = False
+        self._at = 0  # where the arguments go on; -1 behind them
+
+    def push(self, text: str, index: int) -> Iterator[Part]:
+        self.text += text
+        if not self.told and (head := self._HEAD.match(self.text)):
+            self.told, self._at = True, head.end()
+            yield Part("name", json.loads(head[1], strict=False), index)
+        if self.told and self._at >= 0 and (more := self._more()):
+            yield Part("arguments", more, index)
+
+    def _more(self) -> str:
+        """The arguments that have come since; they end with the object's last brace."""
+        begin = self._at
+        for place in range(begin, len(self.text)):
+            letter = self.text[place]
+            if self._in_string:
+                self._in_string = self._escaped or letter != '"'
+                self._escaped = letter == "\\" and not self._escaped
+            elif letter == '"':
+                self._in_string = True
+            elif letter in "{[":
+                self._depth += 1
+            elif letter in "}]":
+                self._depth -= 1
+                if not self._depth:
+                    self._at = -1
+                    return self.text[begin : place + 1]
+        self._at = len(self.text)
+        return self.text[begin:]
+
+
+def _whole(value: Any, index: int) -> Iterator[Part]:
+    """The parts of calls that were read at once; none for what is no call."""
+    for number, each in enumerate(value if isinstance(value, list) else [value], index):
+        function = each.get("function", each) if isinstance(each, dict) else None
+        if not isinstance(function, dict) or not isinstance(function.get("name"), str):
+            return
+        arguments = function.get("arguments", function.get("parameters", {}))
+        written = arguments if isinstance(arguments, str) else json.dumps(arguments)
+        yield Part("name", function["name"], number)
+        yield Part("arguments", written, number)

@@ -1,0 +1,127 @@
+"""`tools` and `tool_choice`: which functions the model may ask its client to call."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from minivault.errors import FieldError, InvalidRequest, Unsupported
+from minivault.text_request import Tool, Tools
+from minivault.web.openai.fields import Fields
+
+MOST_TOOLS = 128
+_NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
+_CHOICES = ("auto", "none", "required")
+_NOTHING = {"type": "object", "properties": {}, "additionalProperties": False}
+
+_EXAMPLE = '{"type": "function", "function": {"name": "add", "parameters": {…}}}'
+_TOOL = f"must be an object such as {_EXAMPLE}"
+_CHOICE = (
+    'must be "auto", "none", "required", or {"type": "function", "function": {"name": "…"}} with '
+    "the name of one of the tools"
+)
+RIGHT = {
+    "tools": f"must be a list of up to {MOST_TOOLS} functions such as {_EXAMPLE}",
+    "tool_choice": _CHOICE,
+    "parallel_tool_calls": "must be true or false",
+    "chat_template_kwargs": 'must be an object such as {"enable_thinking": false}',
+}
+
+
+class CallingFields(Fields):
+    """The fields of doors at which functions may be called."""
+
+    tools: list[dict[str, Any]] | None = None
+    tool_choice: str | dict[str, Any] | None = None
+    parallel_tool_calls: bool = True
+    chat_template_kwargs: dict[str, Any] | None = None
+
+    @property
+    def calling(self) -> dict[str, Any]:
+        """What a request has of it. Raises InvalidRequest."""
+        return {
+            "tools": tools_of(self.tools or [], self.tool_choice, self.parallel_tool_calls),
+            "template": self.chat_template_kwargs or None,
+        }
+
+
+def tools_of(
+    given: Sequence[Mapping[str, Any]], choice: str | Mapping[str, Any] | None, parallel: bool
+) -> Tools | None:
+    """The functions that may be called; None for no calls. Raises InvalidRequest.
+
+    A response describes a function beside its type, the other door in an object of its own.
+    """
+    if len(given) > MOST_TOOLS:
+        raise InvalidRequest([FieldError("tools", RIGHT["tools"])])
+    offered = [_tool(f"tools.{number}", each) for number, each in enumerate(given)]
+    names = [each.name for each in offered]
+    for number, name in enumerate(names):
+        if name in names[:number]:
+            message = "is the name of an earlier one too; each needs its own"
+            raise InvalidRequest([FieldError(f"tools.{number}.name", message)])
+    chosen = _chosen(choice, names)
+    if chosen == "none" or not offered:
+        return None
+    return Tools(offered=offered, choice=chosen, parallel=parallel)
+
+
+def _tool(place: str, given: Mapping[str, Any]) -> Tool:
+    if (kind := given.get("type", "function")) != "function":
+        message = 'must be "function": this server runs no tools of its own'
+        raise Unsupported([FieldError(f"{place}.type", message if kind else _TOOL)])
+    told = given.get("function", given)
+    if not isinstance(told, dict):
+        raise InvalidRequest([FieldError(f"{place}.function", _TOOL)])
+    name, about, schema = (told.get(each) for each in ("name", "description", "parameters"))
+    if not isinstance(name, str) or not _NAME.fullmatch(name) or name in _CHOICES:
+        message = "must be a name of 1 to 64 letters, digits, _, . or -, and none of tool_choice's"
+        raise InvalidRequest([FieldError(f"{place}.name", message)])
+    if not isinstance(about, str | None):
+        raise InvalidRequest([FieldError(f"{place}.description", "must be a string")])
+    if not isinstance(schema, dict | None):
+        message = 'must be a JSON schema such as {"type": "object", "properties": {…}}'
+        raise InvalidRequest([FieldError(f"{place}.parameters", message)])
+    return Tool(name=name, description=about, parameters=schema or _NOTHING)
+
+
+def _chosen(choice: str | Mapping[str, Any] | None, names: Sequence[str]) -> str:
+    wrong = InvalidRequest([FieldError("tool_choice", _CHOICE)])
+    if choice is None or choice in ("auto", "none"):
+        return str(choice or "auto")
+    if not names:
+        message = "asks for a call, but there are no tools; send them, or leave it out"
+        raise InvalidRequest([FieldError("tool_choice", message)])
+    if choice == "required":
+        return choice
+    if isinstance(choice, str) or choice.get("type") != "function":
+        raise wrong
+    told = choice.get("function", choice)
+    name = told.get("name") if isinstance(told, dict) else None
+    if name not in names:
+        raise wrong
+    return str(name)
+
+
+def earlier_call(place: str, given: Mapping[str, Any]) -> dict[str, Any]:
+    """A call that an earlier answer made, as chat templates get it. Raises InvalidRequest."""
+    function = given.get("function")
+    name = function.get("name") if isinstance(function, dict) else None
+    if not isinstance(function, dict) or not isinstance(name, str):
+        message = (
+            'must be an object such as {"id": "…", "function": {"name": "…", "arguments": "…"}}'
+        )
+        raise InvalidRequest([FieldError(place, message)])
+    try:
+        arguments = function.get("arguments") or "{}"
+        read = json.loads(arguments) if isinstance(arguments, str) else arguments
+    except ValueError:
+        read = None
+    if not isinstance(read, dict):
+        message = "must be a JSON object, written as a string"
+        raise InvalidRequest([FieldError(f"{place}.function.arguments", message)])
+    id = given.get("id")
+    told = {"type": "function", "function": {"name": name, "arguments": read}}
+    return {"id": id, **told} if isinstance(id, str) else told

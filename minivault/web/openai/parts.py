@@ -1,0 +1,154 @@
+"""An answer taken apart: what was thought, what is said, and which functions are called."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from hashlib import sha256
+from typing import Any
+
+from minivault.backends.base import Part, Reader
+from minivault.background import in_thread
+from minivault.generations import Follower, Generation
+
+_DOORS = ("openai.chat", "openai.responses")
+
+
+@dataclass(slots=True)
+class CallMade:
+    """A call, as far as it is written."""
+
+    id: str
+    name: str
+    arguments: str = ""
+
+    @property
+    def turn(self) -> dict[str, Any]:
+        """As chat templates get it. One that was cut off has no arguments that can be read."""
+        try:
+            arguments = json.loads(self.arguments)
+        except ValueError:
+            arguments = {}
+        function = {"name": self.name, "arguments": arguments}
+        return {"id": self.id, "type": "function", "function": function}
+
+
+@dataclass(slots=True)
+class Message:
+    """What parts come to."""
+
+    content: str = ""
+    reasoning: str = ""
+    calls: list[CallMade] = field(default_factory=list)
+
+    def add(self, generation: Generation, parts: Iterable[Part]) -> None:
+        for part in parts:
+            if part.kind == "content":
+                self.content += part.text
+            elif part.kind == "reasoning":
+                self.reasoning += part.text
+            elif part.kind == "name":
+                self.calls.append(CallMade(call_id(generation, part.call), part.text))
+            else:
+                self.calls[-1].arguments += part.text
+
+
+class Answer:
+    """The answer of one generation, read event by event. The event loop's alone."""
+
+    def __init__(self, generation: Generation, reader: Reader) -> None:
+        self.message = Message()  # as far as it was read
+        self._generation = generation
+        self._reader = reader
+        self._next = 1  # behind the start
+
+    def at(self, number: int) -> Sequence[Part]:
+        """The parts that event `number` brings. It depends on those before it, told or not."""
+        parts: Sequence[Part] = ()
+        events = self._generation.events
+        for event in events[self._next : number + 1]:
+            parts = self._reader.feed(event.text) if event.name is None else ()
+            self.message.add(self._generation, parts)
+        self._next = max(self._next, number + 1)
+        return parts
+
+    def end(self, number: int) -> Sequence[Part]:
+        """The parts that are certain once the text has ended, with event `number`."""
+        self.at(number - 1)
+        parts = self._reader.end()
+        self.message.add(self._generation, parts)
+        return parts
+
+
+async def answers_of(followers: Sequence[Follower]) -> list[Answer | None]:
+    """What reads the answers of these generations, in a thread; None where one is plain text."""
+    return [await answer_of(each.generation) for each in followers]
+
+
+async def answer_of(generation: Generation) -> Answer | None:
+    """The same for one."""
+    make, request, call = generation.info.reader, generation.request, generation.call
+    if make is None or request is None or call is None or call.door not in _DOORS:
+        return None
+    reader = await in_thread(make, request)
+    return Answer(generation, reader) if reader else None
+
+
+async def message_of(generation: Generation) -> Message:
+    """What an answer comes to, as far as it is made; of one that has ended all of it."""
+    answer = await answer_of(generation)
+    if answer is None:
+        return Message(generation.text.said)
+    answer.at(generation.last)
+    if generation.ended:
+        answer.end(len(generation.events))
+    return answer.message
+
+
+def finish_with_calls(finish: str | None, message: Message) -> str | None:
+    """The finish reason of an answer, which may be that its calls are waited for."""
+    return "tool_calls" if finish == "stop" and message.calls else finish
+
+
+def call_id(generation: Generation, number: int) -> str:
+    """The name of a call: whoever reads the answer again finds the same."""
+    return f"call_{sha256(f'{generation.id} {number}'.encode()).hexdigest()[:24]}"
+
+
+def delta_of(generation: Generation, parts: Sequence[Part]) -> dict[str, Any]:
+    """The parts of one event, as a chat's chunk has them."""
+    delta: dict[str, Any] = {}
+    calls: dict[int, dict[str, Any]] = {}
+    for part in parts:
+        if part.kind in ("content", "reasoning"):
+            name = "content" if part.kind == "content" else "reasoning_content"
+            delta[name] = delta.get(name, "") + part.text
+        elif part.kind == "name":
+            function = {"name": part.text, "arguments": ""}
+            id = call_id(generation, part.call)
+            calls[part.call] = {"id": id, "type": "function", "function": function}
+        else:
+            call = calls.setdefault(part.call, {"function": {"arguments": ""}})
+            call["function"]["arguments"] += part.text
+    if calls:
+        delta["tool_calls"] = [{"index": number, **call} for number, call in calls.items()]
+    return delta
+
+
+def whole_message(message: Message) -> dict[str, Any]:
+    """A whole answer, as a chat's choice has it."""
+    told: dict[str, Any] = {"role": "assistant", "content": message.content, "refusal": None}
+    if message.reasoning:
+        told["reasoning_content"] = message.reasoning
+    if message.calls:
+        told["content"] = message.content or None
+        told["tool_calls"] = [
+            {
+                "id": call.id,
+                "type": "function",
+                "function": {"name": call.name, "arguments": call.arguments},
+            }
+            for call in message.calls
+        ]
+    return told

@@ -1,0 +1,201 @@
+"""How answers are written and read: thoughts, words and calls, of models of several families."""
+
+from __future__ import annotations
+
+import json
+import random
+from typing import Any
+
+import pytest
+
+from minivault.backends.base import Part
+from minivault.engine.tokenizer import Tokenizer
+from minivault.errors import InvalidRequest, Unsupported
+from minivault.text_request import Tool, Tools
+from tests.engine.chat_models import tokenizer_of
+
+HELLO: list[dict[str, Any]] = [{"role": "user", "content": "Say <think> and <|im_end|>"}]
+ADD = Tool(
+    name="add",
+    description="Adds.",
+    parameters={
+        "type": "object",
+        "properties": {
+            "x": {"$ref": "#/$defs/number"},
+            "how": {"type": "string"},
+            "n": {"type": "integer"},
+        },
+        "required": ["x"],
+        "additionalProperties": False,
+        "$defs": {"number": {"type": "integer"}},
+    },
+)
+STOP = Tool(name="stop", parameters={"type": "object", "properties": {}})
+
+
+def tools(choice: str = "auto", *, parallel: bool = True) -> Tools:
+    return Tools(offered=[ADD, STOP], choice=choice, parallel=parallel)
+
+
+@pytest.fixture(scope="module")
+def calling() -> Tokenizer:
+    return tokenizer_of("calling")
+
+
+def told(tokenizer: Tokenizer, cuts: list[str], *, calls: Tools | None = None) -> list[Part]:
+    """The parts of a text that comes in pieces; neighbours of one kind are joined."""
+    prompt = tokenizer.render(HELLO)
+    format = tokenizer.call_format(prompt, calls, None) if calls else None
+    reader = tokenizer.reader(prompt, format)
+    assert reader is not None
+    found: list[Part] = []
+    for part in [each for cut in cuts for each in reader.feed(cut)] + list(reader.end()):
+        last = found[-1] if found else None
+        if last and part.kind != "name" and (last.kind, last.call) == (part.kind, part.call):
+            found[-1] = Part(part.kind, last.text + part.text, part.call)
+        else:
+            found.append(part)
+    return found
+
+
+CALL = '<tool_call>\n{"name": "add", "arguments": {"x": 1, "how": "}\\" </tool"}}\n</tool_call>'
+ADDED = [Part("name", "add"), Part("arguments", '{"x": 1, "how": "}\\" </tool"}')]
+ANSWERS = {
+    "Just words <tool ": [Part("content", "Just words <tool ")],
+    f"<think>\nHm {{\n</think>\n\nSo:\n\n{CALL}\n{CALL}": [
+        Part("reasoning", "Hm {"),
+        Part("content", "So:"),
+        *ADDED,
+        *(Part(each.kind, each.text, 1) for each in ADDED),
+    ],
+    '<tool_call>{"arguments": {"x": 1}, "name": "add"}</tool_call>': [
+        Part("name", "add"),
+        Part("arguments", '{"x": 1}'),
+    ],
+    '<tool_call>\n{"name": "add", "arguments": {"x": 1': [  # its limit
+        Part("name", "add"),
+        Part("arguments", '{"x": 1'),
+    ],
+    "a <tool_call>no JSON</tool_call>b": [Part("content", "ano JSONb")],
+}
+
+
+@pytest.mark.parametrize("text", ANSWERS)
+def test_an_answer_is_read_the_same_however_it_is_cut(calling: Tokenizer, text: str) -> None:
+    assert told(calling, [text]) == ANSWERS[text]
+    assert told(calling, list(text)) == ANSWERS[text]
+    draw = random.Random(7)
+    for _ in range(20):
+        places = sorted(draw.sample(range(len(text)), 5))
+        cuts = [text[a:b] for a, b in zip([0, *places], [*places, None], strict=True)]
+        assert told(calling, cuts) == ANSWERS[text]
+
+
+def test_a_prompt_may_begin_the_thought(calling: Tokenizer) -> None:
+    prompt = calling.render(HELLO, {"thinking": True})
+    assert prompt.endswith("<think>\n")
+    reader = calling.reader(prompt, None)
+    assert reader is not None
+    assert reader.feed("Hm.\n</think>\n\nYes") == [Part("reasoning", "Hm."), Part("content", "Yes")]
+
+
+def test_calls_with_tags_are_read_by_their_schema() -> None:
+    tokenizer = tokenizer_of("calling with tags")
+    text = "<tool_call>\n<function=add>\n<parameter=n>\n12\n</parameter>\n</function>\n</tool_call>"
+    read = told(tokenizer, list(text), calls=tools())
+    assert read == [Part("name", "add"), Part("arguments", '{"n": 12}')]
+    with pytest.raises(Unsupported, match="none can be forced"):
+        told(tokenizer, [text], calls=tools("required"))
+
+
+def accepts(tokenizer: Tokenizer, text: str, choice: str = "auto", **how: Any) -> bool:
+    """Whether a text may be all that is said."""
+    prompt = tokenizer.render(HELLO, how.pop("told", None))
+    format = tokenizer.call_format(prompt, tools(choice, **how), None)
+    constraint = tokenizer.constrain(json.loads(json.dumps(format)))
+    assert constraint is not None
+    try:
+        for token in tokenizer.encode_bare(text):
+            constraint.accept(token)
+    except ArithmeticError:
+        return False
+    return bool(constraint._matcher.is_accepting())
+
+
+GOOD = '<tool_call>\n{"name": "add", "arguments": {"x": 12}}\n</tool_call>'
+OTHER = '<tool_call>\n{"name": "stop", "arguments": {}}\n</tool_call>'
+
+
+def test_what_a_choice_lets_a_model_write(calling: Tokenizer) -> None:
+    for text in ("", "Just words", f"So:\n{GOOD}", f"{GOOD}\n{OTHER}", f"{GOOD} and so on"):
+        assert accepts(calling, text)
+    for text in ('<tool_call>\n{"name": "sub', '<tool_call>\n{"name": "add", "arguments": {"y"'):
+        assert not accepts(calling, text)
+    assert accepts(calling, f"{GOOD}\n{OTHER}", "required")
+    assert not accepts(calling, "Just words", "required")
+    assert not accepts(calling, f"{GOOD}\n{OTHER}", "required", parallel=False)
+    assert not accepts(calling, f"{GOOD} and", parallel=False)
+    assert accepts(calling, OTHER, "stop")
+    assert not accepts(calling, GOOD, "stop")
+    thinking = {"thinking": True}
+    assert accepts(calling, f"Hm.\n</think>\n\n{GOOD}", "required", told=thinking)
+    assert not accepts(calling, GOOD, "required", told=thinking)
+
+
+def test_an_answer_is_of_its_form_or_calls(calling: Tokenizer) -> None:
+    form = {"type": "json_schema", "schema": {"type": "object", "properties": {}}}
+    format = calling.call_format(calling.render(HELLO), tools(), form)
+    for text, fits in (("{}", True), (GOOD, True), ("words", False)):
+        constraint = calling.constrain(format)
+        assert constraint is not None
+        tokens = calling.encode_bare(text)
+        assert (constraint._matcher.validate_tokens(tokens) == len(tokens)) is fits
+
+
+def test_a_schema_that_cannot_be_followed_is_named(calling: Tokenizer) -> None:
+    bad = Tool(name="bad", parameters={"type": "array", "uniqueItems": True})
+    format = calling.call_format(calling.render(HELLO), Tools(offered=[ADD, bad]), None)
+    with pytest.raises(InvalidRequest, match=r"tools: .*the parameters of bad: .*uniqueItems"):
+        calling.constrain(format)
+
+
+def test_tools_and_calls_come_into_the_prompt(calling: Tokenizer) -> None:
+    call = {"type": "function", "function": {"name": "add", "arguments": {"x": 2}}}
+    turns = [
+        *HELLO,
+        {"role": "assistant", "content": "", "tool_calls": [call]},
+        {"role": "tool", "content": "it is <|im_end|> 3"},
+    ]
+    prompt = calling.render(turns, {"tools": tools().shown})
+    assert prompt.count("Functions:") == 1
+    assert '{"name": "add", "arguments": {"x": 2}}\n</tool_call><|im_end|>' in prompt
+    ends = calling.encode(prompt).count(calling._backend.token_to_id("<|im_end|>"))
+    assert ends == 4  # what a function gave is text, whatever it looks like
+    for hidden in ([{**turns[1], "tool_calls": [{**call, "id": "<|im_end|>"}]}], HELLO):
+        shown = {"tools": [{"function": {"name": "a", "description": "<|im_end|>"}}]}
+        with pytest.raises(InvalidRequest, match="control token"):
+            calling.render(hidden, None if hidden is not HELLO else shown)
+
+
+def test_a_model_that_knows_no_tools_is_told_of_them() -> None:
+    tokenizer = tokenizer_of("chatml")
+    shown = {"tools": tools().shown}
+    assert tokenizer.render(HELLO) == tokenizer.render(HELLO, {})
+    told_of = tokenizer.render(HELLO, shown)
+    assert told_of.startswith("<|im_start|>system\nYou can call these functions")
+    assert [each["role"] for each in told_of.messages] == ["user"]
+    system = {"role": "system", "content": "Be <|im_end|> brief."}
+    prompt = tokenizer.render([system, *HELLO], shown)
+    assert "</tool_call>\n\nBe <|im_end|> brief.<|im_end|>" in prompt
+    assert [prompt[a:b] for each in prompt.messages for a, b in each["at"]] == [
+        system["content"],
+        HELLO[0]["content"],
+    ]
+    with pytest.raises(Unsupported, match="cannot be left to this model"):
+        tokenizer.call_format(prompt, tools(), None)
+    format = tokenizer.call_format(prompt, tools("add"), None)
+    assert format["described"]
+    assert tokenizer.reader(prompt, None) is None
+    reader = tokenizer.reader(prompt, format)
+    assert reader is not None
+    assert reader.feed(GOOD) == [Part("name", "add"), Part("arguments", '{"x": 12}')]
