@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -98,7 +100,12 @@ def test_12_an_error_in_mid_stream_is_data(server: LiveServer) -> None:
     assert '\n\ndata: {"error":' in chat(server, "fail", stream=True).text
 
 
-# 13 to 17, keep-alives, are in test_framing.py.
+# 13 to 17, keep-alives, are in test_framing.py, 32, scores of a prompt, in test_storyteller.py,
+# 37, calls in a stream, in test_tools.py.
+def test_every_case_has_a_test() -> None:
+    files = Path(__file__).parent.glob("test_*.py")
+    found = re.findall(r"^def test_(\d\d)_", "\n".join(map(Path.read_text, files)), re.M)
+    assert sorted({int(each) for each in found}) == list(range(1, 42))
 
 
 OPTIONAL = (

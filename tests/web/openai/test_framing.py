@@ -103,26 +103,54 @@ def test_a_line_separator_stays_inside_a_string(server: LiveServer) -> None:
     )
 
 
-def test_what_keeps_alive_is_an_empty_delta(
-    server: LiveServer, actor: Actor, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(sse, "PING_SECONDS", 0.02)
-    body = {"messages": [{"role": "user", "content": "wait"}], "stream": True}
+@pytest.fixture(scope="module")
+def silent(server: LiveServer, actor: Actor) -> str:
+    """A stream in whose middle there was nothing to say for a while."""
     empty = '"delta":{"content":""},"logprobs":null,"finish_reason":null}]}'
-    with connection(server, "POST", CHAT, "application/json", body) as opened:
-        received = until(opened, empty).decode()
-        while received.count(empty) < 3:
-            received += until(opened, empty).decode()
-        actor.go_on.set()
-        received += to_end(opened).decode()
+    body = {"messages": [{"role": "user", "content": "wait"}], "stream": True}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sse, "PING_SECONDS", 0.02)
+        with connection(server, "POST", CHAT, "application/json", body) as opened:
+            received = until(opened, empty).decode()
+            while received.count(empty) < 3:
+                received += until(opened, empty).decode()
+            actor.go_on.set()
+            received += to_end(opened).decode()
     actor.go_on.clear()
-    data = re.findall(r"^data: (.*)", received.split("\r\n\r\n", 1)[1], re.M)
-    assert data[-1].strip() == "[DONE]"
-    found = [json.loads(each) for each in data[:-1]]
-    assert found[0]["choices"][0]["delta"] == {"role": "assistant", "content": ""}
-    said = [each["choices"][0]["delta"].get("content") for each in found[1:]]
-    assert "".join(each or "" for each in said) == " before after"
-    assert not re.search(r"^(:|event|retry)", received.split("\r\n\r\n", 1)[1], re.M)
+    _, chunked = received.split("\r\n\r\n", 1)
+    return "".join(chunked.split("\r\n")[1::2])  # between the chunks' sizes
+
+
+def blocks_of(stream: str) -> list[list[str]]:
+    assert stream.endswith("\n\n")
+    return [each.split("\n") for each in stream[:-2].split("\n\n")]
+
+
+def test_13_what_keeps_alive_dispatches_no_empty_event(silent: str) -> None:
+    for block in blocks_of(silent):
+        assert sum(line.startswith("data: ") for line in block) == 1
+
+
+def test_14_what_keeps_alive_is_no_comment(silent: str) -> None:
+    assert not re.search(r"^(:|event|retry)", silent, re.M)
+
+
+def test_15_what_keeps_alive_is_json_with_an_empty_delta(silent: str) -> None:
+    *found, done = [block[-1].removeprefix("data: ") for block in blocks_of(silent)]
+    assert done == "[DONE]"
+    first, *rest = [json.loads(each)["choices"][0]["delta"] for each in found]
+    assert first == {"role": "assistant", "content": ""}
+    assert sum(each == {"content": ""} for each in rest) >= 3
+    assert "".join(each.get("content", "") for each in rest) == " before after"
+
+
+def test_16_what_keeps_alive_never_lands_inside_an_event(silent: str) -> None:
+    for block in blocks_of(silent):
+        assert re.fullmatch(r"(id: \S+\n)?data: (\{.*\}|\[DONE\])", "\n".join(block))
+
+
+def test_17_no_line_begins_with_a_colon(silent: str) -> None:
+    assert not any(line.startswith(":") for block in blocks_of(silent) for line in block)
 
 
 @pytest.mark.parametrize("door", [chat, texts])
