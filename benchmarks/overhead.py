@@ -56,7 +56,7 @@ class Load:
 def echo(load: Load) -> dict[str, Any]:
     """Pieces per second that the loop carries, and what one costs its thread."""
     workload = Workload(new_tokens=load.tokens, rounds=load.rounds)
-    with _serve(*_ECHO) as process:
+    with serve(*_ECHO) as process:
         return _measured(process, load, _PROMPT, workload)
 
 
@@ -65,7 +65,7 @@ def layers(load: Load) -> dict[str, Any]:
     workload = Workload(new_tokens=load.tokens, rounds=load.rounds)
     with tempfile.TemporaryDirectory() as place:
         profile = Path(place) / "profile"
-        with _serve(*_ECHO, profile=profile) as process:
+        with serve(*_ECHO, profile=profile) as process:
             list(run_module("minivault.bench.clients", load.order(process.port, _PROMPT, workload)))
         seconds = seconds_by_layer(profile)
         total = sum(seconds.values())
@@ -84,7 +84,7 @@ def engine(load: Load, folder: Path, dtype: str) -> dict[str, Any]:
     for _ in range(load.rounds):
         bare.append(_bare(load, folder, dtype, workload))
         options = ("--model", str(folder), "--dtype", dtype, "--threads", str(load.threads))
-        with _serve(*options) as process:
+        with serve(*options) as process:
             served.append(_measured(process, load, prompt, workload))
     speed = median(each["tokens_per_second"] for each in served)
     return {
@@ -106,16 +106,16 @@ def _bare(load: Load, folder: Path, dtype: str, workload: Workload) -> float:
 def _measured(
     process: ServerProcess, load: Load, prompt: str, workload: Workload
 ) -> dict[str, Any]:
-    before = _loop_seconds(process.pid)
+    before = loop_seconds(process.pid)
     [row] = run_module("minivault.bench.clients", load.order(process.port, prompt, workload))
-    spent = _loop_seconds(process.pid) - before
+    spent = loop_seconds(process.pid) - before
     waves = workload.rounds + 1  # the first one is not measured, and costs as much
     tokens = load.clients * workload.new_tokens * waves
     return {**row, "loop_us_per_token": round(spent / tokens * 1e6, 1)}
 
 
 @contextmanager
-def _serve(*options: str, profile: Path | None = None) -> Iterator[ServerProcess]:
+def serve(*options: str, profile: Path | None = None) -> Iterator[ServerProcess]:
     """A server that keeps its log in a folder of its own, profiled or not."""
     start = ["benchmarks.profiled_server", str(profile)] if profile else ["minivault", "serve"]
     with tempfile.TemporaryDirectory() as logs:
@@ -124,7 +124,7 @@ def _serve(*options: str, profile: Path | None = None) -> Iterator[ServerProcess
             yield process
 
 
-def _loop_seconds(process: int) -> float:
+def loop_seconds(process: int) -> float:
     """Processor time of the event loop's thread, the process's first."""
     spent = Path(f"/proc/{process}/task/{process}/schedstat").read_text(encoding="ascii")
     return int(spent.split()[0]) / 1e9

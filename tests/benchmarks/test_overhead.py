@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import overhead
+from benchmarks import doors, overhead
 from benchmarks.layers import seconds_by_layer, slowest
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="processor time by thread is Linux's")
@@ -33,6 +33,17 @@ def test_loop_layers_and_engine_are_measured_bare_and_served(
     assert row["bare_tokens_per_second"] > 0
     assert row["served_tokens_per_second"] > 0
     assert row["loop_us_per_token"] > 0
+
+
+@linux
+@pytest.mark.slow
+def test_the_doors_are_compared(capsys: pytest.CaptureFixture[str]) -> None:
+    small = ["--shape", "tiny", "--clients", "2", "--tokens", "8", "--rounds", "1"]
+    doors.main([*small, "--threads", "1", "--json"])
+    rows = {row.pop("door"): row for row in json.loads(capsys.readouterr().out)["doors"]}
+    assert list(rows) == ["/generate", "/v1/completions", "/v1/chat/completions"]
+    assert all(row["loop_us_per_token"] > 0 for row in rows.values())
+    assert rows["/generate"]["points_above_generate"] == 0
 
 
 def test_time_in_what_is_built_in_counts_for_its_caller(tmp_path: Path) -> None:
