@@ -12,6 +12,7 @@ from typing import Any, Self
 import httpx2
 
 from minivault.client.connection import AsyncConnection, Connection
+from minivault.client.proof import require_proof
 from minivault.client.reading import Reading, Receipt
 from minivault.errors import MiniVaultError, NotProven
 
@@ -75,6 +76,9 @@ class _Told:
     def _line(self) -> tuple[str, str]:
         return "GET", f"/logs/records/{self._receipt().seq}"
 
+    def _proof(self) -> tuple[str, str]:
+        return "GET", f"/logs/records/{self._receipt().seq}/proof?hash_only=true"
+
     def _compare(self, detail: dict[str, Any]) -> None:
         line, record, receipt = detail["line"], json.loads(detail["line"]), self._receipt()
         if record.get("redacted"):
@@ -112,9 +116,15 @@ class Answer(_Told):
         if self.id and not self._reading.over:
             self._to.request("DELETE", self._reading.address)
 
-    def verify(self) -> Receipt:
-        """Holds text and receipt against the server's log. Raises NotProven where they differ."""
+    def verify(self, public_key: str | None = None) -> Receipt:
+        """Holds text and receipt against the server's log, and that against who signs it.
+
+        See `require_proof` for the key. Raises NotProven where they differ.
+        """
         self._compare(self._to.request(*self._line()))
+        if public_key:
+            proof = self._to.request(*self._proof())
+            require_proof(proof["text"], self._receipt(), public_key)
         return self._receipt()
 
     def __enter__(self) -> Self:
@@ -172,9 +182,12 @@ class AsyncAnswer(_Told):
         if self.id and not self._reading.over:
             await self._to.request("DELETE", self._reading.address)
 
-    async def verify(self) -> Receipt:
-        """Holds text and receipt against the server's log. Raises NotProven where they differ."""
+    async def verify(self, public_key: str | None = None) -> Receipt:
+        """As that of `Answer`."""
         self._compare(await self._to.request(*self._line()))
+        if public_key:
+            proof = await self._to.request(*self._proof())
+            require_proof(proof["text"], self._receipt(), public_key)
         return self._receipt()
 
     async def __aenter__(self) -> Self:

@@ -54,7 +54,7 @@ class Connection(_Address):
         self._http = httpx2.Client(**self._options)
 
     def request(self, method: str, path: str, **options: Any) -> dict[str, Any]:
-        """Any route's JSON. Raises the error that the server answered with, or Unreachable."""
+        """Any route's JSON, or its `text`. Raises the server's error, or Unreachable."""
         try:
             return _json(self._http.request(method, path, headers=JSON, **options))
         except httpx2.TransportError as error:
@@ -105,5 +105,6 @@ def _json(response: httpx2.Response) -> dict[str, Any]:
     if not response.is_success:
         retry_after = response.headers.get("retry-after", "")
         raise error_of(response.status_code, response.content, retry_after)
-    content: dict[str, Any] = response.json()
+    is_text = response.headers.get("content-type", "").startswith("text/plain")
+    content: dict[str, Any] = {"text": response.text} if is_text else response.json()
     return content

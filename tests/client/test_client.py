@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
@@ -11,8 +12,11 @@ import pytest
 
 import minivault
 from minivault import AsyncClient, Client
+from minivault.client import Receipt
 from minivault.client.connection import DEFAULT_URL
+from minivault.client.proof import require_proof
 from minivault.errors import InvalidRequest, NotFound, NotProven, Unauthorized, Unreachable
+from minivault.vault.signing import load_public_key, verifier_key, write_keys
 from tests.faults.cutproxy import CutProxy
 from tests.generations.backends import Reins
 from tests.live import LiveServer, live_server, wait_for
@@ -43,6 +47,40 @@ def test_a_text_piece_by_piece_and_what_is_known_of_it(client: Client) -> None:
     assert answer.usage["completion_tokens"] == 4
     assert answer.params["max_tokens"] == 4
     assert answer.verify() == answer.receipt
+
+
+def test_a_log_that_is_signed_is_held_against_the_key(tmp_path: Path) -> None:
+    write_keys(tmp_path / "key", tmp_path / "public")
+    write_keys(tmp_path / "other", tmp_path / "another")
+    public, another = ((tmp_path / name).read_text() for name in ("public", "another"))
+    line = verifier_key("name", load_public_key(tmp_path / "public"))
+    with (
+        live_server(tmp_path, signing_key=tmp_path / "key") as server,
+        Client(server.url) as client,
+    ):
+        answer = client.generate(PROMPT, max_tokens=4).read()
+        assert answer.verify(public) == answer.verify(line) == answer.receipt
+        with pytest.raises(NotProven, match="not signed with this key"):
+            answer.verify(another)
+        with pytest.raises(NotProven, match="no Ed25519 key"):
+            answer.verify("a key")
+        proof = client.request("GET", "/logs/records/1/proof?hash_only=true")["text"]
+        assert answer.receipt
+        for receipt, words in (
+            (Receipt(2, answer.receipt.hash), "does not stand in the tree"),
+            (Receipt(1, "0" * 64), "is no proof"),
+        ):
+            with pytest.raises(NotProven, match=words):
+                require_proof(proof, receipt, public)
+        forged = re.sub(r"(index \d+\n)", r"\g<1>" + "A" * 43 + "=\n", proof)
+        with pytest.raises(NotProven, match="does not stand in the tree"):
+            require_proof(forged, answer.receipt, public)
+
+        async def verified() -> object:
+            async with AsyncClient(server.url) as there:
+                return await (await there.generate(PROMPT, max_tokens=2)).verify(public)
+
+        assert asyncio.run(verified())
 
 
 def test_awaited_it_is_the_same_text(server: LiveServer, client: Client) -> None:

@@ -7,8 +7,8 @@ import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from minivault.merkle import HASH_SIZE
 from minivault.vault.signing import BadCheckpoint, Signer, require_note
-from minivault.vault.tree.merkle import HASH_SIZE
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey

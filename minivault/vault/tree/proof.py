@@ -15,12 +15,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from minivault.errors import ChainBroken, MiniVaultError, NotFound
+from minivault.merkle import grew, includes
 from minivault.vault.reader import Reader
 from minivault.vault.record import Record
 from minivault.vault.segments import place
 from minivault.vault.tree.folder import NAME, WITNESSED, TreeFolder
 from minivault.vault.tree.head import TreeHead
-from minivault.vault.tree.merkle import grew, includes
 from minivault.vault.tree.tiles import WIDTH, DamagedTiles, Tiles
 
 if TYPE_CHECKING:

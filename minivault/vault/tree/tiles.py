@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 
-from minivault.vault.tree.merkle import EMPTY, HASH_SIZE, fold, leaf, node, split
+from minivault.merkle import EMPTY, HASH_SIZE, fold, leaf, node, split
 
 WIDTH = 256
 ENTRIES = "entries"

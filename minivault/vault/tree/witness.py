@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from minivault.errors import ChainBroken, FieldError, InvalidRequest, MiniVaultError
+from minivault.merkle import EMPTY, grew
 from minivault.vault.private_file import Folder, Lock
 from minivault.vault.signing import BadCheckpoint, Signer, parse_verifier_key
 from minivault.vault.tree.cosignature import WitnessKey, cosign
 from minivault.vault.tree.folder import NAME, WITNESSED, TreeFolder
 from minivault.vault.tree.head import TreeHead
-from minivault.vault.tree.merkle import EMPTY, grew
 from minivault.vault.tree.proof import BadProof, Growth, head_of, witnessed
 from minivault.vault.tree.tiles import DamagedTiles, Tiles
 

@@ -8,7 +8,7 @@ from functools import cache
 
 import pytest
 
-from minivault.vault.tree.merkle import EMPTY, grew, includes, leaf, node
+from minivault.merkle import EMPTY, grew, includes, leaf, node
 from minivault.vault.tree.tiles import WIDTH, DamagedTiles, Edge, Tiles, edge_paths, tile_path
 
 ENTRIES = [hashlib.sha256(b"%d" % number).digest() for number in range(701)]

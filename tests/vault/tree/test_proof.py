@@ -127,7 +127,7 @@ def test_a_line_that_stands_elsewhere_than_it_says_is_no_proof(tmp_path: Path) -
 
 
 def prove_in_a_tree_of_one(folder: Path) -> Inclusion:
-    from minivault.vault.tree.merkle import leaf
+    from minivault.merkle import leaf
 
     line = Inclusion.parse((GOLDEN / "17.tlog-proof").read_bytes()).line
     assert line
