@@ -24,7 +24,8 @@ from minivault.web.operations import JSON, STREAM, Operation, Parameter
 
 NOT_HERE = (
     "nothing with this id is here: it was made elsewhere, redacted, or by another key. POST the "
-    "same request with the last id as Last-Event-ID, and it goes on here"
+    "same request with the last id as Last-Event-ID, and it goes on here; servers that share their "
+    "log's folder (--logs-dir) have each other's answers"
 )
 
 

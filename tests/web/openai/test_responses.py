@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import openai
 import pytest
 
-from tests.live import LiveServer, wait_for
+from tests.live import LiveServer, live_server, wait_for
 from tests.web.asking import ask
 from tests.web.openai.stage import Actor, refused
 from tests.web.openai.test_resume import forget
@@ -172,3 +173,31 @@ def test_a_response_is_not_deleted_but_redacted(server: LiveServer, told: list[A
     refused(ask(server, "GET", f"{PATH}/resp_x"), 404)
     wrong = ask(server, "GET", f"{PATH}/{id}?stream=true&starting_after=x")
     assert refused(wrong)["param"] == "starting_after"
+
+
+def test_another_server_of_the_same_log_has_the_response(
+    server: LiveServer, client: openai.OpenAI, told: list[Any]
+) -> None:
+    """It reads the log that both write; of a log of its own it says what it would take."""
+    id = told[0].response.id
+    with (
+        live_server(server.service.settings.logs_dir.parent, Actor()) as other,
+        openai.OpenAI(base_url=f"{other.url}/v1", api_key="none", max_retries=0) as there,
+    ):
+        found = there.responses.retrieve(id)
+        assert found.output_text == "\N{ROCKET}\u2028!"
+        assert found.to_dict() == client.responses.retrieve(id).to_dict()
+        rest = list(there.responses.retrieve(id, stream=True, starting_after=3))
+        assert "".join(getattr(each, "delta", "") for each in rest) == found.output_text
+        next_one = there.responses.create(model="", input="x", previous_response_id=id)
+        assert next_one.previous_response_id == id
+
+
+def test_another_server_with_a_log_of_its_own_says_what_it_lacks(
+    server: LiveServer, told: list[Any], tmp_path: Path
+) -> None:
+    secret = server.service.settings.logs_dir / "secret"
+    with live_server(tmp_path, Actor(), secret_file=secret) as other:
+        error = refused(ask(other, "GET", f"{PATH}/{told[0].response.id}"), 404)
+        assert "--logs-dir" in error["message"]
+        assert "POST the same request" in error["message"]
