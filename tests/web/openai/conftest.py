@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -18,5 +19,10 @@ def actor() -> Actor:
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory, actor: Actor) -> Iterator[LiveServer]:
     folder = tmp_path_factory.mktemp("server")
-    with live_server(folder, actor, model_alias=["gpt-4o"], max_choices=8) as live:
+    options: dict[str, Any] = {
+        "model_alias": ["gpt-4o"],
+        "max_choices": 8,
+        "allowed_host": ["127.0.0.1"],
+    }
+    with live_server(folder, actor, **options) as live:
         yield live

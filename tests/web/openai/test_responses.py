@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+import httpx2
 import openai
 import pytest
 
+from tests.faults.cutproxy import CutProxy
 from tests.live import LiveServer, live_server, wait_for
 from tests.web.asking import ask
 from tests.web.openai.stage import Actor, refused
@@ -201,3 +204,30 @@ def test_another_server_with_a_log_of_its_own_says_what_it_lacks(
         error = refused(ask(other, "GET", f"{PATH}/{told[0].response.id}"), 404)
         assert "--logs-dir" in error["message"]
         assert "POST the same request" in error["message"]
+
+
+@pytest.mark.parametrize("mode", ["fin", "rst"])
+def test_a_stream_that_is_cut_again_and_again_goes_on(
+    server: LiveServer, client: openai.OpenAI, mode: Literal["fin", "rst"]
+) -> None:
+    asked: dict[str, Any] = {"model": "", "input": "one two three", "extra_body": {"seed": 3}}
+    asked |= {"max_output_tokens": 90}
+    whole = client.responses.create(**asked).output_text
+    cut = CutProxy(server.port, after_bytes=9000, times=3, mode=mode, path="responses")
+    with (
+        cut as proxy,
+        openai.OpenAI(base_url=f"http://127.0.0.1:{proxy.port}/v1", api_key="none") as there,
+    ):
+        heard, text, id, last = -1, "", "", ""
+        stream = there.responses.create(stream=True, background=True, **asked)
+        while last not in ("response.incomplete", "response.completed"):
+            with suppress(httpx2.TransportError, openai.APIConnectionError):
+                for event in stream:
+                    assert event.sequence_number == heard + 1
+                    heard, last = event.sequence_number, event.type
+                    id = event.response.id if event.type == "response.created" else id
+                    text += event.delta if event.type == "response.output_text.delta" else ""
+            stream = there.responses.retrieve(id, stream=True, starting_after=heard)
+        stream.close()
+        assert proxy.cuts == 3
+    assert text == whole
