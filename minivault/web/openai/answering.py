@@ -58,8 +58,10 @@ class WholeAnswer(Response):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
             await while_connected(receive, self._wait())
-            # With probabilities it may have megabytes, which are not written in the loop.
+            # With probabilities it may have megabytes, and what takes it apart its milliseconds:
+            # neither is for the loop.
             long = any(each.generation.text.logprobs for each in self._told.followers)
+            long = long or any(self._told.answers)
             answer = await in_thread(self._answer) if long else self._answer()
             await answer(scope, receive, send)
         finally:

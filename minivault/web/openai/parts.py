@@ -2,17 +2,31 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Any
 
 from minivault.backends.base import Part, Reader
 from minivault.background import in_thread
-from minivault.generations import Follower, Generation
+from minivault.generations import Event, Follower, Generation
 
 _DOORS = ("openai.chat", "openai.responses")
+
+SLICE = 256
+"""Events that are told at once: others of the loop have their turn in between."""
+
+Batch = Sequence[tuple[int, Event]]
+
+
+async def slices(batch: Batch) -> AsyncIterator[Batch]:
+    """A batch in parts that take the event loop a few milliseconds each."""
+    for begin in range(0, len(batch), SLICE):
+        if begin:
+            await asyncio.sleep(0)
+        yield batch[begin : begin + SLICE]
 
 
 @dataclass(slots=True)
@@ -55,7 +69,7 @@ class Message:
 
 
 class Answer:
-    """The answer of one generation, read event by event. The event loop's alone."""
+    """The answer of one generation, read event by event. By one thread at a time."""
 
     def __init__(self, generation: Generation, reader: Reader) -> None:
         self.message = Message()  # as far as it was read
@@ -70,8 +84,13 @@ class Answer:
         for event in events[self._next : number + 1]:
             parts = self._reader.feed(event.text) if event.name is None else ()
             self.message.add(self._generation, parts)
-        self._next = max(self._next, number + 1)
+        self._next = max(self._next, min(number + 1, len(events)))
         return parts
+
+    async def catch_up(self, number: int) -> None:
+        """Reads all up to event `number`, where that is much in a thread."""
+        if number - self._next > SLICE:
+            await in_thread(self.at, number)
 
     def end(self, number: int) -> Sequence[Part]:
         """The parts that are certain once the text has ended, with event `number`."""
@@ -100,9 +119,10 @@ async def message_of(generation: Generation) -> Message:
     answer = await answer_of(generation)
     if answer is None:
         return Message(generation.text.said)
-    answer.at(generation.last)
-    if generation.ended:
-        answer.end(len(generation.events))
+    last, ended = generation.last, generation.ended
+    await in_thread(answer.at, last)
+    if ended:
+        answer.end(last)
     return answer.message
 
 

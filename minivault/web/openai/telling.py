@@ -17,7 +17,13 @@ from minivault.generations import Event, Follower, Generation, batches
 from minivault.generations.generation_id import engine_hash
 from minivault.schemas import FinishReason
 from minivault.web.openai.ending import DONE, failure_of, finish_of, ours_of, usage_of
-from minivault.web.openai.parts import Answer, delta_of, finish_with_calls, whole_message
+from minivault.web.openai.parts import (
+    Answer,
+    delta_of,
+    finish_with_calls,
+    slices,
+    whole_message,
+)
 from minivault.web.openai.shapes import SHAPES, Shape
 
 _MARK = "\ue000"  # stands for the text in a chunk that is written once
@@ -78,18 +84,21 @@ class Told:
             if openings := b"".join(map(self._opening, range(len(self.followers)))):
                 yield openings
         left = len(self.followers)
-        async for index, events in batches(self.followers):
-            parts = []
-            for number, event in events:
-                if index in waiting and event.name not in ("start", "queued"):
-                    waiting.discard(index)
-                    parts.append(self._opening(index))
-                left -= event.name in ("done", "failed", "stopped", "gone")
-                parts.append(self._block(index, number, event, last=left == 0))
-                if failure_of(event):
-                    yield b"".join([*parts, DONE])
-                    return
-            yield b"".join(parts)
+        async for index, batch in batches(self.followers):
+            if answer := self._answer(index):
+                await answer.catch_up(batch[0][0] - 1)
+            async for events in slices(batch):
+                parts = []
+                for number, event in events:
+                    if index in waiting and event.name not in ("start", "queued"):
+                        waiting.discard(index)
+                        parts.append(self._opening(index))
+                    left -= event.name in ("done", "failed", "stopped", "gone")
+                    parts.append(self._block(index, number, event, last=left == 0))
+                    if failure_of(event):
+                        yield b"".join([*parts, DONE])
+                        return
+                yield b"".join(parts)
         yield DONE
 
     def keep_alive(self) -> bytes:

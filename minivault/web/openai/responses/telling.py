@@ -11,10 +11,11 @@ import json
 from collections.abc import AsyncIterator, Iterable, Iterator
 from typing import Any
 
+from minivault.background import in_thread
 from minivault.generations import Event, Follower, Generation
 from minivault.schemas import FinishReason
 from minivault.web.openai.ending import DONE, failure_of, ours_of, usage_of
-from minivault.web.openai.parts import Answer, answer_of
+from minivault.web.openai.parts import SLICE, Answer, answer_of, slices
 from minivault.web.openai.responses.items import Items, Told
 from minivault.web.openai.shapes import Chat, Entries
 
@@ -37,10 +38,14 @@ async def whole_response(generation: Generation) -> dict[str, Any]:
     answer = await answer_of(generation)
     if answer is None:
         return response_of(generation)
-    items = Items(generation)
-    for number in range(1, len(generation.events)):
-        list(items.take(answer.at(number), _entries(generation.events[number])))
-    if generation.ended:
+    ended, items = generation.ended, Items(generation)
+
+    def take() -> None:
+        for number in range(1, len(generation.events)):
+            list(items.take(answer.at(number), _entries(generation.events[number])))
+
+    await in_thread(take)
+    if ended:
         list(items.take(answer.end(generation.last)))
         list(items.end(_item_status(status_of(generation))))
     return response_of(generation, items.output)
@@ -120,17 +125,22 @@ class Events:
         if opening:
             yield opening
         async for batch in self._follower.batches():
-            parts = []
-            for number, event in batch:
-                if event.name in ("done", "failed", "stopped", "gone"):
-                    parts += map(self._block, self._ending(number, event))
-                elif event.name is None and self._answer:
-                    parts += map(self._block, self._taken_apart(number, self._answer))
-                elif event.name is None and event.text:
-                    parts.append(self._block(self._delta(number, event)))
-            if any(parts):
-                yield b"".join(parts)
+            before = batch[0][0] - 1
+            if self._answer and before - self._next > SLICE:  # all of it was heard
+                await in_thread(list, self._taken_apart(before, self._answer))
+            async for events in slices(batch):
+                parts = [part for number, event in events for part in self._told(number, event)]
+                if any(parts):
+                    yield b"".join(parts)
         yield DONE
+
+    def _told(self, number: int, event: Event) -> Iterator[bytes]:
+        if event.name in ("done", "failed", "stopped", "gone"):
+            yield from map(self._block, self._ending(number, event))
+        elif event.name is None and self._answer:
+            yield from map(self._block, self._taken_apart(number, self._answer))
+        elif event.name is None and event.text:
+            yield self._block(self._delta(number, event))
 
     def keep_alive(self) -> bytes:
         """What was said last of its state, again; it moves no reader's place."""
