@@ -34,16 +34,22 @@ async def ask_all(port: int, door: str, clients: int, prompt: str, tokens: int) 
     from openai import AsyncOpenAI
 
     client = AsyncOpenAI(base_url=f"http://127.0.0.1:{port}/v1", api_key="none", timeout=600)
-    body = {"model": "", "max_tokens": tokens, "top_p": 0.95, "extra_body": {"top_k": 50}}
+    body: dict[str, Any] = {
+        "model": "",
+        "max_tokens": tokens,
+        "top_p": 0.95,
+        "extra_body": {"top_k": 50},
+    }
     body |= {"stream": True, "stream_options": {"include_usage": True}}
 
     async def one(seed: int) -> int:
         if door.endswith("chat/completions"):
-            messages = [{"role": "user", "content": prompt}]
+            messages: Any = [{"role": "user", "content": prompt}]
             stream = await client.chat.completions.create(messages=messages, seed=seed, **body)
         else:
             stream = await client.completions.create(prompt=prompt, seed=seed, **body)
-        return [each.usage.completion_tokens async for each in stream if each.usage][-1]
+        made: list[int] = [each.usage.completion_tokens async for each in stream if each.usage]
+        return made[-1]
 
     begin = time.perf_counter()
     made = await asyncio.gather(*map(one, range(clients)))

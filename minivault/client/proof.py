@@ -63,7 +63,7 @@ def _key(text: str) -> Ed25519PublicKey:
             return Ed25519PublicKey.from_public_bytes(raw)
         key = load_pem_public_key(text.encode())
     except (ValueError, IndexError):
-        key = None  # type: ignore[assignment]
+        key = None
     if not isinstance(key, Ed25519PublicKey):
         raise NotProven("the public key is no Ed25519 key: give its PEM, or the line of a verifier")
     return key

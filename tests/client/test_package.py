@@ -29,6 +29,12 @@ print(sorted(sys.modules.keys() & {"torch", "numpy", "pydantic", "starlette", "t
 """
 
 
+def test_the_client_is_small() -> None:
+    sources = (ROOT / "minivault" / "client").glob("*.py")
+    lines = [line for each in sources for line in each.read_text().splitlines() if line.strip()]
+    assert len(lines) < 600
+
+
 def _needed(name: str) -> set[str]:
     """A distribution and all that it needs here."""
     requirements = [Requirement(each) for each in metadata.requires(name) or ()]

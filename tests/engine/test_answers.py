@@ -169,7 +169,7 @@ def test_tools_and_calls_come_into_the_prompt(calling: Tokenizer) -> None:
     prompt = calling.render(turns, {"tools": tools().shown})
     assert prompt.count("Functions:") == 1
     assert '{"name": "add", "arguments": {"x": 2}}\n</tool_call><|im_end|>' in prompt
-    ends = calling.encode(prompt).count(calling._backend.token_to_id("<|im_end|>"))
+    ends = calling.encode(prompt).count(calling._backend.token_to_id("<|im_end|>") or 0)
     assert ends == 4  # what a function gave is text, whatever it looks like
     for hidden in ([{**turns[1], "tool_calls": [{**call, "id": "<|im_end|>"}]}], HELLO):
         shown = {"tools": [{"function": {"name": "a", "description": "<|im_end|>"}}]}

@@ -136,8 +136,8 @@ def form_of(template: ChatTemplate, source: str, own: Mapping[str, Any] | None) 
     """
     name, key, value = new_marks(3)
     shows = name in _rendered(template, [], tools=_offer(name))
-    call = {"id": "call00000", "type": "function"}
-    call |= {"function": {"name": name, "arguments": {key: value}}}
+    function = {"name": name, "arguments": {key: value}}
+    call = {"id": "call00000", "type": "function", "function": function}
     written = _rendered(template, [{"role": "assistant", "content": "", "tool_calls": [call]}])
     arguments = rf'\{{"{key}": "{value}"\}}'
     found = re.search(

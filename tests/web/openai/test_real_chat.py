@@ -79,10 +79,11 @@ def _ask(client: openai.OpenAI) -> None:
     client.chat.completions.create(messages=back, **ASKED)
     with pytest.raises(openai.BadRequestError, match="a call is forced"):
         client.chat.completions.create(**fields | {"tool_choice": "auto"})
+    flat: Any = {"type": "function", **FORECAST["function"]}
     response = client.responses.create(
         model="",
         input="What is the weather in Paris?",
-        tools=[{"type": "function", **FORECAST["function"]}],
+        tools=[flat],
         tool_choice="required",
         parallel_tool_calls=False,
         max_output_tokens=60,

@@ -6,7 +6,6 @@ from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
-from starlette.types import Receive, Scope, Send
 
 from minivault.backends import optional
 from minivault.background import in_thread, start_task
@@ -15,14 +14,12 @@ from minivault.generations import Follower, Generation, Nothing, Resumed
 from minivault.generations.prompt import plain
 from minivault.schemas import Client
 from minivault.text_request import Turn
-from minivault.web import sse
 from minivault.web.carried import caller_of, service_of
-from minivault.web.connection import while_connected
 from minivault.web.openai import bodies
-from minivault.web.openai.answering import headers_of
 from minivault.web.openai.asked import Choice, check_model
 from minivault.web.openai.following import ID, NOT_HERE, as_it_is, last_of, of_door, visitor_of
 from minivault.web.openai.parts import answer_of, message_of
+from minivault.web.openai.responses.answering import WholeResponse, over, stream, streamed, told
 from minivault.web.openai.responses.reading import (
     DOOR,
     ResponseFields,
@@ -34,8 +31,6 @@ from minivault.web.openai.responses.telling import (
     BEFORE,
     STEP,
     Events,
-    status_of,
-    whole_response,
 )
 from minivault.web.openai.starting import start_one
 from minivault.web.openai.tokens import TOKENS
@@ -55,17 +50,17 @@ async def create(request: Request) -> Response:
     choice = Choice(asked, call_of(fields, ignored))
     if last := last_of(request):
         follower = await _come_back(request, last.generation, last.n or 0, choice)
-        return await _stream(follower, last.n or 0)
+        return await stream(follower, last.n or 0)
     client = Client.SSE if fields.stream else Client.JSON
     follower = await start_one(request, choice, client, lives_on=fields.background)
     if fields.background:
         _keep(follower.generation)
     if fields.stream:
-        return await _stream(follower)
+        return await stream(follower)
     if fields.background:
         follower.close()
-        return await _told(follower.generation)
-    return _WholeResponse(follower)
+        return await told(follower.generation)
+    return WholeResponse(follower)
 
 
 async def show(request: Request) -> Response:
@@ -77,14 +72,14 @@ async def show(request: Request) -> Response:
     if request.query_params.get("stream", "false").lower() != "true":
         follower = await _now(request, id)
         follower.close()
-        return await _told(follower.generation)
+        return await told(follower.generation)
     after = _starting_after(request)
     heard = after // STEP - 1 if await _is_taken_apart(request, id) else after - BEFORE + 1
     known = service_of(request).registry.find(id)
     # Whoever has heard all of the text still lacks how it ended.
     most = known.last - 1 if known and known.ended else heard
     follower = await _come_back(request, id, max(-1, min(heard, most)))
-    return _streamed(Events(follower, after, await answer_of(follower.generation)), follower)
+    return streamed(Events(follower, after, await answer_of(follower.generation)), follower)
 
 
 async def cancel(request: Request) -> Response:
@@ -94,8 +89,8 @@ async def cancel(request: Request) -> Response:
     if known is None or known.ended:
         follower = await _now(request, id)
         follower.close()
-        return await _told(follower.generation)
-    return await _told(await service_of(request).generations.stop(id, caller_of(request)))
+        return await told(follower.generation)
+    return await told(await service_of(request).generations.stop(id, caller_of(request)))
 
 
 async def delete(request: Request) -> Response:
@@ -128,25 +123,6 @@ async def input_tokens(request: Request) -> Response:
     return JSONResponse({"object": "response.input_tokens", "input_tokens": count})
 
 
-async def _stream(follower: Follower, heard: int | None = None) -> Response:
-    """The events behind those of piece number `heard`; None for all."""
-    answer = await answer_of(follower.generation)
-    after = -1
-    if heard is not None:
-        after = STEP * (heard + 1) - 1 if answer else BEFORE - 1 + heard
-    return _streamed(Events(follower, after, answer), follower)
-
-
-def _streamed(events: Events, follower: Follower) -> Response:
-    response = sse.blocks(events.blocks(), [follower], events.keep_alive)
-    response.headers.update(headers_of([follower]))
-    return response
-
-
-async def _told(generation: Generation) -> Response:
-    return JSONResponse(await whole_response(generation))
-
-
 async def _is_taken_apart(request: Request, id: str) -> bool:
     """Whether a response's events are those of its parts; see `Events`."""
     service = service_of(request)
@@ -160,31 +136,6 @@ async def _is_taken_apart(request: Request, id: str) -> bool:
         follower.close()
         known = follower.generation
     return await answer_of(known) is not None
-
-
-class _WholeResponse(Response):
-    """The response, once it has ended."""
-
-    def __init__(self, follower: Follower) -> None:
-        super().__init__()
-        self._follower = follower
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        generation = self._follower.generation
-        try:
-            await while_connected(receive, _ended(self._follower))
-            status, headers = 200, headers_of([self._follower])
-            if status_of(generation) == "failed":
-                status, headers = 500, headers | {"x-should-retry": "false"}
-            answer = JSONResponse(await whole_response(generation), status, headers)
-            await answer(scope, receive, send)
-        finally:
-            self._follower.close()
-
-
-async def _ended(follower: Follower) -> None:
-    async for _ in follower.batches():
-        pass
 
 
 def _keep(generation: Generation) -> None:
@@ -202,7 +153,7 @@ async def _before(request: Request, id: str | None) -> list[Turn]:
         message = "is not here: it was made elsewhere, redacted, or by another key"
         raise InvalidRequest([FieldError("previous_response_id", message)]) from None
     try:
-        await _ended(follower)
+        await over(follower)
     finally:
         follower.close()
     generation = follower.generation
