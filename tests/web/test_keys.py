@@ -153,6 +153,14 @@ def test_what_is_no_key_is_none(authorization: str) -> None:
     assert on_loopback(api_key=[KEY]).get("/models", headers=sent).status_code == 401
 
 
+def test_a_key_may_come_as_x_api_key() -> None:
+    client = on_loopback(api_key=[KEY])
+    assert client.get("/models", headers={"x-api-key": KEY}).status_code == 200
+    assert client.get("/models", headers={"x-api-key": f"{KEY}x"}).status_code == 401
+    both = {"x-api-key": KEY, "Authorization": "Bearer wrong"}
+    assert client.get("/models", headers=both).status_code == 401
+
+
 def test_the_scheme_is_read_as_browsers_and_programs_write_it() -> None:
     client = on_loopback(api_key=[KEY])
     assert client.get("/models", headers={"Authorization": f"bearer   {KEY} "}).status_code == 200

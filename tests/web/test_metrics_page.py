@@ -14,6 +14,7 @@ from minivault.metrics import METRICS
 from minivault.model_store.model import read_model
 from minivault.resources import resource
 from minivault.settings import Settings
+from tests.generations.backends import Reins
 from tests.live import LiveServer, live_server
 
 REQUEST = {"prompt": "Once upon a time", "max_tokens": 5, "seed": 1}
@@ -54,6 +55,21 @@ def test_requests_are_counted_by_what_became_of_them(tmp_path: Path) -> None:
     assert numbers["minivault_num_requests_running"] == 0
     assert numbers["minivault_vault_writes_total"] > 0
     listed(numbers)
+
+
+def test_a_request_that_finds_no_room_is_counted_once_at_every_door(tmp_path: Path) -> None:
+    reins = Reins()
+    with (
+        live_server(tmp_path, reins, max_running=1, max_waiting=0) as server,
+        httpx.stream("POST", f"{server.url}/generate", json=REQUEST, timeout=60) as first,
+    ):
+        assert first.status_code == 200
+        for door in ("/generate", "/v1/completions", "/v1/responses"):
+            body = REQUEST if door != "/v1/responses" else {"input": "x"}
+            assert httpx.post(server.url + door, json=body, timeout=60).status_code == 503
+        numbers = page(server)
+        reins.go()
+    assert numbers['minivault_requests_refused_total{reason="queue"}'] == 3
 
 
 @pytest.mark.slow

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import AsyncGenerator, Iterator
 from dataclasses import replace
 from typing import Any
@@ -17,6 +18,7 @@ from tests.engine.chat_models import tokenizer_of
 from tests.live import LiveServer, live_server
 from tests.web.asking import ask, generate
 from tests.web.openai.stage import CHAT, chunks, post, refused
+from tests.web.openai.test_framing import HEAD, normal
 from tests.web.openai.test_resume import forget, ids
 
 RESPONSES = "/v1/responses"
@@ -104,6 +106,32 @@ def test_37_the_name_of_a_call_comes_once_and_its_arguments_in_parts(server: Liv
     assert "".join(each.get("reasoning_content", "") for each in deltas) == "Hm."
     assert "".join(each.get("content", "") for each in deltas) == "So:"
     assert found[-1]["choices"][0]["finish_reason"] == "tool_calls"
+
+
+def test_a_stream_of_a_call_is_these_bytes(server: LiveServer) -> None:
+    head = HEAD.format(prefix="chatcmpl-", kind="chat.completion.chunk")
+    head = head.replace('"actor"', '"scripted"')
+
+    def block(number: int, delta: str, finish: str = "null", more: str = "") -> str:
+        choice = f'{{"index":0,"delta":{delta},"logprobs":null,"finish_reason":{finish}}}'
+        return f'id: ID.{number}\ndata: {{{head},"choices":[{choice}]{more}}}\n\n'
+
+    def call(arguments: str, more: str = "", name: str = "") -> str:
+        function = f'{{{name}"arguments":{json.dumps(arguments)}}}'
+        return f'{{"tool_calls":[{{"index":0,{more}"function":{function}}}]}}'
+
+    told = normal(post(server, CHAT, **body(CALL, stream=True)).text)
+    assert re.sub(r"call_[0-9a-f]{24}", "call_ID", told) == "".join(
+        [
+            block(0, '{"role":"assistant","content":""}'),
+            block(14, call("{", '"id":"call_ID","type":"function",', '"name":"add",')),
+            block(15, call('"x"')),
+            block(16, call(": 1")),
+            block(17, call("2}")),
+            block(23, "{}", '"tool_calls"', ',"minivault":OURS'),
+            "data: [DONE]\n\n",
+        ]
+    )
 
 
 @pytest.mark.parametrize("kept", [True, False])
