@@ -196,7 +196,7 @@ wheel: $(VENV)/developer ## build dist/minivault-….whl and dist/minivault_clie
 bench: $(VENV)/developer ## measure speed on this machine
 	@$(PY) -m benchmarks $(ARGS)
 
-bench-peers: $(VENV)/developer ## measure speed side by side with other servers
+bench-peers: $(VENV)/developer chat-model ## measure speed side by side with llama.cpp and others
 	@$(PY) -m benchmarks.peers $(ARGS)
 
 faults: $(VENV)/developer $(VENV)/s3 tools ## the long forms: kills, full disks, cut connections, a hostile client, every row

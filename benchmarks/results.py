@@ -46,10 +46,37 @@ def _only(*names: str) -> tuple[str, ...]:
     return tuple(word for name in names for word in ("--only", name))
 
 
+_SHAPE = ("--shape", "distilgpt2")
+
+
+def _widths(*names: str) -> tuple[str, ...]:
+    return tuple(word for name in names for word in ("--dtype", name))
+
+
+_BOTH = ("benchmarks.peers", *_only("llama", "minivault engine"))
+
 SECTIONS = (
-    Section("bench", ("minivault", "bench", "--shape", "distilgpt2")),
-    Section("peers", ("benchmarks.peers", *_only("generate", "ctranslate", "llama", "minivault"))),
-    Section("servers", ("benchmarks.peers", *_only("over http", "serve"), "--batches", "1,16")),
+    Section("wide", (*_BOTH, *_widths("float32", "bfloat16"))),
+    Section("eight", (*_BOTH, *_widths("int8", "Q4_0"))),
+    Section("four", (*_BOTH, *_widths("Q4_1", "Q4_K_M"))),
+    Section("avx2-wide", ("benchmarks.peers", "--avx2", *_widths("float32", "bfloat16"))),
+    Section("avx2", ("benchmarks.peers", "--avx2", *_widths("int8", "Q4_0", "Q4_1", "Q4_K_M"))),
+    Section(
+        "libraries", ("benchmarks.peers", *_only("generate", "ctranslate", "vllm", "minivault"))
+    ),
+    Section("speculation", ("benchmarks.speculation",)),
+    Section("turns", ("benchmarks.turns",)),
+    Section("quality", ("benchmarks.quality",)),
+    Section("quality-gpt2", ("benchmarks.quality", "--model", "models/storyteller")),
+    Section("bench", ("minivault", "bench", *_SHAPE)),
+    Section(
+        "peers",
+        ("benchmarks.peers", *_SHAPE, *_only("generate", "ctranslate", "llama", "minivault")),
+    ),
+    Section(
+        "servers", ("benchmarks.peers", *_SHAPE, *_only("over http", "serve"), "--tasks", "1,16")
+    ),
+    Section("before", ("benchmarks.before", "ab1dda4~1")),
     Section("overhead", ("benchmarks.overhead",)),
     Section("start", ("benchmarks.start",)),
 )

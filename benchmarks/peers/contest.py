@@ -11,15 +11,17 @@ from dataclasses import dataclass, field
 from statistics import median
 from typing import Any
 
-from benchmarks.peers.contenders import ENGINE, PIPELINE, SERVER, Contender
+from benchmarks.peers.contenders import ENGINE, FASTEST, LLAMA, PIPELINE, SERVER, Contender
 from benchmarks.peers.formats import Models
 from benchmarks.peers.order import Order
 from benchmarks.peers.servers import running
 from benchmarks.peers.venv import PeersVenv
 from minivault.bench.process import MeasurementFailed, run_module
 
-#: Told of each figure as it comes: who, how many at once, tokens per second.
-Report = Callable[[Contender, int, float], None]
+#: Told of each figure as it comes: who, what, tokens per second.
+Report = Callable[[Contender, str, float], None]
+
+_OURS = (ENGINE, FASTEST, SERVER)
 
 
 @dataclass(slots=True)
@@ -31,7 +33,7 @@ class Contest:
     models: Models
     venv: PeersVenv
     missing: dict[str, str] = field(default_factory=dict)
-    figures: dict[tuple[Contender, int], list[float]] = field(
+    figures: dict[tuple[Contender, str], list[float]] = field(
         default_factory=lambda: defaultdict(list)
     )
 
@@ -42,64 +44,97 @@ class Contest:
                 if contender.label in self.missing:
                     continue
                 try:
-                    for batch, speed in self._measure(contender):
-                        self.figures[contender, batch].append(speed)
-                        report(contender, batch, speed)
+                    for figure, speed in self._measure(contender):
+                        self.figures[contender, figure].append(speed)
+                        report(contender, figure, speed)
                 except (MeasurementFailed, subprocess.CalledProcessError) as error:
                     self.missing[contender.label] = _why(error)
 
-    def install(self) -> None:
-        """Installs what the contenders need; those that cannot be had are missing."""
+    def prepare(self) -> None:
+        """Installs what the contenders need and writes their files; who cannot is missing."""
         for contender in self.contenders:
-            if contender.needs and (why := self._installed(contender)):
+            if why := self._unprepared(contender):
                 self.missing[contender.label] = why
 
     def rows(self) -> list[dict[str, Any]]:
-        """The median of each contender at each number at once, and what it was made of."""
+        """The median of each contender's figures, and what it was made of."""
         return [
             {
                 "name": contender.name,
                 "width": contender.width,
                 "own_width": contender.own_width or contender.width,
-                "batch": batch,
+                "figure": figure,
                 "tokens_per_second": round(median(speeds), 1),
                 "runs": [round(each, 1) for each in speeds],
             }
-            for (contender, batch), speeds in self.figures.items()
+            for (contender, figure), speeds in self.figures.items()
         ]
 
-    def _installed(self, contender: Contender) -> str | None:
-        modules = ["gguf", "llama_cpp"] if contender.format == "gguf" else [str(contender.needs)]
-        return next((why for module in modules if (why := self.venv.install(module))), None)
+    def _unprepared(self, contender: Contender) -> str | None:
+        modules = [contender.needs] if contender.needs else []
+        if contender.format == "gguf":
+            modules = ["gguf", "llama_cpp"]  # these write the files, whoever reads them
+        for module in modules:
+            if why := self.venv.install(module):
+                return why
+        try:
+            self.models.path(contender, self.order.prompt_ids)
+        except subprocess.CalledProcessError as error:
+            return _why(error)
+        return None
 
-    def _measure(self, contender: Contender) -> Iterator[tuple[int, float]]:
-        path = self.models.path(contender, self.order.prompt_ids)
-        order = self.order.told(model=str(path), width=contender.width)
-        python = str(self.venv.python) if contender.needs else sys.executable
+    def _measure(self, contender: Contender) -> Iterator[tuple[str, float]]:
+        order = self.order.told(
+            model=str(self.models.path(contender, self.order.prompt_ids)),
+            width=_told_width(contender),
+            fastest=contender.fastest,
+        )
+        if contender.server:  # they take the short prompt alone
+            short = tuple(task for task in order.tasks if task.prompt_tokens <= 32)
+            order = order.told(tasks=short)
+        python = str(self.venv.python_of(contender.needs)) if contender.needs else sys.executable
         with running(contender, order, self.venv.python) as port:
             module = f"benchmarks.peers.{contender.run}"
             for row in run_module(module, order.told(port=port).fields(), python=python):
-                yield row["batch"], row["tokens_per_second"]
+                yield row["figure"], row["tokens_per_second"]
+
+
+def _told_width(contender: Contender) -> str:
+    """What the process calls it; of a file MiniVault keeps its own."""
+    if contender.format != "gguf":
+        return contender.width
+    return "auto" if contender.server else "file"
 
 
 def ratios(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """MiniVault against the fastest other at the same width and number at once."""
+    """MiniVault against the fastest other at the same width and figure."""
     found = []
-    for ours in (row for row in rows if row["name"] in (ENGINE, SERVER)):
-        same = [each for each in rows if _is_other(each) and _is_alike(each, ours)]
+    for ours in (row for row in rows if row["name"] in _OURS):
+        same = [each for each in rows if each["name"] not in _OURS and _is_alike(each, ours)]
         if same:
             fastest = max(same, key=lambda row: float(row["tokens_per_second"]))
             found.append({**_ratio(ours, fastest), "fastest": fastest["name"]})
     return found
 
 
+def llama_ratios(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The engine against llama.cpp with the same file."""
+    return _against(rows, (ENGINE, FASTEST), LLAMA)
+
+
 def pipeline_ratios(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """MiniVault's server against one that runs a `generate` for each request in threads."""
+    return _against(rows, (SERVER,), PIPELINE)
+
+
+def _against(
+    rows: Sequence[dict[str, Any]], names: tuple[str, ...], other: str
+) -> list[dict[str, Any]]:
     return [
         _ratio(ours, theirs)
         for ours in rows
         for theirs in rows
-        if ours["name"] == SERVER and theirs["name"] == PIPELINE and _is_alike(ours, theirs)
+        if ours["name"] in names and theirs["name"] == other and _is_alike(ours, theirs)
     ]
 
 
@@ -116,16 +151,12 @@ def quiet_environment(threads: int) -> None:
 
 def _ratio(ours: dict[str, Any], theirs: dict[str, Any]) -> dict[str, Any]:
     ratio = ours["tokens_per_second"] / theirs["tokens_per_second"]
-    same = {name: ours[name] for name in ("name", "width", "batch")}
+    same = {name: ours[name] for name in ("name", "width", "own_width", "figure")}
     return {**same, "ratio": round(ratio, 2)}
 
 
-def _is_other(row: dict[str, Any]) -> bool:
-    return row["name"] not in (ENGINE, SERVER)
-
-
 def _is_alike(one: dict[str, Any], other: dict[str, Any]) -> bool:
-    return bool(one["width"] == other["width"] and one["batch"] == other["batch"])
+    return bool(one["width"] == other["width"] and one["figure"] == other["figure"])
 
 
 def _why(error: Exception) -> str:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import ctranslate2  # type: ignore[import-not-found]  # in the peers' environment
 
-from benchmarks.peers.order import answer, read_order
+from benchmarks.peers.order import Task, answer, by_difference, read_order
 
 
 def main() -> None:
@@ -21,11 +21,11 @@ def main() -> None:
     words = (Path(order.model) / "prompt.txt").read_text(encoding="utf-8").split("\n")
     workload = order.workload
 
-    def generate(batch: int, tokens: int) -> int:
+    def generate(task: Task) -> int:
         results = generator.generate_batch(
-            [words] * batch,
-            max_length=tokens,
-            min_length=tokens,
+            [words[: task.prompt_tokens]] * task.at_once,
+            max_length=task.new_tokens,
+            min_length=task.new_tokens,
             sampling_temperature=workload.temperature,
             sampling_topk=workload.top_k,
             sampling_topp=workload.top_p,
@@ -34,7 +34,7 @@ def main() -> None:
         )
         return sum(len(each.sequences_ids[0]) for each in results)
 
-    answer(order, generate)
+    answer(order, by_difference(generate))
 
 
 if __name__ == "__main__":

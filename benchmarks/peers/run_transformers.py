@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from transformers import AutoModelForCausalLM
 
-from benchmarks.peers.order import answer, read_order
+from benchmarks.peers.order import Task, answer, by_difference, read_order
 
 
 def main() -> None:
@@ -17,8 +17,8 @@ def main() -> None:
     model: Any = AutoModelForCausalLM.from_pretrained(order.model, dtype=dtype)
     workload = order.workload
 
-    def generate(batch: int, tokens: int) -> int:
-        ids = torch.tensor([order.prompt_ids] * batch)
+    def generate(task: Task) -> int:
+        ids = torch.tensor([order.prompt_ids[: task.prompt_tokens]] * task.at_once)
         with torch.inference_mode():
             out = model.generate(
                 ids,
@@ -27,13 +27,13 @@ def main() -> None:
                 temperature=workload.temperature,
                 top_k=workload.top_k,
                 top_p=workload.top_p,
-                max_new_tokens=tokens,
-                min_new_tokens=tokens,
+                max_new_tokens=task.new_tokens,
+                min_new_tokens=task.new_tokens,
                 pad_token_id=0,
             )
         return int(out.shape[0] * (out.shape[1] - ids.shape[1]))
 
-    answer(order, generate)
+    answer(order, by_difference(generate))
 
 
 if __name__ == "__main__":

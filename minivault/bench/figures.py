@@ -12,12 +12,14 @@ from statistics import median
 class Wave:
     """Some requests at once: when each of their pieces came, in seconds since the wave began.
 
-    `tokens` and `seconds` are of the whole wave, to the last token of the last request.
+    `tokens` and `seconds` are of the whole wave, to the last token of the last request. `texts` are
+    what was said, where it was read.
     """
 
     arrivals: tuple[tuple[float, ...], ...]
     tokens: int
     seconds: float
+    texts: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

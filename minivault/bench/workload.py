@@ -31,8 +31,11 @@ class Workload:
 
     def prompt(self, encode: Callable[[str], list[int]]) -> list[int]:
         """The first `prompt_tokens` tokens of a plain English text."""
-        copies = 1 + self.prompt_tokens // len(encode(TEXT))
-        return encode(TEXT * copies)[: self.prompt_tokens]
+        copies, ids = 1, encode(TEXT)
+        while len(ids) < self.prompt_tokens:
+            copies *= 2
+            ids = encode(TEXT * copies)
+        return ids[: self.prompt_tokens]
 
     def body(self, prompt: str, seed: int) -> dict[str, Any]:
         """The same request as JSON for `POST /generate`."""

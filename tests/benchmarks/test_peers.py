@@ -10,11 +10,22 @@ from typing import Any
 
 import pytest
 
+from benchmarks.peers import targets
 from benchmarks.peers.__main__ import main
-from benchmarks.peers.contenders import CONTENDERS, ENGINE, PIPELINE, SERVER
-from benchmarks.peers.contest import Contest, pipeline_ratios, ratios
-from benchmarks.peers.formats import Models
-from benchmarks.peers.order import Order
+from benchmarks.peers.contenders import (
+    ENGINE,
+    FASTEST,
+    LLAMA,
+    PIPELINE,
+    SERVER,
+    TYPES,
+    Contender,
+    of_a_file,
+    of_a_shape,
+)
+from benchmarks.peers.contest import Contest, llama_ratios, pipeline_ratios, ratios
+from benchmarks.peers.formats import Models, RandomShape
+from benchmarks.peers.order import Order, Task, Times, answer, by_difference, parse_task
 from benchmarks.peers.tables import in_markdown, in_terminal
 from benchmarks.peers.venv import PeersVenv
 from benchmarks.results import PAGE, SECTIONS, replaced
@@ -27,7 +38,7 @@ def row(name: str, width: str, batch: int, speed: float) -> dict[str, Any]:
         "name": name,
         "width": width,
         "own_width": width,
-        "batch": batch,
+        "figure": f"{batch} at once",
         "tokens_per_second": speed,
     }
 
@@ -44,7 +55,8 @@ def test_a_ratio_is_against_the_fastest_other_of_the_same_width_and_batch() -> N
     assert ratios(rows)[0] == {
         "name": ENGINE,
         "width": "int8",
-        "batch": 1,
+        "own_width": "int8",
+        "figure": "1 at once",
         "ratio": 1.5,
         "fastest": "llama.cpp",
     }
@@ -61,12 +73,59 @@ def test_the_server_is_compared_with_a_pipeline_in_threads() -> None:
 
 
 def test_every_other_is_measured_at_each_width_that_it_has() -> None:
-    widths = {each.name: set() for each in CONTENDERS}  # type: dict[str, set[str]]
-    for each in CONTENDERS:
-        widths[each.name].add(each.width)
-    assert widths[ENGINE] == widths[SERVER] == {"float32", "bfloat16", "int8"}
-    assert widths["llama.cpp"] == {"float32", "bfloat16", "int8"}
-    assert {"CTranslate2", "transformers generate", "transformers serve", PIPELINE} <= set(widths)
+    def widths(contenders: list[Contender]) -> dict[str, set[str]]:
+        found: dict[str, set[str]] = {}
+        for each in contenders:
+            found.setdefault(each.name, set()).add(each.width)
+        return found
+
+    shape, file = widths(of_a_shape()), widths(of_a_file())
+    assert shape[ENGINE] == shape[SERVER] == shape[LLAMA] == {"float32", "bfloat16", "int8"}
+    assert file[ENGINE] == file[SERVER] == file[LLAMA] == set(TYPES)
+    assert shape[FASTEST] == file[FASTEST] == {"bfloat16"}
+    assert {"CTranslate2", "transformers generate", "vLLM"} <= set(shape) & set(file)
+    assert {"transformers serve", PIPELINE} <= set(shape)
+
+
+def test_a_task_is_named_and_tells_what_it_measures() -> None:
+    assert parse_task("8", 120) == Task(8, 32, 120)
+    assert parse_task("8", 120).figures == ["8 at once"]
+    assert parse_task("prefill512", 120).figures == ["prefill 512"]
+    assert parse_task("1@2000", 120).figures == ["prefill 2000", "1 at once after 2000"]
+    assert parse_task("8@2000", 120).figures == ["8 at once after 2000"]
+    with pytest.raises(ValueError, match="invalid literal"):
+        parse_task("many", 120)
+
+
+def test_figures_are_tokens_over_their_own_seconds(capsys: pytest.CaptureFixture[str]) -> None:
+    tasks = (parse_task("2", 11), parse_task("1@2000", 11))
+    order = Order("", "", 1, tasks, "a", (1,), Workload())
+    answer(order, lambda task: Times(4.0, 2.0, task.at_once * (task.new_tokens - 1)))
+    told = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert {each["figure"]: each["tokens_per_second"] for each in told} == {
+        "2 at once": 10.0,
+        "prefill 2000": 500.0,
+        "1 at once after 2000": 5.0,
+    }
+
+
+def test_who_gives_whole_texts_alone_is_measured_by_the_difference() -> None:
+    asked = []
+
+    def generate(task: Task) -> int:
+        asked.append(task.new_tokens)
+        return task.at_once * task.new_tokens
+
+    assert by_difference(generate)(Task(2, 32, 11)).tokens == 20
+    assert asked == [1, 11]
+
+
+def test_every_figure_has_its_target() -> None:
+    assert targets.ratio("int8", "8 at once after 2000", avx2=False) == 2.2
+    assert targets.ratio("int8", "1 at once after 2000", avx2=False) is None
+    for width in TYPES:
+        assert all(targets.ratio(width, each, avx2=True) == 1.0 for each in targets.FIGURES)
+        assert all(targets.ratio(width, each, avx2=False) for each in targets.FIGURES)
 
 
 def test_who_cannot_be_installed_is_named_with_the_reason(tmp_path: Path) -> None:
@@ -75,11 +134,11 @@ def test_who_cannot_be_installed_is_named_with_the_reason(tmp_path: Path) -> Non
             return f"no {module} today"
 
     venv = Refusing(tmp_path / "venv")
-    chosen = [each for each in CONTENDERS if each.name in ("llama.cpp", "CTranslate2")]
-    models = Models(tmp_path / "models", "tiny", Path(sys.executable))
-    order = Order("", "", 1, (1,), "a", (1,), Workload(new_tokens=2))
+    chosen = [each for each in of_a_shape() if each.name in ("llama.cpp", "CTranslate2")]
+    models = Models(tmp_path / "models", RandomShape("tiny"), Path(sys.executable))
+    order = Order("", "", 1, (Task(1, 32, 2),), "a", (1,), Workload(new_tokens=2))
     contest = Contest(chosen, order, models, venv)
-    contest.install()
+    contest.prepare()
     contest.run(1, lambda *_: None)
     assert contest.missing["llama.cpp, Q8_0"] == "no gguf today"
     assert contest.missing["CTranslate2, int8"] == "no ctranslate2 today"
@@ -88,33 +147,42 @@ def test_who_cannot_be_installed_is_named_with_the_reason(tmp_path: Path) -> Non
 
 @pytest.mark.slow
 def test_a_small_contest_ends_with_figures_and_ratios(capsys: pytest.CaptureFixture[str]) -> None:
-    small = ["--shape", "tiny", "--dtype", "float32", "--batches", "2", "--rounds", "1"]
+    small = ["--shape", "tiny", "--dtype", "float32", "--tasks", "2", "--rounds", "1"]
     main([*small, "--tokens", "8", "--only", "minivault", "--only", "generate", "--json"])
     result = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert result["missing"] == {}
-    assert {each["name"] for each in result["rows"]} == {ENGINE, SERVER, "transformers generate"}
+    names = {each["name"] for each in result["rows"]}
+    assert names == {ENGINE, SERVER, "transformers generate"}
     assert all(each["tokens_per_second"] > 0 for each in result["rows"])
     assert {each["name"] for each in result["ratios"]} == {ENGINE, SERVER}
 
 
-def test_tables_show_rows_ratios_and_who_is_missing() -> None:
-    rows = [row(ENGINE, "int8", 1, 300.0), row("llama.cpp", "int8", 1, 200.0)]
+def test_tables_show_rows_ratios_targets_and_who_is_missing() -> None:
+    rows = [row(ENGINE, "int8", 1, 300.0), row(ENGINE, "int8", 8, 900.0)]
+    rows += [row(LLAMA, "int8", 1, 200.0), row(LLAMA, "int8", 8, 600.0)]
     result = {
         "machine": describe(),
-        "shape": "tiny",
+        "model": "a model",
+        "avx2": False,
         "threads": 1,
         "rounds": 1,
+        "bandwidth_gb_s": 40.0,
+        "megabytes": {"int8": 100.0},
         "workload": Workload().fields(),
         "rows": rows,
         "ratios": ratios(rows),
+        "llama_ratios": llama_ratios(rows),
         "pipeline_ratios": [],
         "missing": {"CTranslate2, int8": "no wheel"},
     }
     page = in_markdown(result)
-    assert "| llama.cpp | int8 | 200 |" in page
-    assert f"| {ENGINE} | int8 | 1.50 (llama.cpp) |" in page
+    assert "| llama.cpp | int8 | 200 | 600 |" in page
+    assert f"| {ENGINE} | int8 | 1.50 (llama.cpp) | 1.50 (llama.cpp) |" in page
+    assert f"| {ENGINE} | int8 | 1.50 (≥ 1.15) | **1.50 (≥ 2.30)** |" in page
+    assert f"| {ENGINE} | int8 | 100 | 400 | 75% (≥ 75%) |" in page
+    assert "| llama.cpp | int8 | 100 | 400 | 50% |" in page
     assert "Missing: CTranslate2, int8: no wheel" in page
-    assert len(in_terminal(result)) == 4
+    assert len(in_terminal(result)) == 6
 
 
 def test_a_section_of_the_page_is_replaced_and_nothing_else() -> None:

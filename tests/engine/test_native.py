@@ -297,7 +297,7 @@ def test_a_token_that_the_model_does_not_know_ends_its_own_sequence(
     assert isinstance(ends[bad].error, IndexError)
     assert len(good.generated) == 8
     with pytest.raises(IndexError):
-        runner.losses([1, token, 3])
+        runner.log_probabilities([1, token, 3])
 
 
 def test_without_threads_the_model_is_unusable(

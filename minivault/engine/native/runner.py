@@ -142,8 +142,8 @@ class NativeRunner:
         self._advance(sequences)
         return redrawn(*drawn, sequences)
 
-    def losses(self, tokens: Sequence[int]) -> NDArray[np.float64]:
-        """-log p of every token but the first, given those before it: float64 (len - 1,).
+    def log_probabilities(self, tokens: Sequence[int]) -> NDArray[np.float32]:
+        """Of every token of the vocabulary after each of these but the last: (len - 1, vocabulary).
 
         For measuring quality; `tokens` fit in the context.
         """
@@ -153,11 +153,9 @@ class NativeRunner:
             while slot.length < len(tokens) - 1:
                 begin = slot.length
                 self._extend(slot, tuple(tokens[:-1]))
-                wanted = np.array(tokens[begin + 1 : slot.length + 1])
-                logits = self._decoder.logits(len(wanted)).astype(np.float64)
-                logits -= logits.max(1, keepdims=True)
-                chosen = logits[np.arange(len(wanted)), wanted]
-                found.append(np.log(np.exp(logits).sum(1)) - chosen)
+                logits = self._decoder.logits(slot.length - begin)
+                logits = logits - logits.max(1, keepdims=True)
+                found.append(logits - np.log(np.exp(logits).sum(1, keepdims=True)))
         finally:
             self._decoder.cache.give_back(slot.index)
         return np.concatenate(found)
