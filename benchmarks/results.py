@@ -79,6 +79,10 @@ SECTIONS = (
     Section("before", ("benchmarks.before", "ab1dda4~1")),
     Section("overhead", ("benchmarks.overhead",)),
     Section("start", ("benchmarks.start",)),
+    Section(
+        "start-chat",
+        ("benchmarks.start", "--model", "models/smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"),
+    ),
 )
 
 

@@ -23,7 +23,7 @@ from rich.table import Table
 
 from minivault.bench.clients import Reader, http_request, run_wave
 from minivault.bench.machine import describe, sentence
-from minivault.bench.memory import resident_memory
+from minivault.bench.memory import peak_memory, resident_memory
 from minivault.bench.models import SHAPES, count_weights, make_random_model
 from minivault.bench.process import served
 from minivault.bench.report import markdown
@@ -40,6 +40,7 @@ COLUMNS = [
     "start to ready s",
     "memory MB, ready",
     "memory MB, 16 at once",
+    "memory MB, at most",
     "allowed MB",
     "first token ms, idle",
     "between tokens ms, 16 run",
@@ -69,7 +70,7 @@ async def newcomer(port: int, company: list[bytes], body: bytes) -> tuple[float,
 
 
 def measure_once(folder: Path, dtype: str, threads: int, workload: Workload) -> dict[str, float]:
-    """One start of one width."""
+    """One start of one width; `auto` keeps that of a GGUF file."""
     tokenizer = load_tokenizer(folder)
     prompt = tokenizer.decode(workload.prompt(tokenizer.encode))
     bodies = [http_request(workload.body(prompt, seed)) for seed in range(_COMPANY + 1)]
@@ -79,6 +80,7 @@ def measure_once(folder: Path, dtype: str, threads: int, workload: Workload) -> 
         idle = [asyncio.run(first_token(server.port, bodies[0])) for _ in range(3)]
         beside, step = asyncio.run(newcomer(server.port, bodies[1:], bodies[0]))
         return found | {
+            "peak_mb": peak_memory(server.pid) / 1e6,
             "busy_mb": _megabytes(server.pid),
             "first_token_ms": median(idle) * 1000,
             "step_ms": step * 1000,
@@ -107,18 +109,21 @@ def measure(asked: argparse.Namespace) -> dict[str, Any]:
     workload = Workload(new_tokens=asked.tokens)
     rows = []
     with tempfile.TemporaryDirectory() as place:
-        folder = make_random_model(Path(place), SHAPES[asked.shape])
-        for dtype in asked.dtype or DTYPES:
+        folder = asked.model or make_random_model(Path(place), SHAPES[asked.shape])
+        for dtype in ["auto"] if asked.model else asked.dtype or DTYPES:
             runs = [
                 measure_once(folder, dtype, asked.threads, workload) for _ in range(asked.rounds)
             ]
             row = {name: round(median(run[name] for run in runs), 2) for name in runs[0]}
             length = workload.prompt_tokens + workload.new_tokens
-            allowed = allowed_megabytes(folder, dtype, _COMPANY + 1, length)
+            if asked.model:
+                allowed = folder.stat().st_size * 1.2 / 1e6 + 300
+            else:
+                allowed = allowed_megabytes(folder, dtype, _COMPANY + 1, length)
             rows.append({"dtype": dtype, **row, "allowed_mb": round(allowed)})
     return {
         "machine": describe(),
-        "shape": asked.shape,
+        "model": asked.model.stem if asked.model else f"{asked.shape}'s shape, random weights",
         "rounds": asked.rounds,
         "help_seconds": round(median(help_seconds() for _ in range(5)), 2),
         "rows": rows,
@@ -132,6 +137,7 @@ def cells(row: dict[str, Any]) -> list[str]:
         f"{row['ready_seconds']:.1f}",
         f"{row['ready_mb']:.0f}",
         f"{row['busy_mb']:.0f}",
+        f"{row['peak_mb']:.0f}",
         f"{row['allowed_mb']:.0f}",
         f"{row['first_token_ms']:.1f}",
         f"{row['step_ms']:.1f}",
@@ -142,7 +148,7 @@ def cells(row: dict[str, Any]) -> list[str]:
 def show(asked: argparse.Namespace, result: dict[str, Any]) -> None:
     rows = [cells(row) for row in result["rows"]]
     title = (
-        f"{result['shape']}'s shape, random weights; median of {result['rounds']} starts; "
+        f"{result['model']}; median of {result['rounds']} starts; "
         f"--help takes {result['help_seconds']} s"
     )
     if asked.json:
@@ -165,6 +171,7 @@ def main(arguments: list[str] | None = None) -> None:
     add = parser.add_argument
     add("--dtype", action="append", choices=DTYPES)
     add("--shape", default="distilgpt2", choices=list(SHAPES))
+    add("--model", type=Path, help="a GGUF file instead, at its own widths")
     add("--rounds", type=int, default=3)
     add("--tokens", type=int, default=120)
     add("--threads", type=int, default=available_cores())
