@@ -62,7 +62,7 @@ def quality(spreads: list[Tensor], reference: list[Tensor], texts: Texts) -> Qua
     wanted = torch.cat([torch.tensor(each[1:]) for each in texts])
     found, true = torch.cat(spreads), torch.cat(reference)
     divergence = torch.zeros((), dtype=torch.float64)
-    for ours, theirs in zip(found.split(64), true.split(64), strict=True):
+    for ours, theirs in zip(torch.split(found, 64), torch.split(true, 64), strict=True):
         divergence += (theirs.double().exp() * (theirs.double() - ours.double())).sum()
     losses = -found.gather(1, wanted[:, None]).double()
     same = found.argmax(-1) == true.argmax(-1)

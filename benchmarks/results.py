@@ -49,18 +49,9 @@ def _only(*names: str) -> tuple[str, ...]:
 _SHAPE = ("--shape", "distilgpt2")
 
 
-def _widths(*names: str) -> tuple[str, ...]:
-    return tuple(word for name in names for word in ("--dtype", name))
-
-
-_BOTH = ("benchmarks.peers", *_only("llama", "minivault engine"))
-
 SECTIONS = (
-    Section("wide", (*_BOTH, *_widths("float32", "bfloat16"))),
-    Section("eight", (*_BOTH, *_widths("int8", "Q4_0"))),
-    Section("four", (*_BOTH, *_widths("Q4_1", "Q4_K_M"))),
-    Section("avx2-wide", ("benchmarks.peers", "--avx2", *_widths("float32", "bfloat16"))),
-    Section("avx2", ("benchmarks.peers", "--avx2", *_widths("int8", "Q4_0", "Q4_1", "Q4_K_M"))),
+    Section("chat", ("benchmarks.peers", *_only("llama", "minivault engine"))),
+    Section("avx2", ("benchmarks.peers", "--avx2")),
     Section(
         "libraries", ("benchmarks.peers", *_only("generate", "ctranslate", "vllm", "minivault"))
     ),

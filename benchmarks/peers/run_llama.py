@@ -35,11 +35,11 @@ class Batch:
         """Continues the prompt by so many tokens in every sequence."""
         begin = time.perf_counter()
         if len(self._prompt) < LONG or len(self._samplers) == 1:
-            last = self._prefill(len(self._samplers))
-            drawn = list(map(self._draw, self._samplers, last))
+            ends = self._prefill(len(self._samplers))
+            drawn = list(map(self._draw, self._samplers, ends))
         else:
-            [last] = self._prefill(1)
-            drawn = [self._draw(sampler, last) for sampler in self._samplers]
+            [end] = self._prefill(1)
+            drawn = [self._draw(sampler, end) for sampler in self._samplers]
             self._copy_first()
         first = time.perf_counter()
         for step in range(self._tokens - 1):
