@@ -251,6 +251,24 @@ def test_a_step_gives_a_row_the_same_bits_at_every_place(
             assert (found == expected).all(), (size, first)
 
 
+@every_target
+def test_draws_of_several_threads_keep_to_their_room(
+    tmp_path: Path, target: tuple[str, ...] | None
+) -> None:
+    """However wide a vector is. A vocabulary smaller than this one hides it."""
+    runner = load(save_gpt2(tmp_path, vocab_size=6000), threads=2, target=target)
+    engine = Engine(runner)
+    room = 2 * (6000 // 16 + 16)
+    maxima = torch.full((8 * room,), 7.0)
+    runner._decoder._draw.maxima = library.ffi.cast("float *", maxima.data_ptr())
+    for seed in range(8):
+        engine.add(make_sequence([1, 2, 3 + seed]))
+    while engine.busy:
+        engine.step()
+    assert (maxima[:room] != 7).any()
+    assert (maxima[room:] == 7).all()
+
+
 @every_dtype
 @pytest.mark.parametrize("activation", ["gelu_new", "relu"])
 def test_what_is_no_number_is_never_said(

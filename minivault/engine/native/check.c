@@ -213,7 +213,7 @@ static struct draw draw(struct check *c, const int32_t *history, int threads)
         .history = history,
         .positions = CONTEXT,
         .vocabulary = VOCABULARY,
-        .maxima = space(c, threads * (VOCABULARY / LANES + LANES) * sizeof(float)),
+        .maxima = space(c, threads * (VOCABULARY / 16 + 16) * sizeof(float)),
         .saved = space(c, threads * CONTEXT * sizeof(float)),
         .values = space(c, all * sizeof(float)),
         .ids = space(c, all * sizeof(int32_t)),

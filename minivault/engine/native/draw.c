@@ -249,7 +249,7 @@ struct job {
 
 static float *maxima_of(const struct draw *d, int thread)
 {
-    return d->maxima + (size_t)thread * (d->vocabulary / LANES + LANES);
+    return d->maxima + (size_t)thread * (d->vocabulary / 16 + 16);
 }
 
 /* Makes tokens that the sequence holds less likely (arXiv:1909.05858); keeps what they were. */

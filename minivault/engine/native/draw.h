@@ -31,7 +31,7 @@ struct draw {
     int32_t positions;
     int32_t vocabulary;
     /* Room of each thread. */
-    float *maxima;   /* (threads, vocabulary / LANES + LANES) */
+    float *maxima;   /* (threads, vocabulary / 16 + 16): one of 16, however wide a vector is */
     float *saved;    /* (threads, positions) */
     float *values;   /* (threads, vocabulary) */
     int32_t *ids;    /* (threads, vocabulary) */
