@@ -1,14 +1,19 @@
-"""The rounds: everybody once, then everybody again; medians and ratios at the end."""
+"""The rounds: everybody once, then everybody again; the best of each and ratios at the end.
+
+The best, not the median: on a machine with other guests whatever disturbs makes slower, and those
+who wait for all their threads at every step by far the most.
+"""
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from statistics import median
+from pathlib import Path
 from typing import Any
 
 from benchmarks.peers.contenders import ENGINE, FASTEST, LLAMA, PIPELINE, SERVER, Contender
@@ -57,18 +62,33 @@ class Contest:
                 self.missing[contender.label] = why
 
     def rows(self) -> list[dict[str, Any]]:
-        """The median of each contender's figures, and what it was made of."""
+        """The best of each contender's figures, and all that it was taken from."""
         return [
             {
                 "name": contender.name,
                 "width": contender.width,
                 "own_width": contender.own_width or contender.width,
                 "figure": figure,
-                "tokens_per_second": round(median(speeds), 1),
+                "tokens_per_second": round(max(speeds), 1),
                 "runs": [round(each, 1) for each in speeds],
             }
             for (contender, figure), speeds in self.figures.items()
         ]
+
+    def keep(self, file: Path) -> None:
+        """Writes all figures, for a later contest to go on with."""
+        named = [
+            {"label": contender.label, "figure": figure, "runs": speeds}
+            for (contender, figure), speeds in self.figures.items()
+        ]
+        file.write_text(json.dumps(named, indent=1), encoding="utf-8")
+
+    def go_on(self, file: Path) -> None:
+        """Counts the figures of an earlier contest with those to come."""
+        known = {each.label: each for each in self.contenders}
+        for each in json.loads(file.read_text(encoding="utf-8")):
+            if each["label"] in known:
+                self.figures[known[each["label"]], each["figure"]] += each["runs"]
 
     def _unprepared(self, contender: Contender) -> str | None:
         modules = [contender.needs] if contender.needs else []

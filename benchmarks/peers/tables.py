@@ -38,7 +38,7 @@ def _tables(result: Row) -> list[tuple[str, list[str], list[list[str]]]]:
     built = ", both built for AVX2" if result["avx2"] else ""
     title = (
         f"tokens/s, {result['model']}, {result['threads']} threads, "
-        f"{result['workload']['new_tokens']} new tokens, median of {result['rounds']}"
+        f"{result['workload']['new_tokens']} new tokens, best of {result['rounds']}"
     )
 
     def ratio(row: Row) -> str:
