@@ -10,16 +10,17 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import tempfile
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import torch
+import numpy as np
+from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
-from torch import Tensor
 
 from benchmarks.peers.contenders import TYPES
 from benchmarks.peers.formats import REPOSITORY, GgufFile, Models
@@ -39,6 +40,7 @@ from minivault.gguf import is_gguf
 
 Texts = list[list[int]]
 Width = Dtype | Literal["file"]
+Spread = NDArray[np.float32]
 
 COLUMNS = ["weights", "by", "divergence", "same likeliest", "perplexity"]
 _DTYPES: tuple[Dtype, ...] = ("float32", "bfloat16", "int8", "int4")
@@ -57,18 +59,17 @@ class Quality:
     perplexity: float
 
 
-def quality(spreads: list[Tensor], reference: list[Tensor], texts: Texts) -> Quality:
+def quality(spreads: list[Spread], reference: list[Spread], texts: Texts) -> Quality:
     """`spreads` and `reference`: log probabilities for each text (tokens - 1, vocabulary)."""
-    wanted = torch.cat([torch.tensor(each[1:]) for each in texts])
-    found, true = torch.cat(spreads), torch.cat(reference)
-    divergence = torch.zeros((), dtype=torch.float64)
-    for ours, theirs in zip(torch.split(found, 64), torch.split(true, 64), strict=True):
-        divergence += (theirs.double().exp() * (theirs.double() - ours.double())).sum()
-    losses = -found.gather(1, wanted[:, None]).double()
-    same = found.argmax(-1) == true.argmax(-1)
-    return Quality(
-        float(divergence) / len(wanted), float(same.double().mean()), float(losses.mean().exp())
-    )
+    divergence = loss = 0.0
+    same = count = 0
+    for found, true, tokens in zip(spreads, reference, texts, strict=True):
+        wide = true.astype(np.float64)
+        divergence += float((np.exp(wide) * (wide - found)).sum())
+        loss -= float(found[np.arange(len(found)), tokens[1:]].sum(dtype=np.float64))
+        same += int((found.argmax(1) == true.argmax(1)).sum())
+        count += len(found)
+    return Quality(divergence / count, same / count, math.exp(loss / count))
 
 
 def continued(runner: NativeRunner, prompts: list[list[int]], length: int) -> Texts:
@@ -84,7 +85,7 @@ def continued(runner: NativeRunner, prompts: list[list[int]], length: int) -> Te
     return texts
 
 
-def spreads(path: Path, dtype: Width, texts: Texts, threads: int) -> list[Tensor]:
+def spreads(path: Path, dtype: Width, texts: Texts, threads: int) -> list[Spread]:
     """What the native runner expects."""
     runner = NativeRunner(path, dtype=dtype, threads=threads)
     return [runner.log_probabilities(each) for each in texts]
@@ -113,19 +114,20 @@ def of_types(models: Models, python: Path, texts: Texts, threads: int) -> Iterat
         yield {"weights": dtype, "by": "MiniVault", **asdict(found)}
 
 
-def _llama(file: Path, python: Path, texts: Texts, threads: int) -> list[Tensor]:
+def _llama(file: Path, python: Path, texts: Texts, threads: int) -> list[Spread]:
     with tempfile.TemporaryDirectory() as place:
         order = {"model": str(file), "texts": texts, "threads": threads, "folder": place}
         module = "benchmarks.peers.run_llama_logits"
         rows = list(run_module(module, order, python=str(python)))
         files = [Path(row["file"]) for row in rows]
         shape = (-1, rows[0]["vocabulary"])
-        return [
-            torch.frombuffer(bytearray(each.read_bytes()), dtype=torch.float32)
-            .view(shape)
-            .log_softmax(-1)
-            for each in files
-        ]
+        return [_normalized(np.fromfile(each, np.float32).reshape(shape)) for each in files]
+
+
+def _normalized(logits: Spread) -> Spread:
+    logits -= logits.max(1, keepdims=True)
+    logits -= np.log(np.exp(logits).sum(1, keepdims=True))
+    return logits
 
 
 def measure(asked: argparse.Namespace) -> dict[str, Any]:

@@ -259,8 +259,8 @@ def test_draws_of_several_threads_keep_to_their_room(
     runner = load(save_gpt2(tmp_path, vocab_size=6000), threads=2, target=target)
     engine = Engine(runner)
     room = 2 * (6000 // 16 + 16)
-    maxima = torch.full((8 * room,), 7.0)
-    runner._decoder._draw.maxima = library.ffi.cast("float *", maxima.data_ptr())
+    maxima = np.full(8 * room, 7, np.float32)
+    runner._decoder._draw.maxima = library.ffi.cast("float *", maxima.ctypes.data)
     for seed in range(8):
         engine.add(make_sequence([1, 2, 3 + seed]))
     while engine.busy:
