@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from minivault.errors import ChainBroken
 from minivault.vault.publishing.bucket import Bucket
-from minivault.vault.publishing.shipping import WRITERS, folder_of
+from minivault.vault.publishing.shipping import FOLDER, WRITERS, folder_of
 from minivault.vault.publishing.tile_log import Forked, TileLog
 from minivault.vault.record import new_salt
 from minivault.vault.signing import BadCheckpoint, Signer
@@ -65,13 +65,14 @@ def gather(hashes: Bucket, signer: Signer, keys: Sequence[Ed25519PublicKey]) -> 
 
 def writers(hashes: Bucket) -> list[str]:
     """The folders of the logs that are published. Raises Away."""
-    names = [each for each in hashes.names(WRITERS) if each.endswith("/")]
-    return [
-        f"{WRITERS}/{name}{tree.rstrip('/')}"
+    names = [each.rstrip("/") for each in hashes.names(WRITERS) if each.endswith("/")]
+    folders = [
+        f"{WRITERS}/{name}/{tree.rstrip('/')}"
         for name in names
-        for tree in hashes.names(f"{WRITERS}/{name.rstrip('/')}")
+        for tree in hashes.names(f"{WRITERS}/{name}")
         if tree.endswith("/")
     ]
+    return list(filter(FOLDER.fullmatch, folders))
 
 
 def checkpoints_in(fleet: TileLog) -> dict[str, list[TreeHead]]:

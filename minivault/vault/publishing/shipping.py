@@ -37,7 +37,9 @@ if TYPE_CHECKING:
 logger = logging.getLogger("minivault")
 
 WRITERS = "writers"
-_ORIGIN = re.compile(r"minivault/([0-9A-Za-z_-]{1,64}/tree-from-[1-9]\d{0,17})")
+_NAMED = r"[0-9A-Za-z_-]{1,64}/tree-from-[1-9]\d{0,17}"
+_ORIGIN = re.compile(f"minivault/({_NAMED})")
+FOLDER = re.compile(f"{WRITERS}/{_NAMED}")
 _LOCK = ".shipping"
 
 

@@ -20,6 +20,7 @@ from minivault.vault.segments import place
 
 #: Of one object.
 MOST_LINES, MOST_BYTES = 1_000, 4 * 2**20
+_MOST_UNPACKED = 2**28  # whoever may write to the bucket may have packed anything
 _NAME = re.compile(r"(\d{12})\.jsonl\.gz")
 
 
@@ -83,10 +84,14 @@ class Texts:
 
     def _read(self, path: str) -> tuple[list[bytes], str]:
         data, version = self._bucket.read(path)
+        unpacking = zlib.decompressobj(wbits=31)  # gzip
         try:
-            return gzip.decompress(data).splitlines(), version
-        except (OSError, EOFError, zlib.error) as error:
+            lines = unpacking.decompress(data, _MOST_UNPACKED).splitlines()
+        except zlib.error as error:
             raise ChainBroken(path, 0, f"it cannot be read: {error}") from error
+        if not unpacking.eof:
+            raise ChainBroken(path, 0, "it cannot be read: it is cut short, or too large")
+        return lines, version
 
     def _path(self, first: int) -> str:
         return f"{self._folder}/{first:012d}.jsonl.gz"

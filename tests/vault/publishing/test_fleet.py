@@ -180,9 +180,10 @@ def test_anything_that_is_changed_in_the_bucket_of_texts_is_seen(
     )
     see([*lines[:-1], lines[-1].replace(b'"redacts":7', b'"redacts":8')], "with another key")
     see(lines[:-1], "record 7 was redacted, and no record says so")
-    put(texts, path, b"nonsense")
-    with pytest.raises(ChainBroken, match="cannot be read"):
-        inspect(hashes, texts, [KEY])
+    for damaged in (b"nonsense", gzip.compress(b"".join(lines))[:-9]):
+        put(texts, path, damaged)
+        with pytest.raises(ChainBroken, match="cannot be read"):
+            inspect(hashes, texts, [KEY])
     put(texts, path, gzip.compress(b"".join(lines)))
     assert inspect(hashes, texts, [KEY]).logs[0].redacted == (7,)
 

@@ -84,11 +84,18 @@ def test_a_server_ships_and_goes_on_while_the_bucket_is_away(place: Path, tmp_pa
     assert (found.last, found.texts) == (seq, seq), "what was left is shipped at the end"
 
 
-def test_a_log_that_was_exchanged_is_told_where_people_look(place: Path, tmp_path: Path) -> None:
+def test_what_a_start_finds_wrong_is_told_where_people_look(place: Path, tmp_path: Path) -> None:
     shipped: dict[str, Any] = {"signing_key": place / "key", "ship_hashes": str(tmp_path / "h")}
     shutil.copytree(place / "logs", tmp_path / "before")
     with live_server(place, **shipped, **SOON) as server:
         say(server)
+    (tmp_path / "h").rename(tmp_path / "away")
+    (tmp_path / "h").write_text("no folder")
+    with live_server(place, **shipped, **SOON) as server:
+        wait_for(lambda: health(server)["log"]["shipping"]["problem"])
+        assert health(server)["log"]["shipping"]["seq"] == 301, "as it was noted here"
+    (tmp_path / "h").unlink()
+    (tmp_path / "away").rename(tmp_path / "h")
     shutil.rmtree(place / "logs")
     shutil.copytree(tmp_path / "before", place / "logs")
     with live_server(place, **shipped, **SOON) as server:
