@@ -57,7 +57,8 @@ class S3:
         options = [
             *("-dir", self._folder / "data", "-ip", "127.0.0.1", "-ip.bind", "127.0.0.1"),
             *("-master.port", master, "-volume.port", volume, "-filer.port", filer),
-            *("-s3", "-s3.port", s3, "-s3.config", self._folder / "s3.json", "-volume.max", 20),
+            *("-s3", "-s3.port", s3, "-s3.config", self._folder / "s3.json"),
+            *("-volume.max", 300, "-master.volumeSizeLimitMB", 64, "-volume.preStopSeconds", 0),
         ]
         words = [str(self._weed), "server", *map(str, options)]
         with open(self._folder / "weed.log", "ab") as log:
@@ -67,7 +68,11 @@ class S3:
     def stop(self) -> None:
         if self._process:
             self._process.terminate()
-            self._process.wait(30)
+            try:
+                self._process.wait(15)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait(15)
             self._process = None
 
     def make_bucket(self, name: str, *, is_locked: bool) -> None:

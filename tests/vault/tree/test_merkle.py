@@ -76,6 +76,17 @@ def test_growth_is_shown_from_every_size_and_from_no_other_tree(tiles: dict[str,
             assert not grew(was, old, root, size, proof[:-1]) or not proof
 
 
+def test_a_proof_is_as_long_as_the_trees_that_it_names_are_high(tiles: dict[str, bytes]) -> None:
+    """Of another tree with the right root: of a higher one, a lower one, and of none."""
+    one = {size: Tiles(size, tiles.__getitem__) for size in (4, 8)}
+    roots = {size: defined(0, size) for size in (3, 4, 7, 8)}
+    assert not includes(roots[8], 4, 1, ENTRIES[5], one[8].inclusion(5))
+    assert not includes(roots[4], 8, 1, ENTRIES[1], one[4].inclusion(1))
+    assert not grew(roots[7], 3, roots[8], 4, one[8].consistency(7))
+    assert not grew(roots[3], 3, roots[4], 8, one[4].consistency(3))
+    assert not grew(roots[3], 3, roots[8], 8, [])
+
+
 def test_every_flipped_bit_of_a_proof_is_seen(tiles: dict[str, bytes]) -> None:
     tree, root = Tiles(700, tiles.__getitem__), defined(0, 700)
     inclusion, consistency = tree.inclusion(300), tree.consistency(300)
