@@ -103,7 +103,7 @@ def _open_files(settings: Settings) -> Iterator[Finding]:
     if few:
         yield Finding("files", "costs", few)
     else:
-        yield Finding("files", "good", f"{connection_limit()} connections fit")
+        yield Finding("files", "good", f"{connection_limit(settings)} connections fit")
 
 
 def _machine(settings: Settings) -> Iterator[Finding]:

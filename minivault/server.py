@@ -115,7 +115,7 @@ class Server(uvicorn.Server):
     """
 
     def __init__(self, app: object, service: Service) -> None:
-        super().__init__(_config(app))
+        super().__init__(_config(app, service.settings))
         self._service = service
         self._begin = time.monotonic()
         service.crowded = self._is_crowded
@@ -172,7 +172,7 @@ def _is_idle(connection: object) -> bool:
     return isinstance(connection, DeadlineProtocol) and connection.is_idle
 
 
-def _config(app: object) -> uvicorn.Config:
+def _config(app: object, settings: Settings) -> uvicorn.Config:
     return uvicorn.Config(
         app,  # type: ignore[arg-type]
         http=DeadlineProtocol,
@@ -186,7 +186,7 @@ def _config(app: object) -> uvicorn.Config:
         timeout_keep_alive=5,
         timeout_graceful_shutdown=3,
         backlog=_ACCEPTED_AT_ONCE,
-        limit_concurrency=connection_limit(),
+        limit_concurrency=connection_limit(settings),
         h11_max_incomplete_event_size=LARGEST_HEAD,
     )
 

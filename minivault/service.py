@@ -80,7 +80,7 @@ class Service:
         self.registry = Registry(
             vault,
             GenerationIds(secret),
-            max_running=settings.max_running,
+            max_running=settings.most_running,
             max_waiting=settings.max_waiting,
             callers=len(settings.api_key),
             metrics=self.metrics,

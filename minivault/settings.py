@@ -79,7 +79,13 @@ class Settings(BaseSettings):
         le=2**24,
         description="Tokens of prompt and text at most. Default: the model's, at most 8192.",
     )
-    max_running: int = Field(32, ge=1, le=256, description="Generations that run at once.")
+    max_running: int = Field(
+        32,
+        ge=1,
+        le=20_000,
+        description="Generations that run at once. Before upstream servers by default as many as "
+        "they take.",
+    )
     max_choices: int = Field(
         32, ge=1, le=1024, description="Texts that one request over /v1 may ask for."
     )
@@ -226,6 +232,13 @@ class Settings(BaseSettings):
     @classmethod
     def _read_witnesses(cls, value: object) -> object:
         return listed(value, "witness", right=WITNESS)
+
+    @property
+    def most_running(self) -> int:
+        """Generations that run at once."""
+        if self.upstream and "max_running" not in self.model_fields_set:
+            return len(self.upstream) * self.upstream_limit
+        return self.max_running
 
     @classmethod
     def settings_customise_sources(

@@ -66,15 +66,19 @@ def environment_stays_as_it_was() -> Iterator[None]:
         os.environ.update(before)
 
 
+#: Marks of tests that have a make target, and an environment, of their own.
+APART = ("cluster", "upstreams")
+
+
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
     """What no test of this run lies in is not even imported: files that are slow as a whole where
-    slow tests are left out, and those of `make clients` and `make test-cluster` elsewhere."""
+    slow tests are left out, and those that have a make target of their own elsewhere."""
     if collection_path == CLIENTS:
         return "clients" not in config.option.markexpr or None
     if collection_path.suffix != ".py":
         return None
     left_out = ["mark.slow"] * ("not slow" in config.option.markexpr)
-    left_out += ["mark.cluster"] * ("cluster" not in config.option.markexpr)
+    left_out += [f"mark.{name}" for name in APART if name not in config.option.markexpr]
     _, _, marks = collection_path.read_text(encoding="utf-8").partition("\npytestmark = ")
     return any(mark in marks.partition("\n\n")[0] for mark in left_out) or None
 

@@ -143,7 +143,7 @@ def test_what_a_start_would_warn_of_is_here_too(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MINIVAULT_MAX_RUNING", "3")
-    monkeypatch.setattr("minivault.open_files.connection_limit", lambda: 960)
+    monkeypatch.setattr("minivault.open_files.connection_limit", lambda _: 960)
     code, found = doctor(capsys, "--model", "storyteller", "--kv-memory", "64KiB")
     assert code == 0
     said = {

@@ -13,7 +13,7 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import NormalizedName, canonicalize_name
 
-from scripts.lock import CLIENTS_LOCK, SECTIONS, read
+from scripts.lock import CLIENTS_LOCK, DEPLOY_LOCK, SECTIONS, read
 
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
@@ -88,6 +88,18 @@ def test_every_file_has_its_hash_but_torch() -> None:
     for name in SECTIONS.keys() - {"torch"}:
         bare = [line for line, block in LOCK[name].items() if "--hash=sha256:" not in block]
         assert bare == []
+
+
+def test_what_checks_the_deployment_has_a_lock_of_its_own() -> None:
+    lines = DEPLOY_LOCK.read_text(encoding="utf-8").splitlines()
+    pinned = {
+        each.name: each
+        for each in map(Requirement, (x.split(" \\")[0] for x in lines if x[:1].isalnum()))
+    }
+    for requirement in map(Requirement, PROJECT["dependency-groups"]["deploy"]):
+        [version] = pinned[requirement.name].specifier
+        assert requirement.specifier.contains(version.version), "make lock"
+    assert sum("--hash=sha256:" in each for each in lines) >= len(pinned)
 
 
 @locked_only

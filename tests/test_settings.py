@@ -161,7 +161,7 @@ def test_an_error_does_not_show_a_key() -> None:
         ("port", 65536),
         ("threads", 0),
         ("max_running", 0),
-        ("max_running", 257),
+        ("max_running", 20_001),
         ("max_waiting", -1),
         ("drain", -0.1),
         ("kv_memory", "lots"),

@@ -165,11 +165,13 @@ class Piece:
 class Finish:
     """The last thing a backend may yield.
 
-    `completion_tokens` puts right what the pieces counted.
+    `completion_tokens` puts right what the pieces counted, `prompt_tokens` tells what nobody could
+    count before.
     """
 
     reason: FinishReason = FinishReason.STOP
     completion_tokens: int | None = None
+    prompt_tokens: int | None = None
 
 
 class Backend(Protocol):
@@ -182,8 +184,8 @@ class Backend(Protocol):
       around a prompt. `tokenizer_info() -> Mapping`: any thread; `bos_token`, `chat_template`, ….
     * `detokenize(tokens) -> str`: any thread; the text of a prompt that comes as tokens. Without it
       such prompts are refused. Raises InvalidRequest for tokens that the model does not know.
-    * `count_tokens(prompt) -> int`: any thread; enough where `tokenize` would be of no use. Without
-      either the prompt's length is not limited.
+    * `count_tokens(prompt) -> int | None`: any thread; enough where `tokenize` would be of no use.
+      Without either, or with None, the prompt's length is not limited.
     * `render(messages) -> str`: any thread; the prompt that a chat template makes. If the last
       message is the assistant's, it stays open: the prompt ends with its content. A `Rendered`
       comes back as it is, in this request and when its record is replayed.

@@ -44,7 +44,8 @@ def tokenize(backend: Backend, prompt: str) -> tuple[tuple[int, ...] | None, int
         tokens = tuple(method(prompt))
         return tokens, len(tokens)
     if method := _method(backend, "count_tokens"):
-        return None, int(method(prompt))
+        count = method(prompt)
+        return None, None if count is None else int(count)
     return None, None
 
 

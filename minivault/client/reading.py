@@ -141,7 +141,9 @@ def error_of(status: int, content: bytes, retry_after: str = "") -> MiniVaultErr
         detail = f"status {status}, and no word of MiniVault: is the address right?"
     kind = next((each for each in _kinds(MiniVaultError) if each.title == title), MiniVaultError)
     if issubclass(kind, InvalidRequest):
-        return kind(fields)
+        invalid = kind.__new__(kind)  # made of what was told, whatever the server makes it of
+        InvalidRequest.__init__(invalid, fields)
+        return invalid
     if issubclass(kind, Unavailable) or status == 503:
         unavailable = kind if issubclass(kind, Unavailable) else Unavailable
         return unavailable(detail, retry_after=int(retry_after) if retry_after.isdigit() else 2)

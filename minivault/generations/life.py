@@ -132,6 +132,8 @@ async def _run(generation: Generation, backend: Backend, speech: Speech) -> Fini
         async for item in source:
             if isinstance(item, Finish):
                 text.count(item.completion_tokens)
+                if generation.prompt_tokens is None:
+                    generation.prompt_tokens = item.prompt_tokens
                 return item.reason
             generation.made_by = item.engine or generation.made_by
             generation.drafts = item.drafts or generation.drafts

@@ -68,17 +68,21 @@ class Text:
             self._unsaid += map(_logprobs_data, piece.logprobs)
         if not piece.text:
             return None
+        new = piece.text
         if self._at < len(self.said):
-            if not self.said.startswith(piece.text, self._at):
+            # Pieces need not end where they did before: one may reach beyond what was said.
+            again, new = new[: len(self.said) - self._at], new[len(self.said) - self._at :]
+            if not self.said.startswith(again, self._at):
                 raise Irreproducible("the text came out differently when it was made again")
-            self._at += len(piece.text)
-            self._unsaid.clear()  # they were said with it
-            return None
+            self._at += len(again)
+            if not new:
+                self._unsaid.clear()  # they were said with it
+                return None
         # A piece may reach beyond what the log holds: its beginning must be the rest of that.
         rest = len(self.expected) - self._at
-        if rest > 0 and not self.expected.startswith(piece.text[:rest], self._at):
+        if rest > 0 and not self.expected.startswith(new[:rest], self._at):
             raise Irreproducible("the text came out differently from what the log holds")
-        return self._say(piece.text)
+        return self._say(new)
 
     def count(self, tokens: int | None) -> None:
         """Puts the number of tokens right, if whoever made them has another count."""

@@ -25,13 +25,16 @@ class Scripted:
     """Token n of a text is ` w<seed + n>`, whoever makes it, from its id `seed + n`.
 
     `cut_after` tokens the connection breaks, `stall_after` it goes silent, `status` is what every
-    request gets, `ids` whether token ids are told; `bodies` are all requests that came.
+    request gets, `ids` whether token ids are told, `chat` whether there is a chat template, and
+    `merged` how many tokens come in one chunk; `bodies` are all requests that came for a text.
     """
 
     model: str = "org/scripted"
     owner: str = "vllm"
     fingerprint: str = "fp-1"
     ids: bool = True
+    chat: bool = False
+    merged: int = 1
     cut_after: int | None = None
     stall_after: int | None = None
     status: int = 200
@@ -51,45 +54,70 @@ class Scripted:
         if self.status != 200:
             return self.refusal()
         body = await request.json()
+        if "messages" in body and not self.chat:
+            return self.refusal(400)
         if not body.get("stream"):
             choice = {"text": " a", "finish_reason": "length"}
             return JSONResponse({"choices": [choice], "system_fingerprint": self.fingerprint})
         self.bodies.append(body)
         return StreamingResponse(self.stream(body), media_type="text/event-stream")
 
-    def refusal(self) -> Response:
+    async def tokenize(self, request: Request) -> Response:
+        if self.status != 200:
+            return self.refusal()
+        body = await request.json()
+        texts = [body["prompt"]] if "prompt" in body else [m["content"] for m in body["messages"]]
+        return JSONResponse({"count": sum(len(each.split()) for each in texts)})
+
+    def refusal(self, status: int | None = None) -> Response:
         error = {
             "type": "invalid_request_error",
             "param": "prompt",
             "message": "your words: SECRET",
         }
-        return JSONResponse({"error": error}, self.status)
+        return JSONResponse({"error": error}, status or self.status)
 
     async def stream(self, body: dict[str, Any]) -> AsyncIterator[str]:
         self.running += 1
         try:
-            for n in range(body["max_tokens"]):
+            most = body["max_tokens"]
+            for n in range(0, most, self.merged):
                 if self.cut_after == n:
                     raise ConnectionAbortedError
                 if self.stall_after == n:
                     await asyncio.sleep(3600)
-                yield _chunk(self.choice(body, n))
+                yield _chunk(self.choice(body, range(n, min(n + self.merged, most))))
                 await asyncio.sleep(self.delay)
-            yield _chunk({"text": "", "finish_reason": "length"})
-            yield f"data: {json.dumps({'choices': [], 'usage': {'completion_tokens': n + 1}})}\n\n"
+            yield _chunk({"text": "", "delta": {}, "finish_reason": "length"})
+            usage = {"completion_tokens": most, "prompt_tokens": 3}
+            yield f"data: {json.dumps({'choices': [], 'usage': usage})}\n\n"
             yield "data: [DONE]\n\n"
         finally:
             self.running -= 1
 
-    def choice(self, body: dict[str, Any], n: int) -> dict[str, Any]:
-        number = body["seed"] + n
-        choice: dict[str, Any] = {"text": f" {self.word}{number}", "finish_reason": None}
+    def choice(self, body: dict[str, Any], steps: range) -> dict[str, Any]:
+        numbers = [body["seed"] + n for n in steps]
+        text = "".join(f" {self.word}{number}" for number in numbers)
+        is_chat = "messages" in body
+        choice: dict[str, Any] = {"finish_reason": None}
+        choice |= {"delta": {"content": text}} if is_chat else {"text": text}
+        if body.get("logprobs"):
+            choice["logprobs"] = _logprobs(text, body)
         if self.ids and body.get("return_token_ids"):
-            choice["token_ids"] = [number]
-            if n == 0:
-                prompt = body["prompt"]
+            choice["token_ids"] = numbers
+            if steps[0] == 0:
+                prompt = body.get("prompt", "")
                 choice["prompt_token_ids"] = [1, 2] if isinstance(prompt, str) else prompt
         return choice
+
+
+def _logprobs(text: str, body: dict[str, Any]) -> dict[str, Any]:
+    """Three alternatives, whatever was asked for: vLLM tells one more, too."""
+    likely = {" x": -3.0, text: -0.5, " y": -2.0}
+    if "messages" not in body:
+        return {"tokens": [text], "token_logprobs": [-0.5], "top_logprobs": [likely]}
+    top = [{"token": each, "logprob": value, "bytes": None} for each, value in likely.items()]
+    return {"content": [{"token": text, "logprob": -0.5, "bytes": None, "top_logprobs": top}]}
 
 
 def _chunk(choice: dict[str, Any]) -> str:
@@ -103,6 +131,8 @@ def scripted(**options: Any) -> Iterator[Scripted]:
     routes = [
         Route("/v1/models", script.models),
         Route("/v1/completions", script.completions, methods=["POST"]),
+        Route("/v1/chat/completions", script.completions, methods=["POST"]),
+        Route("/tokenize", script.tokenize, methods=["POST"]),
     ]
     config = uvicorn.Config(Starlette(routes=routes), log_level="critical", lifespan="off")
     config.timeout_graceful_shutdown = 1

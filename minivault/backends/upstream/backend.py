@@ -5,21 +5,23 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import httpx2
 
-from minivault.backends.base import Finish, ModelInfo, Piece, Request
-from minivault.backends.upstream.server import SILENCE, Facts, Said, UpstreamServer
+from minivault.backends.base import Finish, ModelInfo, Piece, Rendered, Request
+from minivault.backends.upstream.chunks import Said
+from minivault.backends.upstream.server import SILENCE, Facts, UpstreamServer
 from minivault.background import start_task
-from minivault.errors import BackendFailed, CannotStart, Lost
+from minivault.errors import BackendFailed, CannotStart, FieldError, InvalidRequest, Lost
 from minivault.schemas import FinishReason
 
 ATTEMPTS = 4  # servers that one text may lose, less one
 PATIENCE = 30.0  # seconds that a text waits for a server that works
+COUNTING = 5.0  # seconds that counting a prompt may take
 TICK = 0.25  # seconds between two looks at the servers that were lost
 UNKNOWN_CONTEXT = 2048
 
@@ -43,12 +45,14 @@ class UpstreamBackend:
     ) -> None:
         """`limit`: how many texts each server makes at once; more wait in the queue."""
         self._same_bytes, self._splice = same_bytes, splice
+        headers = {"Authorization": f"Bearer {key}"} if key else {}
         self._http = httpx2.AsyncClient(
             timeout=httpx2.Timeout(SILENCE, connect=5),
             limits=httpx2.Limits(max_connections=None),
-            headers={"Authorization": f"Bearer {key}"} if key else {},
+            headers=headers,
             trust_env=False,
         )
+        self._counting = httpx2.Client(timeout=COUNTING, headers=headers, trust_env=False)
         self._servers = [UpstreamServer(url, self._http, limit) for url in urls]
         self._splices = self._losses = 0
         self._first: Facts | None = None
@@ -68,7 +72,8 @@ class UpstreamBackend:
             name=self._first.model.rsplit("/", 1)[-1],
             context_length=context or UNKNOWN_CONTEXT,
             reproducible=self._same_bytes,
-            engine={"runner": "upstream", **asdict(self._first)},
+            chat=self._first.chat,
+            engine=self._first.engine,
             notice=self._notice(context),
         )
         self._watch = start_task(self._probe_the_lost())
@@ -78,6 +83,23 @@ class UpstreamBackend:
         if self._watch:
             self._watch.cancel()
         await self._http.aclose()
+        self._counting.close()
+
+    def render(self, messages: Sequence[Mapping[str, Any]]) -> str:
+        """What is recorded of a conversation: its texts. The server's template makes the prompt.
+
+        Any thread. Raises InvalidRequest for an open answer that the server would not go on in.
+        """
+        assert self._first
+        if messages[-1]["role"] == "assistant" and self._first.dialect.open_answers is None:
+            message = f"must not end with the assistant's: {self.info.name} begins another answer"
+            raise InvalidRequest([FieldError("messages", message)])
+        return _plain(messages)
+
+    def count_tokens(self, prompt: str) -> int | None:
+        """The prompt's tokens, as any server tells; None if none does. Any thread."""
+        asked = (each.count_tokens(prompt, self._counting) for each in self._servers)
+        return next((each for each in asked if each is not None), None)
 
     def problem(self) -> str | None:
         """Why nothing can be made now: no server works."""
@@ -100,7 +122,13 @@ class UpstreamBackend:
         }
 
     async def generate(self, request: Request) -> AsyncGenerator[Piece | Finish, None]:
-        """Raises Lost where the text must be made again, BackendFailed where it cannot go on."""
+        """Raises Lost where the text must be made again, BackendFailed where it cannot go on.
+
+        Raises InvalidRequest for log probabilities of the prompt.
+        """
+        if request.params.prompt_logprobs:
+            message = f"with logprobs: {self.info.name} tells none of the prompt"
+            raise InvalidRequest([FieldError("echo", message)])
         made = _Made()
         server: UpstreamServer | None = None
         for attempt in range(ATTEMPTS):
@@ -108,12 +136,14 @@ class UpstreamBackend:
             if before and made.tokens:
                 made.splices.append({"at": made.tokens, "from": before.url, "to": server.url})
                 self._splices += 1
-            prompt = made.prompt(request)
+            prompt, told = made.prompt(request), made.tokens
+            if told and isinstance(prompt, Rendered) and not server.goes_on_in_answers:
+                raise BackendFailed(f"{server.url} cannot go on in the middle of an answer")
             try:
-                async with aclosing(server.complete(request, prompt, made.tokens)) as source:
+                async with aclosing(server.complete(request, prompt, told)) as source:
                     async for item in source:
                         if isinstance(item, Finish):
-                            yield Finish(item.reason) if made.splices else item
+                            yield made.finish(item, told)
                             return
                         piece = made.take(item)
                         if piece.tokens:
@@ -161,6 +191,9 @@ class UpstreamBackend:
         assert facts
         if facts.model != first.model:
             return f"{server.url} serves {facts.model}, and not {first.model} as the others do"
+        if facts.chat != first.chat:
+            has, others = ("a", "none") if facts.chat else ("no", "one")
+            return f"{server.url} has {has} chat template, and the others have {others}"
         if self._same_bytes and facts.fingerprint != first.fingerprint:
             return (
                 f"{server.url} has the fingerprint {facts.fingerprint}, not {first.fingerprint}: "
@@ -172,6 +205,10 @@ class UpstreamBackend:
         sentences = []
         if not self._same_bytes:
             sentences.append("texts of upstream servers are recorded, but cannot be replayed")
+        if self._first and not (self._first.dialect.counts_chats or not self._first.chat):
+            sentences.append("prompts of conversations are not counted before they are sent")
+        elif self._first and not self._first.dialect.counts:
+            sentences.append("prompts are not counted before they are sent")
         if context is None:
             sentences.append(f"the upstream server names no context, {UNKNOWN_CONTEXT} is assumed")
         return "; ".join(sentences) or None
@@ -199,7 +236,31 @@ class _Made:
 
     def prompt(self, request: Request) -> str | list[int]:
         """What to go on from: token ids where all are known, since text can be read otherwise."""
+        prompt = request.prompt
         if not self.tokens:
-            return request.prompt
-        exact = self.prompt_ids and len(self.ids) == self.tokens
-        return [*self.prompt_ids, *self.ids] if exact else request.prompt + self.text
+            return prompt
+        if self.prompt_ids and len(self.ids) == self.tokens:
+            return [*self.prompt_ids, *self.ids]
+        if not isinstance(prompt, Rendered):
+            return prompt + self.text
+        *before, last = prompt.messages
+        if last["role"] == "assistant":
+            return _plain([*before, {**last, "content": last["content"] + self.text}])
+        return _plain([*prompt.messages, {"role": "assistant", "content": self.text}])
+
+    def finish(self, told: Finish, before: int) -> Finish:
+        """The end, told of a text without its first tokens, of the whole one."""
+        if not before:
+            return told
+        rest = told.completion_tokens
+        return Finish(told.reason, None if rest is None else before + rest)
+
+
+def _plain(messages: Sequence[Mapping[str, Any]]) -> Rendered:
+    """The texts of a conversation in lines, and where each stands."""
+    placed, at = [], 0
+    for each in messages:
+        end = at + len(each["content"])
+        placed.append({**each, "at": [[at, end]]})
+        at = end + 1
+    return Rendered("\n".join(each["content"] for each in messages), placed)

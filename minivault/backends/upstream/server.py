@@ -6,14 +6,15 @@ import json
 import random
 import time
 from collections.abc import AsyncGenerator, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import httpx2
 
-from minivault.backends.base import Finish, Logprobs, Piece, Request, TokenLogprob
+from minivault.backends.base import Finish, Request
+from minivault.backends.upstream.chunks import Said, items
+from minivault.backends.upstream.dialect import DIALECTS, Dialect, completion, counted, kind_of
 from minivault.errors import BackendFailed, Lost
-from minivault.schemas import FinishReason
 
 SILENCE = 60.0  # seconds without a byte after which a server counts as lost
 PROBE = 15.0  # seconds that a probe may take
@@ -23,21 +24,22 @@ BUSY = {429, 502, 503, 504, 529}  # the server's trouble; any other status is th
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What a server says of itself. `kind` is whose: vllm, llama.cpp, minivault or other."""
+    """What a server says of itself. `kind` names its dialect; `chat`: it has a chat template."""
 
     model: str
     kind: str
     context_length: int | None
     fingerprint: str | None
+    chat: bool
 
+    @property
+    def dialect(self) -> Dialect:
+        return DIALECTS[self.kind]
 
-@dataclass(frozen=True, slots=True)
-class Said:
-    """Some text of a stream, with the ids of its tokens where the server tells them."""
-
-    piece: Piece
-    ids: tuple[int, ...] = ()
-    prompt_ids: tuple[int, ...] = ()
+    @property
+    def engine(self) -> dict[str, Any]:
+        """What a record says of it."""
+        return {"runner": "upstream", **asdict(self), "logprobs": self.dialect.logprobs}
 
 
 class UpstreamServer:
@@ -56,6 +58,11 @@ class UpstreamServer:
     @property
     def has_room(self) -> bool:
         return self.problem is None and self.running < self.limit
+
+    @property
+    def goes_on_in_answers(self) -> bool:
+        """Whether a conversation that ends with the assistant goes on in that message."""
+        return bool(self.facts and self.facts.dialect.open_answers is not None)
 
     @property
     def due(self) -> bool:
@@ -80,14 +87,16 @@ class UpstreamServer:
             body = {"model": model["id"], "prompt": "a", "max_tokens": 1, "temperature": 0}
             answer = await self._json("POST", "/v1/completions", json={**body, "seed": 1})
             answer["choices"][0]["text"]
+            chat = await self._chats(model["id"])
         except (httpx2.TransportError, KeyError, IndexError, TypeError, ValueError) as error:
             self.lost(f"{self.url} does not answer as OpenAI's API does ({type(error).__name__})")
             return
         self.facts = Facts(
             model=model["id"],
-            kind=_kind(model),
+            kind=kind_of(model),
             context_length=_context(model),
             fingerprint=answer.get("system_fingerprint"),
+            chat=chat,
         )
         self.losses, self.problem = 0, None
 
@@ -99,42 +108,43 @@ class UpstreamServer:
         Closing it hangs up, at which the server stops. Raises Lost, or BackendFailed where the
         request is at fault.
         """
-        body = self._body(request, prompt, told)
+        assert self.facts
+        path, body = completion(self.facts.kind, self.facts.model, request, prompt, told)
         self.running += 1
         try:
-            async with self._http.stream("POST", f"{self.url}/v1/completions", json=body) as answer:
+            async with self._http.stream("POST", self.url + path, json=body) as answer:
                 if answer.status_code != 200:
                     raise await self._refusal(answer)
-                async for item in _items(answer):
+                async for item in items(answer, request.params.top_logprobs):
                     yield item
         except httpx2.TransportError as error:
             raise Lost(f"{self.url} went away ({type(error).__name__})") from error
         finally:
             self.running -= 1
 
-    def _body(self, request: Request, prompt: str | list[int], told: int) -> dict[str, Any]:
-        assert self.facts
-        params, kind = request.params, self.facts.kind
-        body: dict[str, Any] = {
-            "model": self.facts.model,
-            "prompt": prompt,
-            "max_tokens": request.max_tokens - told,
-            "temperature": params.temperature,
-            "top_p": params.top_p,
-            "top_k": params.top_k or (-1 if kind == "vllm" else 0),
-            # llama.cpp takes 32 bits, and the highest of them as a wish for a random one.
-            "seed": (request.seed + told) % (2**53 if kind == "minivault" else 2**32 - 1),
-            "stream": True,
-            "stream_options": {"include_usage": True},
-        }
-        body["repeat_penalty" if kind == "llama.cpp" else "repetition_penalty"] = (
-            params.repetition_penalty
-        )
-        if kind == "vllm":
-            body["return_token_ids"] = True
-        if params.top_logprobs:
-            body["logprobs"] = params.top_logprobs
-        return body
+    def count_tokens(self, prompt: str, http: httpx2.Client) -> int | None:
+        """The prompt's tokens; None if it cannot tell now. Any thread; asks the server."""
+        facts = self.facts
+        body = counted(facts.dialect, facts.model, prompt) if facts else None
+        if self.problem or body is None:
+            return None
+        assert facts
+        assert facts.dialect.counts
+        try:
+            answer = http.post(self.url + facts.dialect.counts[0], json=body)
+            told = answer.raise_for_status().json()
+            return int(told["count"] if "count" in told else len(told["tokens"]))
+        except (httpx2.HTTPError, KeyError, TypeError, ValueError):
+            return None
+
+    async def _chats(self, model: str) -> bool:
+        """Whether it answers conversations by a template, as an answer of one token shows."""
+        messages = [{"role": "user", "content": "a"}]
+        body = {"model": model, "messages": messages, "max_tokens": 1, "temperature": 0, "seed": 1}
+        answer = await self._http.post(f"{self.url}/v1/chat/completions", json=body, timeout=PROBE)
+        if not answer.is_success:
+            return False
+        return (answer.json().get("minivault") or {}).get("template") != "plain"
 
     async def _refusal(self, answer: httpx2.Response) -> Exception:
         status = answer.status_code
@@ -154,61 +164,6 @@ class UpstreamServer:
             raise ValueError(f"status {answer.status_code}")
         content: dict[str, Any] = answer.json()
         return content
-
-
-async def _items(answer: httpx2.Response) -> AsyncGenerator[Said | Finish, None]:
-    reason, tokens = None, None
-    async for line in answer.aiter_lines():
-        if not line.startswith("data:"):
-            continue
-        data = line.removeprefix("data:").strip()
-        if data == "[DONE]":
-            break
-        try:
-            chunk = json.loads(data)
-            if "error" in chunk:
-                raise Lost("an upstream server failed in the middle of a text")
-            for choice in chunk["choices"]:
-                reason = choice.get("finish_reason") or reason
-                if said := _said(choice):
-                    yield said
-            tokens = (chunk.get("usage") or {}).get("completion_tokens", tokens)
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise Lost(f"an upstream server sent what is no completion ({error!r})") from error
-    if reason is None:
-        raise Lost("an upstream server ended a text without saying why")
-    ended = FinishReason.LENGTH if reason == "length" else FinishReason.STOP
-    yield Finish(ended, completion_tokens=tokens)
-
-
-def _said(choice: Mapping[str, Any]) -> Said | None:
-    ids = tuple(choice.get("token_ids") or ())
-    prompt_ids = tuple(choice.get("prompt_token_ids") or ())
-    text = choice["text"]
-    logprobs = _logprobs(choice.get("logprobs") or {})
-    if not (text or ids or prompt_ids):
-        return None
-    tokens = len(ids) or len(logprobs) or int(bool(text))
-    return Said(Piece(text, tokens, logprobs), ids, prompt_ids)
-
-
-def _logprobs(told: Mapping[str, Any]) -> tuple[Logprobs, ...]:
-    tokens = told.get("tokens") or ()
-    values = told.get("token_logprobs") or ()
-    tops = told.get("top_logprobs") or [None] * len(tokens)
-    return tuple(
-        Logprobs(
-            TokenLogprob(token, value),
-            tuple(TokenLogprob(*each) for each in (top or {}).items()),
-        )
-        for token, value, top in zip(tokens, values, tops, strict=False)
-    )
-
-
-def _kind(model: Mapping[str, Any]) -> str:
-    owner = str(model.get("owned_by", "")).lower()
-    kinds = {"vllm": "vllm", "llamacpp": "llama.cpp", "me": "llama.cpp", "minivault": "minivault"}
-    return kinds.get(owner, "other")
 
 
 def _context(model: Mapping[str, Any]) -> int | None:
