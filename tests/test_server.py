@@ -59,7 +59,7 @@ def test_the_start_says_where_everything_is_and_how_to_stop(tmp_path: Path) -> N
 
 
 def test_uvicorn_is_run_without_access_log_and_with_our_protocol() -> None:
-    config = server._config(Starlette())
+    config = server._config(Starlette(), Settings())
     config.load()
     assert config.http_protocol_class is DeadlineProtocol
     assert config.access_log is False

@@ -112,7 +112,7 @@ def test_llama_cpp_answers_a_conversation(llama: LiveServer) -> None:
     messages = [{"role": "user", "content": "What is the capital of France?"}]
     with Client(llama.url) as client:
         assert client.health()["model"]["chat"] is True
-        asked = {"seed": 1, "max_tokens": 40, "temperature": 0}
+        asked: dict[str, Any] = {"seed": 1, "max_tokens": 40, "temperature": 0}
         answer = client.generate(messages=messages, **asked).read()
         assert "Paris" in answer.text
         assert llama.records()[-1]["finish_reason"] == "stop"
