@@ -73,6 +73,7 @@ compiler:
 
 $(VENV)/developer: $(VENV)/installed
 	@echo "Installing the test tools ..."
+	@$(call LOCKED,shared)
 	@$(call LOCKED,develop)
 	@touch $@
 

@@ -38,6 +38,7 @@ SECTIONS = {
     "cuda": "what torch's builds for NVIDIA cards need; installed only with such a build",
     "compiler": "a C compiler, where the machine has none",
     "cluster": "Ray Serve, for `minivault cluster` and `make test-cluster`",
+    "shared": "what a fleet (Ray Serve, obstore) and the developers' tools both need",
     "develop": "what `make test` and the other targets for developers bring",
     "s3": "a server that speaks S3, for `make faults`",
 }
@@ -102,20 +103,19 @@ def _locked(*, upgrade: bool) -> str:
     pinned = ["--constraints", _file("".join(f"{line}\n" for line in everything))]
     serve = _compiled([*options, *pinned])
     compiler = _compiled([*options, *pinned, "--extra", "compiler"])
-    cluster = _compiled([*options, *pinned, "--extra", "cluster"], kept=kept)
+    fleet = ["--extra", "cluster", "--extra", "fleet"]
+    cluster = _compiled([*options, *pinned, *fleet], kept=kept)
     develop = _compiled([*options, *pinned, "--group", "dev"])
+    narrower = {"serve": serve, "compiler": compiler, "shared": cluster, "develop": develop}
     sections: dict[str, Requirements] = {name: {} for name in SECTIONS}
     for line, block in everything.items():
         if line.startswith("torch=="):
             sections["torch"][line] = line
         elif line.startswith(("nvidia-", "cuda-", "triton==")):
             sections["cuda"][line] = block
-        elif line in serve:
-            sections["serve"][line] = block
-        elif line in compiler:
-            sections["compiler"][line] = block
         else:
-            sections["develop" if line in develop else "s3"][line] = block
+            name = next((name for name, lines in narrower.items() if line in lines), "s3")
+            sections[name][line] = block
     sections["cluster"] = {line: each for line, each in cluster.items() if line not in everything}
     return _written(SECTIONS, sections)
 

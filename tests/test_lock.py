@@ -123,7 +123,7 @@ def test_the_docs_name_the_versions_of_the_clients_that_are_locked() -> None:
     page = (ROOT / "docs" / "clients.md").read_text(encoding="utf-8")
     told = re.findall(r"(npm )?`([@\w/-]+)` ([\d.]+\d)", page)
     clients = [line for section in read(CLIENTS_LOCK).values() for line in section]
-    pinned = {line.split(" ")[0] for line in [*clients, *LOCK["develop"]]}
+    pinned = {line.split(" ")[0] for line in [*clients, *LOCK["shared"], *LOCK["develop"]]}
     package = json.loads((ROOT / "tests" / "clients" / "package.json").read_text(encoding="utf-8"))
     pinned |= {f"npm {name}=={version}" for name, version in package["dependencies"].items()}
     assert len(told) > 10

@@ -66,7 +66,7 @@ def deployment_options(fleet: Fleet, settings: Settings, *, cores: float) -> dic
             "min_replicas": fleet.replicas,
             "max_replicas": fleet.most,
             # Up before the line begins, which each replica has at its end.
-            "target_ongoing_requests": max(1, settings.max_running * 3 // 4),
+            "target_ongoing_requests": max(1, settings.most_running * 3 // 4),
             "upscale_delay_s": 5,
             "downscale_delay_s": 300,
             "metrics_interval_s": 1,
