@@ -3,43 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from minivault.backends.upstream import UpstreamBackend, backend, server
-from minivault.client import AsyncClient, Client
-from minivault.errors import (
-    CannotStart,
-    Incomplete,
-    InvalidRequest,
-    PromptTooLong,
-    Unavailable,
-)
+from minivault.client import AsyncClient
+from minivault.errors import CannotStart, Incomplete, Unavailable
 from minivault.settings import Settings
-from tests.backends.upstream_servers import Scripted, scripted
-from tests.live import LiveServer, live_server, wait_for
-
-PLAIN: dict[str, Any] = {"temperature": 1.0, "repetition_penalty": 1.0}
-
-
-def words(seed: int, count: int, *, word: str = "w") -> str:
-    return "".join(f" {word}{seed + n}" for n in range(count))
-
-
-@contextmanager
-def door(folder: Path, *scripts: Scripted, **options: Any) -> Iterator[tuple[LiveServer, Client]]:
-    """A MiniVault before these servers, and a client of it."""
-    upstream = UpstreamBackend([each.url for each in scripts], **options)
-    with live_server(folder, upstream) as live, Client(live.url) as client:
-        yield live, client
-
-
-def text(client: Client, seed: int = 100, tokens: int = 20, **more: Any) -> str:
-    return str(client.generate("Hello", seed=seed, max_tokens=tokens, **PLAIN, **more))
+from tests.backends.upstream_servers import PLAIN, door, scripted, text, words
+from tests.live import wait_for
 
 
 def test_a_text_comes_as_it_is_made_and_its_record_says_from_whom(tmp_path: Path) -> None:
@@ -88,99 +62,6 @@ def test_another_server_goes_on_and_the_record_says_where(
         verdict = client.replay(live.records()[-1]["seq"])
         assert verdict["verdict"] == "not reproducible"
         assert "at token 7" in verdict["why"]
-
-
-MESSAGES = [{"role": "system", "content": "Be brief"}, {"role": "user", "content": "Hello you"}]
-
-
-@pytest.mark.parametrize("owner, ids", [("vllm", True), ("llamacpp", False), ("me", False)])
-def test_a_conversation_goes_by_the_servers_own_template(
-    tmp_path: Path, owner: str, ids: bool
-) -> None:
-    """And on at another server, where that can take up an answer."""
-    options: dict[str, Any] = {"owner": owner, "ids": ids, "chat": True}
-    with (
-        scripted(cut_after=7, **options) as bad,
-        scripted(**options) as good,
-        door(tmp_path, bad, good) as (live, client),
-    ):
-        assert client.health()["model"]["chat"] is True
-        asked: dict[str, Any] = {"messages": MESSAGES, "seed": 100, "max_tokens": 20, **PLAIN}
-        for _ in range(8):
-            try:
-                answer = client.generate(**asked).read().text
-            except Incomplete as error:
-                ended = str(error)
-                break
-            assert answer == words(100, 20)
-            if "splices" in live.records()[-1]["engine"]:
-                ended = "spliced"
-                break
-        assert ("cannot go on in the middle of an answer" in ended) == (owner == "me")
-        first = next(each for each in bad.bodies if each["seed"] == 100)
-        assert first["messages"] == MESSAGES
-        record = live.records()[0]
-        assert record["prompt"] == "Be brief\nHello you"
-        assert [each["at"] for each in record["messages"]] == [[[0, 8]], [[9, 18]]]
-        assert record["usage"]["prompt_tokens"] == (4 if owner == "vllm" else None)
-        open_answer = [*MESSAGES, {"role": "assistant", "content": "Well,"}]
-        if owner == "me":
-            with pytest.raises(InvalidRequest, match="must not end with the assistant's"):
-                client.generate(**asked | {"messages": open_answer}).read()
-            return
-        spliced = next(each for each in good.bodies if each["seed"] == 107)
-        if ids:
-            assert spliced["prompt"] == [1, 2, *range(100, 107)]
-        else:
-            assert spliced["messages"][-1] == {"role": "assistant", "content": words(100, 7)}
-        bad.cut_after = None
-        client.generate(**asked | {"messages": open_answer}).read()
-        every = bad.bodies + good.bodies
-        last = next(each for each in every if each.get("messages") == open_answer)
-        assert last.get("continue_final_message") is (True if owner == "vllm" else None)
-
-
-@pytest.mark.parametrize("chat", [True, False])
-def test_log_probabilities_and_steering_reach_the_server_and_come_back(
-    tmp_path: Path, chat: bool
-) -> None:
-    with scripted(chat=chat) as one, door(tmp_path, one) as (live, client):
-        openai: Any = client.openai()
-        steering: dict[str, Any] = {"seed": 100, "max_tokens": 2, "presence_penalty": 0.5}
-        if chat:
-            answer = openai.chat.completions.create(
-                model="scripted", messages=MESSAGES, logprobs=True, top_logprobs=2, **steering
-            )
-            entries = answer.choices[0].logprobs.content
-            assert [each.token for each in entries] == [" w100", " w101"]
-            top = {each.token: each.logprob for each in entries[0].top_logprobs}
-        else:
-            text = openai.completions.create(
-                model="scripted", prompt="Hi", logprobs=2, extra_body={"min_p": 0.1}, **steering
-            )
-            assert text.choices[0].logprobs.tokens == [" w100", " w101"]
-            top = text.choices[0].logprobs.top_logprobs[0]
-            assert one.bodies[0]["min_p"] == 0.1
-        assert top == {" w100": -0.5, " y": -2.0}
-        assert one.bodies[0]["presence_penalty"] == 0.5
-        assert "frequency_penalty" not in one.bodies[0]
-        with pytest.raises(Exception, match="tells none of the prompt"):
-            openai.completions.create(model="scripted", prompt="Hi", logprobs=1, echo=True)
-
-
-def test_prompts_are_counted_by_whichever_server_works(tmp_path: Path) -> None:
-    with scripted() as one, scripted() as two, door(tmp_path, one, two) as (live, client):
-        with pytest.raises(PromptTooLong, match="2000 tokens"):
-            client.generate("word " * 2000, max_tokens=1).read()
-        one.status = 503
-        assert text(client) == words(100, 20)
-        assert live.records()[-1]["usage"]["prompt_tokens"] == 1
-    with scripted(owner="somebody") as one, door(tmp_path / "other", one) as (live, client):
-        assert "prompts are not counted" in str(client.health())
-        one.merged = 2  # so that fewer chunks come than tokens
-        assert text(client) == words(100, 20)
-        assert live.records()[-1]["usage"] == {"prompt_tokens": 3, "completion_tokens": 20}
-        assert "repetition_penalty" not in one.bodies[0]  # neutral, and unknown to OpenAI's own
 
 
 def test_a_text_made_again_in_other_chunks_is_the_same_text(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import uvicorn
@@ -17,7 +18,9 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from tests.live import wait_for
+from minivault.backends.upstream import UpstreamBackend
+from minivault.client import Client
+from tests.live import LiveServer, live_server, wait_for
 
 
 @dataclass
@@ -148,3 +151,22 @@ def scripted(**options: Any) -> Iterator[Scripted]:
         server.force_exit = server.should_exit = True
         thread.join(10)
         listener.close()
+
+
+PLAIN: dict[str, Any] = {"temperature": 1.0, "repetition_penalty": 1.0}
+
+
+def words(seed: int, count: int, *, word: str = "w") -> str:
+    return "".join(f" {word}{seed + n}" for n in range(count))
+
+
+@contextmanager
+def door(folder: Path, *scripts: Scripted, **options: Any) -> Iterator[tuple[LiveServer, Client]]:
+    """A MiniVault before these servers, and a client of it."""
+    upstream = UpstreamBackend([each.url for each in scripts], **options)
+    with live_server(folder, upstream) as live, Client(live.url) as client:
+        yield live, client
+
+
+def text(client: Client, seed: int = 100, tokens: int = 20, **more: Any) -> str:
+    return str(client.generate("Hello", seed=seed, max_tokens=tokens, **PLAIN, **more))

@@ -133,12 +133,12 @@ class UpstreamBackend:
         server: UpstreamServer | None = None
         for attempt in range(ATTEMPTS):
             before, server = server, await self._chosen(avoid=server)
-            if before and made.tokens:
-                made.splices.append({"at": made.tokens, "from": before.url, "to": server.url})
-                self._splices += 1
             prompt, told = made.prompt(request), made.tokens
             if told and isinstance(prompt, Rendered) and not server.goes_on_in_answers:
                 raise BackendFailed(f"{server.url} cannot go on in the middle of an answer")
+            if before and told:
+                made.splices.append({"at": told, "from": before.url, "to": server.url})
+                self._splices += 1
             try:
                 async with aclosing(server.complete(request, prompt, told)) as source:
                     async for item in source:
