@@ -35,14 +35,13 @@ class House:
 @pytest.fixture(scope="module")
 def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
     with ExitStack() as stack, ThreadPoolExecutor(2) as pool:
-        folders = [tmp_path_factory.mktemp(name) for name in ("one", "two")]
-        started = [
-            pool.submit(serving(each, "--model", "storyteller", "--threads", "1").__enter__)
-            for each in folders
+        servers = [
+            serving(tmp_path_factory.mktemp("room"), "--model", "storyteller", "--threads", "1")
+            for _ in range(2)
         ]
-        rooms = [each.result() for each in started]
-        for room in rooms:
-            stack.callback(room.stop, signal.SIGKILL)
+        rooms = [each.result() for each in [pool.submit(each.__enter__) for each in servers]]
+        for each in servers:
+            stack.push(each)
         upstream = UpstreamBackend([each.url for each in rooms], same_bytes=True)
         door = stack.enter_context(live_server(tmp_path_factory.mktemp("door"), upstream))
         yield House(rooms, door, upstream)

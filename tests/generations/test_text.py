@@ -47,7 +47,7 @@ def test_one_that_starts_over_again_while_it_repeats_goes_on_all_the_same() -> N
     assert say(text, " a", " b", " c") == [" c"]
 
 
-@pytest.mark.parametrize("other", [" x", " b c"])
+@pytest.mark.parametrize("other", [" x", " x c"])
 def test_what_comes_out_differently_is_refused(other: str) -> None:
     text = Text()
     say(text, " a", " b")
@@ -56,6 +56,14 @@ def test_what_comes_out_differently_is_refused(other: str) -> None:
     with pytest.raises(Irreproducible, match="made again"):
         text.take(Piece(other))
     assert text.said == " a b"
+
+
+def test_a_piece_may_reach_beyond_what_was_said_before() -> None:
+    text = Text()
+    say(text, " a", " b")
+    text.start_over()
+    assert say(text, " a", " b c", " d") == [" c", " d"]
+    assert text.said == " a b c d"
 
 
 def test_what_the_log_holds_must_come_first() -> None:

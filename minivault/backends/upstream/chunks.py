@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncGenerator, Iterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
-
-import httpx2
 
 from minivault.backends.base import Finish, Logprobs, Piece, TokenLogprob
 from minivault.errors import BackendFailed, Lost
@@ -23,14 +21,14 @@ class Said:
     prompt_ids: tuple[int, ...] = ()
 
 
-async def items(answer: httpx2.Response, most: int) -> AsyncGenerator[Said | Finish, None]:
-    """What it says, with at most so many alternatives for a token, and why it ended.
+async def items(lines: AsyncIterator[str], most: int) -> AsyncGenerator[Said | Finish, None]:
+    """What a stream says, with at most so many alternatives for a token, and why it ended.
 
     Raises Lost for a stream that breaks off, or is none.
     """
     reason = None
     usage: dict[str, int] = {}
-    async for line in answer.aiter_lines():
+    async for line in lines:
         if not line.startswith("data:"):
             continue
         data = line.removeprefix("data:").strip()

@@ -115,7 +115,7 @@ class UpstreamServer:
             async with self._http.stream("POST", self.url + path, json=body) as answer:
                 if answer.status_code != 200:
                     raise await self._refusal(answer)
-                async for item in items(answer, request.params.top_logprobs):
+                async for item in items(answer.aiter_lines(), request.params.top_logprobs):
                     yield item
         except httpx2.TransportError as error:
             raise Lost(f"{self.url} went away ({type(error).__name__})") from error
