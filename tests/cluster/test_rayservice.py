@@ -35,9 +35,8 @@ def test_serves_part_is_what_is_printed(tmp_path: Path, monkeypatch: Any) -> Non
 def test_every_pod_has_the_variables_and_the_time_that_the_fleet_needs() -> None:
     spec = service()["spec"]
     cluster = spec["rayClusterConfig"]
-    wanted = environment(FLEET) | {
-        "RAY_SERVE_HAPROXY_BINARY_PATH": "/opt/minivault/bin/minivault-haproxy"
-    }
+    binary = "/opt/minivault/bin/minivault-haproxy"
+    wanted = {**environment(FLEET), "RAY_SERVE_HAPROXY_BINARY_PATH": binary}
     for group in (cluster["headGroupSpec"], *cluster["workerGroupSpecs"]):
         pod = group["template"]["spec"]
         [container] = pod["containers"]
