@@ -14,6 +14,8 @@ from minivault.model_store import STORYTELLER, Choice, ModelStore, Progress, Sto
 from minivault.settings import Settings
 from minivault.stage import Stage
 
+MOST_RUNNING = 256  # texts in the batch of a model in this process
+
 logger = logging.getLogger("minivault")
 
 
@@ -28,10 +30,15 @@ class ModelLoading:
         self._closing = False
 
     def choose(self) -> None:
-        """Decides what is served. Raises CannotStart for a name that cannot be."""
+        """Decides what is served. Raises CannotStart for a name or a number that cannot be."""
         if self._settings.upstream:
             self._stage.wanted = self.summary
         elif self._settings.backend in (None, "local"):
+            if self._settings.max_running > MOST_RUNNING:
+                raise CannotStart(
+                    f"--max-running {self._settings.max_running}: a model in this process makes "
+                    f"at most {MOST_RUNNING} texts at once"
+                )
             self._choice = self._store.choose(self._settings.model)
             self._stage.wanted = self._choice.wanted
             self._stage.notice = self._choice.why

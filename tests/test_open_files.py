@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
-
 import pytest
 
-from minivault.backends.local import LocalBackend
 from minivault.errors import CannotStart
+from minivault.loading import ModelLoading
 from minivault.open_files import shortage
 from minivault.settings import Settings
+from minivault.stage import Stage
 
 UPSTREAM = ["http://127.0.0.1:9000", "http://127.0.0.1:9001"]
 
@@ -46,4 +45,4 @@ def test_upstream_servers_make_as_many_texts_as_they_take() -> None:
 
 def test_a_model_in_this_process_makes_no_more_than_a_batch_holds() -> None:
     with pytest.raises(CannotStart, match="at most 256 texts at once"):
-        LocalBackend(Settings(max_running=257), cast(Any, None))
+        ModelLoading(Settings(max_running=257), Stage()).choose()

@@ -15,13 +15,7 @@ from minivault.background import Pool, in_thread
 from minivault.engine.processor import available_cores
 from minivault.engine.sequence import Constraint, Output, SamplingParams
 from minivault.engine.sequence import Sequence as EngineSequence
-from minivault.errors import (
-    BackendFailed,
-    CannotStart,
-    FieldError,
-    InvalidRequest,
-    Unavailable,
-)
+from minivault.errors import BackendFailed, FieldError, InvalidRequest, Unavailable
 from minivault.libraries import require
 from minivault.model_store import StoredModel
 from minivault.model_store.recommended import recommended
@@ -36,8 +30,6 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-MOST_RUNNING = 256  # texts in a batch
-
 _PROMPTS = Pool("prompts made again", 2)
 _GRAMMARS = Pool("grammars", 2, nice=True)  # a schema of somebody's may take long
 
@@ -51,12 +43,6 @@ class LocalBackend:
     info: ModelInfo
 
     def __init__(self, settings: Settings, model: StoredModel) -> None:
-        """Raises CannotStart for more texts at once than a batch holds."""
-        if settings.max_running > MOST_RUNNING:
-            raise CannotStart(
-                f"--max-running {settings.max_running}: a model in this process makes at most "
-                f"{MOST_RUNNING} texts at once"
-            )
         self._settings = settings
         self._model = model
         self._engine: Engine | None = None
