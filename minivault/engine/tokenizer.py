@@ -53,7 +53,8 @@ class Tokenizer:
         self.chat = self._template is not None and self.no_chat is None
         self._answers = AnswerForm()
         if self._template is not None and self.chat:
-            self._answers = form_of(self._template, files.template or "", files.answers)
+            hidden = [token.content for token in added.values() if token.special]
+            self._answers = form_of(self._template, files.template or "", files.answers, hidden)
         self.end_ids = end_ids | self._turn_ends()
         self._grammars = Grammars(backend.to_str(), self.end_ids)
         self.begin_id = self._begin(files.names, end_ids)

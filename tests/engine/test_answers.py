@@ -7,12 +7,14 @@ import random
 from typing import Any
 
 import pytest
+from tokenizers import AddedToken
 
 from minivault.backends.base import Part
 from minivault.engine.tokenizer import Tokenizer
+from minivault.engine.tokenizer_files import TokenizerFiles
 from minivault.errors import InvalidRequest, Unsupported
 from minivault.text_request import Tool, Tools
-from tests.engine.chat_models import tokenizer_of
+from tests.engine.chat_models import FAMILIES, tokenizer_of, vocabulary_of
 
 HELLO: list[dict[str, Any]] = [{"role": "user", "content": "Say <think> and <|im_end|>"}]
 ADD = Tool(
@@ -177,6 +179,44 @@ def test_tools_and_calls_come_into_the_prompt(calling: Tokenizer) -> None:
             calling.render(hidden, None if hidden is not HELLO else shown)
 
 
+OWN = {
+    "start_anchor": "<|im_start|>assistant\n",
+    "fields": {
+        "tool_calls": {
+            "open_pattern": r"<\|call\|>(?P<name>\w+)",
+            "close": "</call>",
+            "repeats": True,
+            "content": "json",
+            "transform": {"function": {"name": "{name}", "arguments": "{content}"}},
+        },
+        "content": {"close": "<|im_end|>"},
+    },
+}
+
+
+def with_template(own: dict[str, Any] | None, *special: str) -> Tokenizer:
+    backend = vocabulary_of("calling")
+    backend.add_special_tokens([AddedToken(each, normalized=False) for each in special])
+    return Tokenizer(TokenizerFiles(backend, FAMILIES["calling"][1], answers=own))
+
+
+def test_a_response_template_of_the_tokenizer_holds() -> None:
+    tokenizer = with_template(OWN)
+    read = told(tokenizer, list('So: <|call|>add {"x": 1}</call>'), calls=tools())
+    assert read == [
+        Part("content", "So: "),
+        Part("name", "add"),
+        Part("arguments", '{"x": 1}'),
+    ]
+
+
+@pytest.mark.parametrize("own, mark", [(OWN, "<|call|>"), (None, "<tool_call>")])
+def test_what_special_tokens_mark_cannot_be_read(own: Any, mark: str) -> None:
+    """They make no text, so that a call would pass for what is said."""
+    with pytest.raises(Unsupported, match="cannot be left to this model"):
+        told(with_template(own, mark), ["x"], calls=tools())
+
+
 def test_a_model_that_knows_no_tools_is_told_of_them() -> None:
     tokenizer = tokenizer_of("chatml")
     shown = {"tools": tools().shown}
@@ -199,3 +239,16 @@ def test_a_model_that_knows_no_tools_is_told_of_them() -> None:
     reader = tokenizer.reader(prompt, format)
     assert reader is not None
     assert reader.feed(GOOD) == [Part("name", "add"), Part("arguments", '{"x": 12}')]
+
+
+def test_a_call_is_told_once_however_a_template_writes_it() -> None:
+    template = FAMILIES["chatml"][1].replace(
+        "{{ message.content }}",
+        "{{ message.content }}{{ message.tool_calls | tojson if message.tool_calls }}",
+    )
+    tokenizer = Tokenizer(TokenizerFiles(vocabulary_of("chatml"), template))
+    call = {"type": "function", "function": {"name": "add", "arguments": {"x": 2}}}
+    turns = [*HELLO, {"role": "assistant", "content": "", "tool_calls": [call]}]
+    prompt = tokenizer.render([*turns, {"role": "tool", "content": "3"}])
+    assert prompt.count('"name": "add"') == 1
+    assert "<tool_call>" not in prompt

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +20,7 @@ from minivault.text_request import Tools
 
 _THOUGHTS: dict[str, Any] = {"open": "<think>", "close_pattern": r"\s*</think>", "content": "text"}
 _TEXT: dict[str, Any] = {"content": "text"}
+_MARKS = ("open", "open_pattern", "close", "close_pattern")
 _START = r"\A"  # a reader gets no more of the prompt than the beginning of the answer
 
 _JSON_CALL = {
@@ -52,7 +53,8 @@ class AnswerForm:
     """How answers are written. `template` is transformers' response template.
 
     `begin` and `end` stand around the JSON of a call, where it has that form; else they are empty.
-    `calls`: calls can be read. `shows_tools`: the chat template has a place for them.
+    `calls`: calls can be read. `shows_tools`, `writes_calls`: the chat template has a place for
+    functions, and for calls that were made.
     """
 
     template: Mapping[str, Any] | None = None
@@ -60,6 +62,7 @@ class AnswerForm:
     end: str = ""
     calls: bool = False
     shows_tools: bool = False
+    writes_calls: bool = False
 
     def shown(
         self, turns: Sequence[Mapping[str, Any]], texts: Sequence[str], told: Mapping[str, Any]
@@ -70,7 +73,7 @@ class AnswerForm:
         """
         made = [{**turn, "content": text} for turn, text in zip(turns, texts, strict=True)]
         for turn in made:
-            if not self.calls and (calls := turn.get("tool_calls")):
+            if not self.writes_calls and (calls := turn.get("tool_calls")):
                 turn["content"] = "\n".join(filter(None, (turn["content"], _written(calls))))
         if not self.shows_tools and (tools := told.get("tools")):
             if made[0]["role"] == "system":
@@ -129,32 +132,47 @@ _NOT_FORCED = (
 )
 
 
-def form_of(template: ChatTemplate, source: str, own: Mapping[str, Any] | None) -> AnswerForm:
+def form_of(
+    template: ChatTemplate,
+    source: str,
+    own: Mapping[str, Any] | None = None,
+    hidden: Collection[str] = (),
+) -> AnswerForm:
     """The form of a model's answers, by what its chat template writes. `source`: its text.
 
-    `own` is the response template that came with the tokenizer.
+    `own` is the response template that came with the tokenizer. `hidden` are the special tokens,
+    which make no text: what they would mark cannot be read.
     """
     name, key, value = new_marks(3)
     shows = name in _rendered(template, [], tools=_offer(name))
     function = {"name": name, "arguments": {key: value}}
     call = {"id": "call00000", "type": "function", "function": function}
     written = _rendered(template, [{"role": "assistant", "content": "", "tool_calls": [call]}])
+    knows = {"shows_tools": shows, "writes_calls": name in written}
     arguments = rf'\{{"{key}": "{value}"\}}'
     found = re.search(
         rf'(<tool_call>\s*)\{{"name": "{name}", "arguments": {arguments}\}}(\s*</tool_call>)',
         written,
     )
     begin, end = found.groups() if found else ("", "")
-    if own:
-        calls = "tool_calls" in own.get("fields", {})
-        return AnswerForm(own, begin, end, calls, shows)
-    if found:
-        return AnswerForm(_template(tool_calls=_JSON_CALL), begin, end, True, shows)
     tagged = rf"<tool_call>\s*<function={name}>\s*<parameter={key}>\s*{value}\s*</parameter>"
-    if re.search(tagged, written):
-        return AnswerForm(_template(tool_calls=_TAGGED_CALL), "", "", True, shows)
-    thinks = "</think>" in source
-    return AnswerForm(_template() if thinks else None, shows_tools=shows)
+    known = AnswerForm(_template() if "</think>" in source else None, **knows)
+    if own:
+        known = AnswerForm(own, begin, end, "tool_calls" in own.get("fields", {}), **knows)
+    elif found:
+        known = AnswerForm(_template(tool_calls=_JSON_CALL), begin, end, True, **knows)
+    elif re.search(tagged, written):
+        known = AnswerForm(_template(tool_calls=_TAGGED_CALL), "", "", True, **knows)
+    return AnswerForm(**knows) if _needs(known.template, hidden) else known
+
+
+def _needs(template: Mapping[str, Any] | None, hidden: Collection[str]) -> bool:
+    """Whether a response template looks for one of these marks; the end of all may be one."""
+    fields = (template or {}).get("fields", {}).values()
+    explicit = [each for each in fields if {"open", "open_pattern"} & each.keys()]
+    marks = [each.get(name) for each in explicit for name in _MARKS]
+    looked_for = json.dumps(marks, ensure_ascii=False).replace("\\", "")
+    return any(each in looked_for for each in hidden)
 
 
 def _described(tools: Sequence[Mapping[str, Any]]) -> str:

@@ -35,8 +35,9 @@ ASKED: dict[str, Any] = {"model": "", "seed": 1, "temperature": 0, "max_tokens":
 
 
 def test_it_answers_and_calls_and_the_records_replay(tmp_path: Path) -> None:
-    settings = Settings(model=str(smollm2()), threads=2)
-    backend = LocalBackend(settings, ModelStore(tmp_path).get(str(smollm2())))
+    models = smollm2().parents[1]
+    settings = Settings(model="smollm2", models_dir=models, threads=2)
+    backend = LocalBackend(settings, ModelStore(models).get("smollm2"))
     with live_server(tmp_path, backend, ready=False) as live:
         wait_for(lambda: live.service.stage.status != "loading", seconds=180)
         with openai.OpenAI(base_url=f"{live.url}/v1", api_key="none") as client:
@@ -47,14 +48,9 @@ def test_it_answers_and_calls_and_the_records_replay(tmp_path: Path) -> None:
     assert records[1]["response"].startswith(call)
     assert records[2]["response"] == records[1]["response"]
     assert "<|im_start|>tool\nRain, 9 degrees<|im_end|>" in records[3]["prompt"]
-    logs = ("--logs-dir", str(live.log.parent), "--model", str(smollm2()), "--threads", "2")
-    for record in records:
-        replayed = minivault(
-            "logs", "replay", str(record["seq"]), *logs, "--offline", cwd=tmp_path, timeout=180
-        )
-        assert replayed.returncode == 0, replayed.stdout + replayed.stderr
-        if record is records[1]:
-            break  # one of each kind is enough: each loads the model
+    places = ("--logs-dir", str(live.log.parent), "--models-dir", str(models))
+    replayed = minivault("logs", "replay", "2", *places, cwd=tmp_path, timeout=180)
+    assert replayed.returncode == 0, replayed.stdout + replayed.stderr
 
 
 def _ask(client: openai.OpenAI) -> None:
