@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from minivault.backends.base import Rendered
@@ -148,7 +148,7 @@ def form_of(
     function = {"name": name, "arguments": {key: value}}
     call = {"id": "call00000", "type": "function", "function": function}
     written = _rendered(template, [{"role": "assistant", "content": "", "tool_calls": [call]}])
-    knows = {"shows_tools": shows, "writes_calls": name in written}
+    bare = AnswerForm(shows_tools=shows, writes_calls=name in written)
     arguments = rf'\{{"{key}": "{value}"\}}'
     found = re.search(
         rf'(<tool_call>\s*)\{{"name": "{name}", "arguments": {arguments}\}}(\s*</tool_call>)',
@@ -156,14 +156,16 @@ def form_of(
     )
     begin, end = found.groups() if found else ("", "")
     tagged = rf"<tool_call>\s*<function={name}>\s*<parameter={key}>\s*{value}\s*</parameter>"
-    known = AnswerForm(_template() if "</think>" in source else None, **knows)
+    known = replace(bare, template=_template() if "</think>" in source else None)
     if own:
-        known = AnswerForm(own, begin, end, "tool_calls" in own.get("fields", {}), **knows)
+        calls = "tool_calls" in own.get("fields", {})
+        known = replace(bare, template=own, begin=begin, end=end, calls=calls)
     elif found:
-        known = AnswerForm(_template(tool_calls=_JSON_CALL), begin, end, True, **knows)
+        called = _template(tool_calls=_JSON_CALL)
+        known = replace(bare, template=called, begin=begin, end=end, calls=True)
     elif re.search(tagged, written):
-        known = AnswerForm(_template(tool_calls=_TAGGED_CALL), "", "", True, **knows)
-    return AnswerForm(**knows) if _needs(known.template, hidden) else known
+        known = replace(bare, template=_template(tool_calls=_TAGGED_CALL), calls=True)
+    return bare if _needs(known.template, hidden) else known
 
 
 def _needs(template: Mapping[str, Any] | None, hidden: Collection[str]) -> bool:
