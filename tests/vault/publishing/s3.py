@@ -69,7 +69,7 @@ class S3:
         if self._process:
             self._process.terminate()
             try:
-                self._process.wait(15)
+                self._process.wait(3)
             except subprocess.TimeoutExpired:
                 self._process.kill()
                 self._process.wait(15)

@@ -9,6 +9,7 @@ import random
 import re
 import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -182,6 +183,38 @@ def test_growth_is_proven_between_any_two_checkpoints(
         run("check", kept, "--checkpoint", place / "logs/tree/checkpoint", "--public-key", KEY)
     same = [older, older]
     assert run("consistency", *same, folder=place / "logs") == 0
+
+
+def test_growth_is_shown_of_one_log_from_a_checkpoint_that_it_signed(place: Path) -> None:
+    key, old = load_public_key(KEY), head_of(place / "older")
+    growth = prove_growth(place / "logs", old)
+    growth.require(old, key)
+    with pytest.raises(BadCheckpoint, match="not signed with this key"):
+        growth.require(replace(old, signatures=""), key)
+    with pytest.raises(BadProof, match="they are two logs"):
+        growth.require(replace(old, origin="minivault/other/tree-from-1"), None)
+
+
+def test_a_signature_is_written_in_one_way_alone(place: Path) -> None:
+    """Else two files would be one checkpoint: base 64 has bits to spare."""
+    head = head_of(place / "older")
+    head.require_signed(load_public_key(KEY))
+    assert head.signatures.endswith("=\n")
+    last = head.signatures[-3]
+    spare = chr(ord(last) + 1)  # the same bytes, as a careless reader reads them
+    other = f"{head.signatures[:-3]}{spare}=\n"
+    assert base64.b64decode(other.split(" ")[2]) == base64.b64decode(head.signatures.split(" ")[2])
+    with pytest.raises(BadCheckpoint, match="not signed with this key"):
+        replace(head, signatures=other).require_signed(load_public_key(KEY))
+
+
+def test_a_line_that_is_not_the_one_of_the_tree_is_not_proven(place: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(place / "older", tmp_path / "logs"))
+    file = folder / "log.jsonl"
+    file.write_bytes(file.read_bytes().replace(b"Tale 4", b"Lies 4"))
+    with pytest.raises(ChainBroken, match="another record 4 than the log"):
+        prove(folder, 4)
+    assert prove(folder, 5)
 
 
 def test_two_logs_of_one_beginning_did_not_grow_from_each_other(tmp_path: Path) -> None:

@@ -117,6 +117,10 @@ def test_what_a_witness_refuses(witness: Witness, logs: Path, tmp_path: Path) ->
     assert witness.add_checkpoint(replace(good, hashes=[bytes(32)]).dump()).status == 422
     assert witness.add_checkpoint(good.dump()).status == 200
     assert witness.add_checkpoint(good.dump()).body == "20\n"
+    signer = Signer.load(tmp_path / "key")
+    other = Growth(20, [], TreeHead(good.head.origin, 20, bytes(32)).signed(signer))
+    known = witness.add_checkpoint(other.dump())  # as many records, and others
+    assert (known.status, known.body) == (409, "20\n")
     again = witness.add_checkpoint(prove_growth(logs, good.head).dump())
     assert again.status == 200
 
