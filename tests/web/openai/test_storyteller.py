@@ -121,6 +121,22 @@ def _by_tokens(client: openai.OpenAI) -> dict[str, Any]:
     return ours
 
 
+def test_what_was_computed_before_is_told(server: LiveServer, client: openai.OpenAI) -> None:
+    prompt = "The old lighthouse stood at the end of the pier. " * 12
+
+    def cached() -> int:
+        usage = client.completions.create(model="", prompt=prompt, max_tokens=2).usage
+        assert usage
+        assert usage.prompt_tokens_details
+        return usage.prompt_tokens_details.cached_tokens or 0
+
+    assert cached() == 0
+    assert cached() >= 64
+    record = server.records()[-1]
+    assert 64 <= record["usage"]["cached_tokens"] < record["usage"]["prompt_tokens"]
+    assert "cached_tokens" not in server.records()[-2]["usage"]
+
+
 def test_an_empty_prompt_is_the_begin_of_a_text(client: openai.OpenAI) -> None:
     made = client.completions.create(model="", prompt="", max_tokens=5, seed=1)
     assert made.usage is not None
