@@ -8,15 +8,15 @@ machine.
 from __future__ import annotations
 
 import os
-import re
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
+from tests.clients.docs import silence
 from tests.processes import ROOT, environment
 from tests.tools import leave_out
 
-DOCS = ROOT / "docs" / "clients.md"
 FOLDER = Path(f"{sys.prefix}-clients")
 LOOPBACK = Path(__file__).parent / "loopback"
 
@@ -25,13 +25,6 @@ def folder_of(name: str) -> Path:
     """Where an environment lies; leaves the test out if it was not made."""
     found = FOLDER / name
     return found if found.exists() else leave_out(f"{found} is not here: make clients")
-
-
-def silence() -> dict[str, str]:
-    """The variables by which a reader of the docs keeps clients silent."""
-    block = re.search(r"## Kept silent\n.*?```sh\n(.*?)```", DOCS.read_text("utf-8"), re.DOTALL)
-    assert block, "docs/clients.md does not say how clients are kept silent"
-    return dict(re.findall(r"(\w+)=(\S*)", block[1]))
 
 
 def client(name: str, folder: Path, **extra: str) -> dict[str, str]:
@@ -48,23 +41,29 @@ def client(name: str, folder: Path, **extra: str) -> dict[str, str]:
     )
 
 
-def run(command: list[str], name: str, folder: Path, input: str, **extra: str) -> str:
-    """What a client prints. Fails if it fails, or would speak to another machine."""
+def run(
+    command: list[str],
+    name: str,
+    folder: Path,
+    asked: Sequence[str] = (),
+    **extra: str,
+) -> str:
+    """What a client prints. Fails if it fails, or would speak to another machine than those."""
     ended = subprocess.run(
         command,
-        cwd=folder_of("node") if name == "node" else folder,
+        cwd=folder_of("node") if command[0] == "node" else folder,
         env=client(name, folder, **extra),
-        input=input,
+        stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
         timeout=300,
     )
     assert ended.returncode == 0, ended.stdout + ended.stderr
-    assert_stayed_here(folder)
+    assert elsewhere(folder) == set(asked)
     return ended.stdout
 
 
-def assert_stayed_here(folder: Path) -> None:
-    """Fails with the names of other machines that a client asked for."""
+def elsewhere(folder: Path) -> set[str]:
+    """The other machines that a client asked for."""
     noted = folder / "elsewhere"
-    assert not noted.exists(), sorted(set(noted.read_text(encoding="utf-8").split()))
+    return set(noted.read_text(encoding="utf-8").split()) if noted.exists() else set()

@@ -9,16 +9,16 @@ from typing import Any
 import httpx
 import pytest
 
+from tests.clients.docs import section
 from tests.clients.environments import run
-from tests.clients.test_docs import COMMANDS, section
 from tests.processes import Served
 
 pytestmark = pytest.mark.clients
 
 
 def test_it_scores_choices_and_has_questions_answered(server: Served, tmp_path: Path) -> None:
-    (script,) = section("lm-evaluation-harness", server.url, tmp_path)
-    run(COMMANDS["sh"], "lm-eval", tmp_path, script[1])
+    (command,) = section("lm-evaluation-harness", server.url, tmp_path)
+    run(command, "lm-eval", tmp_path)
     scored, answered = samples(tmp_path / "facts"), samples(tmp_path / "answers")
     assert [each["acc"] for each in scored] == [1.0, 1.0, 1.0]
     for each in scored:

@@ -11,8 +11,8 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.clients.environments import assert_stayed_here, client
-from tests.clients.test_docs import COMMANDS, section
+from tests.clients.docs import section
+from tests.clients.environments import client, elsewhere
 from tests.live import wait_for
 from tests.processes import Served
 
@@ -24,13 +24,13 @@ CHAT = "/api/chat/completions"
 def page(server: Served, tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
     """Its own interface, with whoever uses it logged in."""
     home = tmp_path_factory.mktemp("open-webui")
-    ((_, script),) = section("Open WebUI", server.url, home)
+    ((*bash, script),) = section("Open WebUI", server.url, home)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
     script = script.replace("8080", str(port)).replace("\nopen-webui", "\nexec open-webui")
     with (home / "output").open("w") as output:
         process = subprocess.Popen(
-            [*COMMANDS["sh"][:-1], "-c", script],
+            [*bash, script],
             cwd=home,
             env=client("open-webui", home, WEBUI_SECRET_KEY="none"),
             stdout=output,
@@ -43,7 +43,7 @@ def page(server: Served, tmp_path_factory: pytest.TempPathFactory) -> Iterator[h
             user = opened.post("/api/v1/auths/signin", json={"email": "", "password": ""}).json()
             opened.headers["Authorization"] = f"Bearer {user['token']}"
             yield opened
-            assert_stayed_here(home)
+            assert elsewhere(home) == set()
         finally:
             process.terminate()
             process.wait(60)

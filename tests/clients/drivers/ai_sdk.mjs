@@ -1,10 +1,10 @@
 // Vercel's AI SDK: @ai-sdk/openai-compatible for chat and completions, @ai-sdk/openai for responses.
 import { createOpenAI } from "@ai-sdk/openai";
 import { createOpenAICompatible } from "@ai-sdk/openai-compatible";
-import { generateText, Output, streamText } from "ai";
+import { generateText, Output, streamText, tool } from "ai";
 import { z } from "zod";
 
-const { text, sampling } = JSON.parse(process.argv[2]);
+const { text, sampling } = JSON.parse(process.argv.at(-1));
 const baseURL = process.env.OPENAI_BASE_URL;
 const local = createOpenAICompatible({
   name: "minivault",
@@ -32,6 +32,9 @@ const greedy = { ...asked, temperature: 0, seed: undefined };
 const following = streamText({ model: responses, ...greedy });
 const animal = z.object({ name: z.string(), legs: z.number().int() });
 const output = Output.object({ schema: animal });
+const tools = { animal: tool({ inputSchema: animal }) };
+const called = { prompt: "A cat.", maxOutputTokens: 80, tools, toolChoice: "required" };
+const calling = streamText({ model: local("smollm2"), ...asked, ...called });
 
 console.log(
   JSON.stringify({
@@ -42,7 +45,9 @@ console.log(
     greedy: (await generateText({ model: responses, ...greedy })).text,
     greedy_streamed: await following.text,
     structured: (await chat({ prompt: "A cat.", maxOutputTokens: 80, output })).output,
+    called: (await chat(called)).toolCalls[0].input,
+    called_streamed: (await calling.toolCalls)[0].input,
     wrong: await failure(() => chat({ temperature: 5 })),
-    too_long: await failure(() => chat({ prompt: text.repeat(2000) })),
+    too_long: await failure(() => chat({ prompt: text.repeat(400) })),
   }),
 );

@@ -31,6 +31,10 @@ tell(
     continued=base.invoke(text),
     batch=base.batch([text, text]),
     structured=chat().with_structured_output(Animal).invoke("A cat.").model_dump(),
+    called=chat(max_tokens=80)
+    .with_structured_output(Animal, method="function_calling")
+    .invoke("A cat.")
+    .model_dump(),
     wrong=failure(lambda: chat(temperature=5).invoke(text)),
-    too_long=failure(lambda: chat().invoke(text * 2000)),
+    too_long=failure(lambda: chat().invoke(text * 400)),
 )

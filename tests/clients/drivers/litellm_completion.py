@@ -28,6 +28,13 @@ def structured() -> Any:
     return json.loads(chat(response_format=shape, max_tokens=60).choices[0].message.content)
 
 
+def called() -> Any:
+    function = {"name": "animal", "parameters": ANIMAL}
+    tools = [{"type": "function", "function": function}]
+    answer = chat(tools=tools, tool_choice="required", max_tokens=60)
+    return json.loads(answer.choices[0].message.tool_calls[0].function.arguments)
+
+
 pieces = [each.choices[0].delta.content for each in chat(stream=True)]
 tell(
     whole=chat().choices[0].message.content,
@@ -40,6 +47,7 @@ tell(
     .choices[0]
     .text,
     structured=structured(),
+    called=called(),
     wrong=failure(lambda: chat(temperature=5)),
-    too_long=failure(lambda: chat(messages=[{"role": "user", "content": ASKED["text"] * 2000}])),
+    too_long=failure(lambda: chat(messages=[{"role": "user", "content": ASKED["text"] * 400}])),
 )

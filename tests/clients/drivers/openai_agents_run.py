@@ -3,9 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from typing import Any
 
-from agents import Agent, ModelSettings, OpenAIChatCompletionsModel, OpenAIResponsesModel, Runner
+from agents import (
+    Agent,
+    ModelSettings,
+    OpenAIChatCompletionsModel,
+    OpenAIResponsesModel,
+    Runner,
+    function_tool,
+)
 from openai import AsyncOpenAI
 from pydantic import BaseModel
 
@@ -42,6 +50,19 @@ async def streamed(kind: str, **changes: Any) -> list[str]:
     return [each.delta for each in raw if each.type == "response.output_text.delta"]
 
 
+@function_tool
+def animal(name: str, legs: int) -> str:
+    """Notes an animal."""
+    return Animal(name=name, legs=legs).model_dump_json()
+
+
+def called(kind: str) -> Any:
+    told = agent(kind, max_tokens=80)
+    told.tools, told.tool_use_behavior = [animal], "stop_on_first_tool"
+    told.model_settings.tool_choice = "required"
+    return json.loads(Runner.run_sync(told, "A cat.").final_output)
+
+
 pieces = asyncio.run(streamed("chat"))
 tell(
     whole=answered(),
@@ -50,6 +71,8 @@ tell(
     to_end=answered(kind="responses", max_tokens=400),
     to_end_streamed="".join(asyncio.run(streamed("responses", max_tokens=400))),
     structured=answered("A cat.", output=Animal, max_tokens=80).model_dump(),
+    called=called("chat"),
+    called_in_response=called("responses"),
     wrong=failure(lambda: answered(temperature=5)),
-    too_long=failure(lambda: answered(TEXT * 2000)),
+    too_long=failure(lambda: answered(TEXT * 400)),
 )

@@ -1,7 +1,7 @@
 // openai for Node: chat, completions and responses.
 import OpenAI from "openai";
 
-const { text, sampling } = JSON.parse(process.argv[2]);
+const { text, sampling } = JSON.parse(process.argv.at(-1));
 const client = new OpenAI({ maxRetries: 0 });
 const model = "smollm2";
 const messages = [{ role: "user", content: text }];
@@ -34,6 +34,16 @@ const structured = await chat({
   max_tokens: 60,
   response_format: { type: "json_schema", json_schema: { name: "animal", schema: animal } },
 });
+const tools = [{ type: "function", function: { name: "animal", parameters: animal } }];
+const calling = client.chat.completions.stream({
+  model,
+  messages,
+  ...sampling,
+  max_tokens: 60,
+  tools,
+  tool_choice: "required",
+});
+const [call] = (await calling.finalChatCompletion()).choices[0].message.tool_calls;
 
 console.log(
   JSON.stringify({
@@ -45,7 +55,8 @@ console.log(
     responses_streamed: (await following.finalResponse()).output_text,
     continued: (await client.completions.create({ model, prompt: text, ...sampling })).choices[0].text,
     structured: JSON.parse(structured.choices[0].message.content),
+    called: JSON.parse(call.function.arguments),
     wrong: await failure(() => chat({ temperature: 5 })),
-    too_long: await failure(() => chat({ messages: [{ role: "user", content: text.repeat(2000) }] })),
+    too_long: await failure(() => chat({ messages: [{ role: "user", content: text.repeat(400) }] })),
   }),
 );

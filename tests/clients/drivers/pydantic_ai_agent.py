@@ -41,6 +41,7 @@ tell(
     pieces=len(pieces),
     responses=answered(OpenAIResponsesModel("smollm2"), extra_body=SEED),
     structured=answered(text="A cat.", output=NativeOutput(Animal), max_tokens=80).model_dump(),
+    called=answered(text="A cat.", output=Animal, max_tokens=80).model_dump(),
     wrong=failure(lambda: answered(temperature=5)),
-    too_long=failure(lambda: answered(text=TEXT * 2000)),
+    too_long=failure(lambda: answered(text=TEXT * 400)),
 )
