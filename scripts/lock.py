@@ -161,7 +161,8 @@ def _resolve(options: list[str], *, kept: str) -> Requirements:
     output = _file(kept)
     command = [str(uv), "pip", "compile", *options]
     quiet = ["--quiet", "--no-header", "--no-annotate", "--output-file", output]
-    subprocess.run([*command, *quiet], cwd=ROOT, check=True)
+    # What installs is there before: llm names it as something that it needs.
+    subprocess.run([*command, *quiet, "--no-emit-package", "pip"], cwd=ROOT, check=True)
     return _parsed(Path(output).read_text(encoding="utf-8"))
 
 

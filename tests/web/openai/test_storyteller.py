@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import openai
@@ -15,6 +18,7 @@ from minivault.model_store import ModelStore
 from minivault.resources import resource
 from minivault.settings import Settings
 from tests.live import LiveServer, live_server, wait_for
+from tests.processes import environment
 from tests.web.asking import ask
 from tests.web.openai.stage import refused
 
@@ -270,3 +274,21 @@ def test_32_echo_with_log_probabilities_scores_the_prompt(
     assert alone.choices[1].text == PROMPT[: len(alone.choices[1].text)]
     replayed = ask(server, "POST", f"/logs/records/{seq}/replay")
     assert json.loads(replayed.text.strip().splitlines()[-1])["verdict"] == "same"
+
+
+def test_llm_lists_the_model_and_prints_the_text_of_generate(
+    server: LiveServer, tmp_path: Path
+) -> None:
+    def llm(*arguments: str) -> str:
+        command = [sys.executable, "-m", "llm", "openai", "endpoint", f"{server.url}/v1"]
+        home = environment(LLM_USER_PATH=str(tmp_path))
+        return subprocess.check_output([*command, *arguments], env=home, text=True, timeout=60)
+
+    body: dict[str, Any] = {"seed": 11, "temperature": 0.8, "max_tokens": 20, "top_p": 0.9}
+    sampled = [word for name, value in body.items() for word in ("-o", name, str(value))]
+    ours = {"top_k": 0, "repetition_penalty": 1.0}
+    text = ask(server, "POST", "/generate", json={"prompt": PROMPT, **body, **ours}).text
+    assert llm("--models") == "storyteller\n"
+    assert llm("-m", "storyteller", *sampled, PROMPT) == f"{text}\n"
+    assert llm("-m", "storyteller", *sampled, "--no-stream", PROMPT) == f"{text}\n"
+    assert llm("-m", "storyteller", "--responses", "-o", "max_tokens", "5", PROMPT).strip()
