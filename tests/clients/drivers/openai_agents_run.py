@@ -50,7 +50,6 @@ async def streamed(kind: str, **changes: Any) -> list[str]:
     return [each.delta for each in raw if each.type == "response.output_text.delta"]
 
 
-@function_tool
 def animal(name: str, legs: int) -> str:
     """Notes an animal."""
     return Animal(name=name, legs=legs).model_dump_json()
@@ -58,7 +57,7 @@ def animal(name: str, legs: int) -> str:
 
 def called(kind: str) -> Any:
     told = agent(kind, max_tokens=80)
-    told.tools, told.tool_use_behavior = [animal], "stop_on_first_tool"
+    told.tools, told.tool_use_behavior = [function_tool(animal)], "stop_on_first_tool"
     told.model_settings.tool_choice = "required"
     return json.loads(Runner.run_sync(told, "A cat.").final_output)
 
