@@ -21,7 +21,7 @@ from minivault.vault.publishing.texts import Texts
 from minivault.vault.publishing.tile_log import Forked, Overtaken, TileLog
 from minivault.vault.reader import Reader
 from minivault.vault.redact import redact
-from minivault.vault.signing import BadCheckpoint, load_public_key, write_keys
+from minivault.vault.signing import BadCheckpoint, Signer, load_public_key, write_keys
 from minivault.vault.tree.proof import head_of
 from tests.tools import leave_out
 from tests.vault.publishing.conftest import BOTH, KEY, Writer
@@ -193,11 +193,22 @@ def test_what_is_published_must_be_signed_and_whole(
     with pytest.raises(BadCheckpoint, match="not signed"):
         writer.shipping.ship()
     version = hashes.swap(f"{folder}/checkpoint", note, version)
-    path = f"{folder}/tile/0/001.p/44"
-    tile, version = hashes.read(path)
-    hashes.swap(path, tile[:-1] + bytes([tile[-1] ^ 1]), version)
     writer.grow(1)
-    with pytest.raises(Forked, match="newest entries are not those"):
+    for name, why in (("0/001.p/44", "newest entries are not"), ("1/000.p/1", "published root")):
+        path = f"{folder}/tile/{name}"
+        tile, version = hashes.read(path)
+        version = hashes.swap(path, tile[:-1] + bytes([tile[-1] ^ 1]), version)
+        with pytest.raises(Forked, match=why):
+            writer.shipping.ship()
+        hashes.swap(path, tile, version)
+    path = f"{folder}/checkpoint"
+    other = replace(head, origin="minivault/other/tree-from-1").signed(Signer.load(writer.key))
+    version = hashes.swap(path, other.note, hashes.read(path)[1])
+    with pytest.raises(Forked, match="is the log minivault/other/tree-from-1, not"):
+        writer.shipping.ship()
+    hashes.swap(path, head.note, version)
+    hashes.create(f"{folder}/tile/0/001.p/45", b"of somebody else")
+    with pytest.raises(Forked, match="001.p/45 is there already, and is another"):
         writer.shipping.ship()
 
 

@@ -11,6 +11,7 @@ import shutil
 import time
 import tracemalloc
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -208,6 +209,24 @@ def test_a_log_that_its_tree_does_not_know_is_refused_until_it_is_adopted(
     assert head_of(copy).origin != name, "two trees of one name would be a fork"
     assert verify(copy).tree == head_of(copy).last
     assert list(copy.glob("set-aside-*-tree"))
+
+
+def test_a_checkpoint_with_another_root_is_not_written_over(copy: Path) -> None:
+    (copy / "tree" / "checkpoint").write_bytes(replace(head_of(copy), root=bytes(32)).note)
+    with pytest.raises(ChainBroken, match="another root than the log"):
+        verify(copy)
+    tree = LogTree(copy)
+    tree.open(300)
+    with pytest.raises(ChainBroken, match="another record 300 than the log"):
+        tree.follow(300, "minivault/any")
+
+
+def test_a_cut_log_without_its_checkpoint_is_missed_by_its_tree(copy: Path) -> None:
+    (copy / "checkpoint").unlink()
+    file = copy / "log.jsonl"
+    file.write_bytes(b"".join(file.read_bytes().splitlines(keepends=True)[:-2]))
+    with pytest.raises(ChainBroken, match="records 299 to 300 of the tree are missing"):
+        verify(copy)
 
 
 def test_what_is_adopted_unchanged_keeps_its_tree(copy: Path, tmp_path: Path) -> None:

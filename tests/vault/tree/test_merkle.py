@@ -9,7 +9,17 @@ from functools import cache
 import pytest
 
 from minivault.merkle import EMPTY, grew, includes, leaf, node
-from minivault.vault.tree.tiles import WIDTH, DamagedTiles, Edge, Tiles, edge_paths, tile_path
+from minivault.vault.tree.tiles import (
+    WIDTH,
+    DamagedTiles,
+    Edge,
+    Tiles,
+    bundle,
+    edge_paths,
+    read_entries,
+    tile_path,
+    unbundle,
+)
 
 ENTRIES = [hashlib.sha256(b"%d" % number).digest() for number in range(701)]
 
@@ -125,3 +135,14 @@ def test_paths_are_those_of_the_standard() -> None:
         "tile/entries/273.p/112",
     ]
     assert edge_paths(256) == ["tile/1/000.p/1"]
+
+
+def test_a_bundle_has_the_entries_that_its_name_says() -> None:
+    three = bundle([b"a", b"bc", b""])
+    assert unbundle(three) == [b"a", b"bc", b""]
+    with pytest.raises(DamagedTiles, match="cut short"):
+        unbundle(three[:-3])
+    assert read_entries({tile_path("entries", 0, 3): three}.__getitem__, 0, 3)[1] == b"bc"
+    for width in (2, 4):
+        with pytest.raises(DamagedTiles, match=f"has 3 entries, not {width}"):
+            read_entries(lambda path: three, 0, width)

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from minivault.cli.witness import served
-from minivault.errors import InvalidRequest
+from minivault.errors import CannotStart, InvalidRequest
 from minivault.vault.signing import (
     BadCheckpoint,
     Signer,
@@ -123,6 +123,13 @@ def test_what_a_witness_refuses(witness: Witness, logs: Path, tmp_path: Path) ->
     assert (known.status, known.body) == (409, "20\n")
     again = witness.add_checkpoint(prove_growth(logs, good.head).dump())
     assert again.status == 200
+
+
+def test_who_signs_goes_on_from_a_signed_tree_alone(logs: Path, tmp_path: Path) -> None:
+    bare = replace(head_of(logs), signatures="")
+    (logs / "tree" / "checkpoint").write_bytes(bare.note)
+    with pytest.raises(CannotStart, match="not signed with this key"):
+        grow(logs, 1, signing_key=tmp_path / "key")
 
 
 def test_what_cannot_be_witnessed_is_said(
