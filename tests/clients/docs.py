@@ -31,7 +31,8 @@ def section(title: str, url: str, folder: Path) -> list[list[str]]:
     """The commands that a section shows, for this server; its files are written."""
     page = PAGE.replace("http://127.0.0.1:8000/", url)
     (found,) = re.findall(rf"^## {re.escape(title)}\n(.*?)(?=^## |\Z)", page, re.M | re.S)
-    for name, content in re.findall(r"`([\w.]+)`[^`\n]*:\n\n```\w+\n(.*?)```", found, re.S):
+    files = r"^.*?`([\w.]+\.\w+)`.*:\n\n```(?:json|yaml)\n((?:(?!```).*\n)*)```"
+    for name, content in re.findall(files, found, re.M):
         (folder / name).write_text(content, encoding="utf-8")
     blocks = re.findall(r"^```(\w+)\n(.*?)^```", found, re.M | re.S)
     return [[*COMMANDS[language], text] for language, text in blocks if language in COMMANDS]
