@@ -97,6 +97,8 @@ def environment(fleet: Fleet, *, leaving: int = _LEAVING) -> Mapping[str, str]:
         "RAY_SERVE_HAPROXY_LOG_TARGET": "/dev/null",
         # Whose replica dies before it says a word is answered by another (POST apart).
         "RAY_SERVE_HAPROXY_RETRY_ON": "conn-failure empty-response",
+        "RAY_SERVE_HAPROXY_RETRIES": "5",
+        "RAY_SERVE_HAPROXY_OBSERVE_ERROR_LIMIT": "1",
         # An HAProxy that was replaced cuts no stream before it may have come to its end.
         "RAY_SERVE_HAPROXY_HARD_STOP_AFTER_S": str(int(fleet.longest_stream) + _MARGIN),
         "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": str(leaving),

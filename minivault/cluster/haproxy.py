@@ -54,6 +54,9 @@ def hardened(configuration: str) -> str:
         ("metrics", r"(?<=frontend prometheus\n)( +bind) \*?:(\d+)", r"\1 127.0.0.1:\2"),
         ("statistics", r"(?<=listen stats\n)( +bind) \*?:(\d+)", r"\1 127.0.0.1:\2"),
         ("frontend", rf"({_FRONTEND}(?: +bind .*\n)+)", rf"\1{_RULES}"),
+        # By a plain hash a request would be tried again at the replica that has just failed, and
+        # every key would have another place when one comes or goes.
+        ("balance", r"( +balance .*\n)", r"\1    hash-type consistent sdbm avalanche\n"),
         ("defaults", r"(?m)^defaults\n", f"defaults\n    timeout http-request {_HEAD}ms\n"),
     ):
         changed, count = re.subn(shape, instead, changed)

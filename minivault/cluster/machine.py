@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import os
-import queue
 import secrets
 import shutil
 import signal
@@ -14,14 +13,14 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stderr, suppress
+from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
 from pathlib import Path
 
 from minivault import __version__
 from minivault.cluster import haproxy
 from minivault.cluster.fleet import Fleet, environment
 from minivault.cluster.memory import require_room
-from minivault.cluster.serving import NO_RAY, Cluster
+from minivault.cluster.serving import NO_RAY, Cluster, say
 from minivault.engine.processor import available_cores
 from minivault.errors import CannotStart
 from minivault.server import listen
@@ -46,14 +45,12 @@ def up(settings: Settings, fleet: Fleet) -> int:
     settings = _settled(settings, fleet)
     written = _checked(settings)
     with _folder() as folder, _environment(folder, fleet), _ray_heard_elsewhere(folder):
-        told: queue.SimpleQueue[int] = queue.SimpleQueue()
         _announce(settings, fleet, folder)
         began = time.monotonic()
         try:
             cluster = Cluster(settings, fleet, folder)
-            _listen_to_signals(told)
-            print(f"ready    after {time.monotonic() - began:.1f} s", flush=True)
-            cluster.watch(told)
+            say(f"ready    after {time.monotonic() - began:.1f} s")
+            cluster.watch()
             _end_hard_on_a_second_signal(settings)
             cluster.drain()
         finally:
@@ -123,8 +120,9 @@ def _folder() -> Iterator[Path]:
 
 @contextmanager
 def _ray_heard_elsewhere(folder: Path) -> Iterator[None]:
-    """Ray tells of every process of its own that ends, at length and on standard error."""
-    with (folder / "ray.log").open("a", encoding="utf-8") as log, redirect_stderr(log):
+    """Ray tells of every process of its own that ends, and at length."""
+    log = (folder / "ray.log").open("a", encoding="utf-8")
+    with log, redirect_stdout(log), redirect_stderr(log):
         yield
 
 
@@ -181,11 +179,6 @@ def _stop_ray(folder: Path) -> None:
                 os.kill(int(process.name), signal.SIGKILL)
 
 
-def _listen_to_signals(told: queue.SimpleQueue[int]) -> None:
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, lambda number, frame: told.put(number))
-
-
 def _end_hard_on_a_second_signal(settings: Settings) -> None:
     """From now on a signal, or the end of patience, ends all at once."""
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -199,9 +192,9 @@ def _end_hard_on_a_second_signal(settings: Settings) -> None:
 def _announce(settings: Settings, fleet: Fleet, folder: Path) -> None:
     count = f"{fleet.replicas} to {fleet.most}" if fleet.most else str(fleet.replicas)
     threads = "thread" if settings.threads == 1 else "threads"
-    print(f"MiniVault {__version__}")
-    print(f"open     http://{as_host(settings.host)}:{settings.port}/")
-    print(f"models   {settings.models_dir}")
-    print(f"logs     {settings.logs_dir}")
-    print(f"replicas {count}, {settings.threads} {threads} each; Ray's logs: {folder}")
-    print("stop     Ctrl-C; kill -HUP replaces the replicas", flush=True)
+    say(f"MiniVault {__version__}")
+    say(f"open     http://{as_host(settings.host)}:{settings.port}/")
+    say(f"models   {settings.models_dir}")
+    say(f"logs     {settings.logs_dir}")
+    say(f"replicas {count}, {settings.threads} {threads} each; Ray's logs: {folder}")
+    say("stop     Ctrl-C; kill -HUP replaces the replicas")

@@ -5,8 +5,10 @@ from __future__ import annotations
 import logging
 import queue
 import signal
+import sys
 from contextlib import suppress
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 from minivault.cluster.fleet import (
@@ -16,7 +18,7 @@ from minivault.cluster.fleet import (
     deployment_options,
     http_options,
 )
-from minivault.errors import CannotStart
+from minivault.errors import CannotStart, in_short
 from minivault.settings import Settings
 
 NO_RAY = "Ray Serve is not installed: pip install 'minivault[cluster]'"
@@ -25,6 +27,11 @@ NO_RAY = "Ray Serve is not installed: pip install 'minivault[cluster]'"
 _LOOK = 1.0
 
 _OBJECT_STORE = 100 * 2**20  # bytes: nothing of MiniVault's goes there; Ray wants as much
+
+
+def say(line: str) -> None:
+    """Tells the user; `sys.stdout` is Ray's, which has much to say of every process that ends."""
+    print(line, file=sys.__stdout__, flush=True)
 
 
 class Cluster:
@@ -41,25 +48,32 @@ class Cluster:
         self._settings = settings
         self._fleet = fleet
         self._serve = serve
-        ray.init(
-            # Counted, not measured: room for all replicas and for those that replace them.
-            num_cpus=2 * fleet.largest + 2,
-            num_gpus=0,
-            include_dashboard=False,
-            object_store_memory=_OBJECT_STORE,
-            log_to_driver=False,
-            logging_level="error",
-            _node_ip_address="127.0.0.1",
-            _temp_dir=str(folder / "ray"),  # which Ray opens to every user, but not what it is in
-        )
-        serve.start(
-            proxy_location="HeadOnly",
-            http_options=http_options(settings.host, settings.port),
-            logging_config={"log_level": "WARNING", "enable_access_log": False},
-        )
-        self._handle = self.deploy()
+        try:
+            ray.init(
+                # Counted, not measured: room for all replicas and for those that replace them.
+                num_cpus=2 * fleet.largest + 2,
+                num_gpus=0,
+                include_dashboard=False,
+                object_store_memory=_OBJECT_STORE,
+                log_to_driver=False,
+                logging_level="error",
+                _node_ip_address="127.0.0.1",
+                _temp_dir=str(
+                    folder / "ray"
+                ),  # which Ray opens to every user, but not what it is in
+            )
+            serve.start(
+                proxy_location="HeadOnly",
+                http_options=http_options(settings.host, settings.port),
+                logging_config={"log_level": "WARNING", "enable_access_log": False},
+            )
+        except (RuntimeError, OSError) as error:
+            raise CannotStart(f"Ray did not start: {in_short(error)}") from error
+        self._told: queue.SimpleQueue[int] = queue.SimpleQueue()
+        self._replacing = False
+        self._handle = self._deploy()
 
-    def deploy(self) -> Any:
+    def _deploy(self) -> Any:
         """Puts new replicas in the place of those that serve. Returns when they do."""
         from minivault.cluster.replica import application
 
@@ -80,26 +94,44 @@ class Cluster:
         told = [line.partition(": ")[2] for line in lines if line.startswith("minivault.errors.")]
         return (told or errors or lines or [""])[-1].strip()
 
-    def serving(self) -> int:
+    def _serving(self) -> int:
         """How many replicas serve."""
         found = self._serve.status().applications[APPLICATION].deployments[DEPLOYMENT]
         return int(found.replica_states.get("RUNNING", 0))
 
-    def watch(self, told: queue.SimpleQueue[int]) -> None:
-        """Returns at a signal to end; says meanwhile how many replicas serve."""
-        known = self.serving()
-        print(f"replicas {known} serve", flush=True)
+    def watch(self) -> None:
+        """Returns at a signal to end; says meanwhile how many replicas serve. Main thread only."""
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, self._hear)
+        known = None
         while True:
-            with suppress(queue.Empty):
-                number = told.get(timeout=_LOOK)
-                if number != signal.SIGHUP:
-                    return
-                print("replicas are being replaced", flush=True)
-                self._handle = self.deploy()
-                print("replicas are replaced", flush=True)
-            if (now := self.serving()) != known:
+            if (now := self._serving()) != known:
                 known = now
-                print(f"replicas {known} serve", flush=True)
+                say(f"replicas {known} serve")
+            with suppress(queue.Empty):
+                if self._told.get(timeout=_LOOK) != signal.SIGHUP or not self._replaced():
+                    return
+
+    def _hear(self, number: int, frame: FrameType | None) -> None:
+        self._told.put(number)
+        if self._replacing and number != signal.SIGHUP:
+            raise KeyboardInterrupt
+
+    def _replaced(self) -> bool:
+        """Puts others in the place of the replicas; False if a signal to end came meanwhile."""
+        say("replicas are being replaced")
+        self._replacing = True
+        try:
+            self._handle = self._deploy()
+        except KeyboardInterrupt:
+            return False
+        except CannotStart as error:
+            say(f"replicas are not replaced: {error}")
+        else:
+            say("replicas are replaced")
+        finally:
+            self._replacing = False
+        return True
 
     def drain(self) -> None:
         """Ends what runs, as far as `drain` allows by itself, and records it."""

@@ -111,7 +111,9 @@ class Fleet:
 
 
 @contextmanager
-def fleet(folder: Path, *options: str, patience: float = 600, **env: str) -> Iterator[Fleet]:
+def fleet(
+    folder: Path, *options: str, ready: bool = True, patience: float = 600, **env: str
+) -> Iterator[Fleet]:
     """Two replicas, unless the options say otherwise; ended with all that it started."""
     command = [sys.executable, "-m", "minivault", "cluster", "up", "--port", "0", *options]
     process = subprocess.Popen(
@@ -130,7 +132,7 @@ def fleet(folder: Path, *options: str, patience: float = 600, **env: str) -> Ite
     too_long = threading.Timer(patience, process.kill)
     too_long.start()
     try:
-        started.wait_for(r"^replicas \d+ serve")
+        started.wait_for(r"^replicas \d+ serve" if ready else "^stop")
         yield started
     finally:
         too_long.cancel()

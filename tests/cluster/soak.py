@@ -17,14 +17,15 @@ import tempfile
 import time
 from collections import Counter
 from contextlib import ExitStack
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from tests.cluster.fleets import Fleet, fleet
-from tests.faults.crowd import request, talk
+from tests.faults.crowd import Answer, request, talk
 from tests.faults.cutproxy import CutProxy
 from tests.faults.returning_reader import Reader
-from tests.faults.soak import WORDS, check_texts, show
+from tests.faults.soak import WORDS, show
 from tests.processes import minivault, serving
 
 RATE = 5.0  # requests a second
@@ -33,7 +34,38 @@ AT_ONCE = 16  # requests to the lone server
 OPTIONS = ("--model", "storyteller", "--threads", "1", "--prefix-memory", "4MiB")
 
 
-def reader(fleet: Fleet, ports: list[int], chance: random.Random) -> Reader:
+@dataclass
+class Guest(Reader):
+    """A reader that knows when and how it was refused."""
+
+    refusals: list[str] = field(default_factory=list)
+
+    def _take(self, answer: Answer) -> None:
+        if answer.status >= 500:
+            self.refusals.append(f"{answer.status} {answer.body[:300].decode(errors='replace')}")
+        super()._take(answer)
+
+
+def require_recorded(each: Reader, found: list[dict[str, Any]]) -> str | None:
+    """What is wrong with the records of a text, or None.
+
+    A killed replica's part is recorded when another takes its place, which may be after the end.
+    """
+    if not found:
+        return f"{each.how}: no record of an accepted request"
+    if each.end in ("length", "stop", "cancelled"):
+        ends = [(record["response"], record["finish_reason"]) for record in found]
+        return None if (each.text, each.end) in ends else f"{each.how}: its end is not recorded"
+    if each.end == "gone" and each.how == "stop":
+        return None  # stopped, and then its replica died: there is nothing to go on with
+    if each.end in ("failed", "gone", "error"):
+        return f"{each.how}: ended as {each.end}"
+    if any(record["response"].startswith(each.text) for record in found):
+        return None
+    return f"{each.how}: what was said is no beginning of what is recorded"
+
+
+def reader(fleet: Fleet, ports: list[int], chance: random.Random) -> Guest:
     """Somebody who wants a text, with a name and a seed for it."""
     how = chance.choices(["listen", "leave", "away", "stop"], [70, 10, 8, 12])[0]
     longest = 240 if how in ("away", "leave") else 120
@@ -43,14 +75,14 @@ def reader(fleet: Fleet, ports: list[int], chance: random.Random) -> Reader:
         "seed": chance.randrange(2**32),
         "key": f"key-{chance.randrange(2**60)}",
     }
-    return Reader(how, chance, ports, fleet.port, query)
+    return Guest(how, chance, ports, fleet.port, query)
 
 
 async def load(
     fleet: Fleet, ports: list[int], minutes: float, every: float, chance: random.Random
-) -> tuple[list[Reader], int]:
+) -> tuple[list[Guest], int]:
     """Starts a request every fifth of a second; returns all of them and how many replicas died."""
-    readers: list[Reader] = []
+    readers: list[Guest] = []
     killing = asyncio.create_task(kill(fleet, minutes * 60, every, random.Random(chance.random())))
     end = time.monotonic() + minutes * 60
     async with asyncio.TaskGroup() as tasks:
@@ -112,7 +144,14 @@ def soak(folder: Path, minutes: float, every: float, seed: int) -> dict[str, Any
         readers, died = asyncio.run(load(started, ports, minutes, every, chance))
         breaches = [] if (code := started.stop()) == 0 else [f"exit code {code}"]
     records = [dict(each.fields) for each in started.records()]
-    breaches += check_texts(readers, records)
+    of_id: dict[str, list[dict[str, Any]]] = {}
+    for record in records:
+        of_id.setdefault(record["id"], []).append(record)
+    breaches += [breach for each in readers for breach in each.breaches]
+    told = [each for each in readers if each.id]
+    breaches += filter(None, (require_recorded(each, of_id.get(each.id, [])) for each in told))
+    refusals = Counter(each for guest in readers for each in guest.refusals)
+    breaches += [f"{count} times refused: {each}" for each, count in refusals.items()]
     verified = minivault("logs", "verify", cwd=folder)
     breaches += [] if verified.returncode == 0 else [f"verify: {verified.stdout}"]
     left = [path for path in (folder / "logs").glob("journal*") if path.stat().st_size]
@@ -130,7 +169,7 @@ def soak(folder: Path, minutes: float, every: float, seed: int) -> dict[str, Any
         "made again": sum("continues" in record for record in records),
         "ends": dict(Counter(record["finish_reason"] for record in records)),
         "seen": dict(Counter(each.end or "left" for each in readers)),
-        "compared with a lone server": sum(bool(each.id) for each in readers),
+        "compared with a lone one": sum(bool(each.id) for each in readers),
         "breaches": breaches,
     }
 

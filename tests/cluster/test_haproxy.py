@@ -44,6 +44,11 @@ def test_what_is_not_for_everybody_is_on_loopback_alone() -> None:
     assert "    bind 127.0.0.1:8000\n" in changed
 
 
+def test_what_failed_at_one_replica_is_tried_at_another() -> None:
+    changed = hardened(WRITTEN)
+    assert "    balance url_param key\n    hash-type consistent sdbm avalanche\n" in changed
+
+
 def test_a_request_has_a_deadline_and_steers_nobody() -> None:
     changed = hardened(WRITTEN)
     assert changed.count("timeout http-request") == 1
@@ -69,6 +74,7 @@ def test_what_is_right_stays_as_it_is() -> None:
         ("mode 666", "admin socket"),
         ("frontend http_frontend", "frontend"),
         ("defaults", "defaults"),
+        ("balance url_param", "balance"),
     ],
 )
 def test_a_configuration_of_another_make_is_refused(gone: str, what: str) -> None:

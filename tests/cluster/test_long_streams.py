@@ -191,6 +191,33 @@ def _replica_port(fleet: Fleet) -> int:
     return int(found[1])
 
 
+def test_a_replica_serves_when_its_model_does_and_leaves_when_its_engine_fails(
+    tmp_path: Path,
+) -> None:
+    options = ("--backend", "tests.cluster.backends:Frail", "--replicas", "1")
+    with fleet(tmp_path, *options, ready=False, FLEET=str(tmp_path)) as frail:
+        asyncio.run(until(frail.replicas))
+        health = request("/health", accept="application/json")
+        asked = asyncio.run(_unanswered(frail.port, health))
+        assert asked, "a replica answers before its model serves"
+        (tmp_path / "loaded").touch()
+        frail.wait_for("^replicas 1 serve")
+        [first] = frail.replicas()
+        (tmp_path / "sick").touch()
+        frail.wait_for("^replicas 0 serve")
+        (tmp_path / "sick").unlink()
+        asyncio.run(until(lambda: frail.replicas() not in ([], [first])))
+        frail.wait_for("^replicas 1 serve", after=len(frail.output) - 1)
+
+
+async def _unanswered(port: int, asked: bytes) -> bool:
+    """Whether nobody says 200 within a second."""
+    try:
+        return (await talk(port, asked, seconds=1)).status != 200
+    except (OSError, TimeoutError):
+        return True
+
+
 def test_the_fleet_follows_the_work(tmp_path: Path) -> None:
     options = ("--backend", "tests.echoes:Slow", "--replicas", "1", "--max-replicas", "2")
     with fleet(tmp_path, *options, "--max-running", "4") as growing:

@@ -51,7 +51,9 @@ def test_a_text_goes_on_at_a_replica_of_another_build(tmp_path: Path) -> None:
     compiler.chmod(0o700)
     options = ("--model", "smollm2", "--models-dir", str(ROOT / "models"), "--context", "1024")
     readers = [
-        EventSource(0, {"prompt": PROMPT, "max_tokens": 150, "seed": seed, "key": f"mixed-{seed}"})
+        EventSource(
+            0, {"prompt": PROMPT, "max_tokens": 150, "seed": seed, "key": f"mixed-reader-{seed}"}
+        )
         for seed in range(6)
     ]
     with fleet(tmp_path, *options, CC=str(compiler), XDG_CACHE_HOME=str(tmp_path)) as mixed:
