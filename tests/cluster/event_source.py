@@ -33,7 +33,7 @@ class EventSource:
     gaps: list[float] = field(default_factory=list)
     heard: float = 0.0
 
-    async def read(self, seconds: float = 90) -> EventSource:
+    async def read(self, seconds: float = 300) -> EventSource:
         async with asyncio.timeout(seconds):
             while not self.end:
                 self.connections += 1
@@ -86,11 +86,11 @@ class EventSource:
             self.end = event.json.get("finish_reason", event.name)
 
 
-async def read_all(sources: list[EventSource], seconds: float = 90) -> None:
+async def read_all(sources: list[EventSource], seconds: float = 300) -> None:
     await asyncio.gather(*(each.read(seconds) for each in sources))
 
 
-async def until(condition: Any, seconds: float = 60) -> None:
+async def until(condition: Any, seconds: float = 120) -> None:
     """Returns when it holds; what others do goes on meanwhile."""
     async with asyncio.timeout(seconds):
         while not condition():

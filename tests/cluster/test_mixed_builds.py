@@ -52,7 +52,7 @@ def test_a_text_goes_on_at_a_replica_of_another_build(tmp_path: Path) -> None:
     options = ("--model", "smollm2", "--models-dir", str(ROOT / "models"), "--context", "1024")
     readers = [
         EventSource(
-            0, {"prompt": PROMPT, "max_tokens": 150, "seed": seed, "key": f"mixed-reader-{seed}"}
+            0, {"prompt": PROMPT, "max_tokens": 60, "seed": seed, "key": f"mixed-reader-{seed}"}
         )
         for seed in range(6)
     ]
