@@ -67,7 +67,7 @@ class Cluster:
                 http_options=http_options(settings.host, settings.port),
                 logging_config={"log_level": "WARNING", "enable_access_log": False},
             )
-        except (RuntimeError, OSError) as error:
+        except Exception as error:  # what it raises is of every kind
             raise CannotStart(f"Ray did not start: {in_short(error)}") from error
         self._told: queue.SimpleQueue[int] = queue.SimpleQueue()
         self._replacing = False
