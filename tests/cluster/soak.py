@@ -16,6 +16,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -31,7 +32,7 @@ from tests.processes import minivault, serving
 RATE = 5.0  # requests a second
 SETTLE = 15.0  # seconds until whatever was left alone has ended
 AT_ONCE = 16  # requests to the lone server
-OPTIONS = ("--model", "storyteller", "--threads", "1", "--prefix-memory", "4MiB")
+OPTIONS = ("--model", "storyteller", "--threads", "1", "--max-waiting", "1000")
 
 
 @dataclass
@@ -108,7 +109,7 @@ async def kill(fleet: Fleet, seconds: float, every: float, chance: random.Random
     return died
 
 
-async def compare(port: int, readers: list[Reader]) -> list[str]:
+async def compare(port: int, readers: Sequence[Reader]) -> list[str]:
     """Where a text is not what a server says that nothing happens to."""
     places = asyncio.Semaphore(AT_ONCE)
 
