@@ -63,8 +63,17 @@ def llama(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
     """A door before llama-cpp-python's server, which makes one text at a time."""
     folder = tmp_path_factory.mktemp("llama")
     [model] = (MODELS / "smollm2").glob("*.gguf")
-    options = ["--model", str(model), "--n_ctx", "1024", "--n_threads", "1", "--logits_all", "true"]
-    options += ["--interrupt_requests", "false", "--verbose", "false"]
+    options = [
+        "--model",
+        str(model),
+        "--n_ctx",
+        "1024",
+        "--n_threads",
+        "1",
+        "--n_threads_batch",
+        "1",
+    ]
+    options += ["--logits_all", "true", "--interrupt_requests", "false", "--verbose", "false"]
     with (
         running("MINIVAULT_LLAMA_CPP", "llama_cpp.server", *options, folder=folder) as url,
         live_server(folder, UpstreamBackend([url], limit=1)) as door,

@@ -17,7 +17,7 @@ from minivault.backends.upstream.dialect import DIALECTS, Dialect, completion, c
 from minivault.errors import BackendFailed, Lost
 
 SILENCE = 60.0  # seconds without a byte after which a server counts as lost
-PROBE = 15.0  # seconds that a probe may take
+PROBE = 30.0  # seconds that a probe may take
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 30.0  # seconds before a lost server is tried again
 BUSY = {429, 502, 503, 504, 529}  # the server's trouble; any other status is the request's
 
