@@ -18,7 +18,7 @@ TOOLS    := cc chromium curl nginx strace jq node chattr
 PACKAGES := gcc libc6-dev chromium fonts-dejavu-core fonts-noto-color-emoji curl nginx-light strace jq nodejs e2fsprogs
 
 .DEFAULT_GOAL := help
-.PHONY: help install lock run chat test test-fast clients test-lowest test-newest test-cluster test-upstreams lint lint-deploy docs fmt wheel bench bench-peers faults soak soak-cluster bench-cluster screenshots demo clean tools
+.PHONY: help install lock run chat test test-fast clients test-lowest test-newest test-cluster test-upstreams lint lint-deploy image docs fmt wheel bench bench-peers faults soak soak-cluster bench-cluster screenshots demo clean tools
 
 help: ## list the commands
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|' 2>/dev/null \
@@ -194,6 +194,12 @@ lint: $(VENV)/developer ## check style, types, the docs' tables, and that the ch
 	@version=$$($(PY) -c 'import minivault; print(minivault.__version__)'); \
 	head=$$(sed -n 's/^## \[*\([0-9][0-9.]*\).*/\1/p' CHANGELOG.md | head -n 1); \
 	[ "$$version" = "$$head" ] || { echo "error: version $$version, but CHANGELOG.md begins with $$head" >&2; exit 1; }
+
+image: ## build the container image by docker, podman or buildah (ARGS="--build-arg BASE=...")
+	@for each in docker podman buildah; do \
+	  $$each info >/dev/null 2>&1 && exec $$each build --file deploy/Dockerfile --tag minivault $(ARGS) .; \
+	done; \
+	echo "error: neither docker, podman nor buildah works here" >&2; exit 1
 
 # What checks deploy/ has an environment and a lock of its own.
 lint-deploy: $(VENV)-deploy/installed ## check the files of deploy/ without a cluster

@@ -64,7 +64,8 @@ def test_a_text_has_the_same_bytes_through_the_door(house: House) -> None:
         ]
         ours, theirs = bodies
         assert ours.choices == theirs.choices  # the text, and the log probabilities
-        assert ours.usage == theirs.usage
+        for name in ("prompt_tokens", "completion_tokens"):
+            assert getattr(ours.usage, name) == getattr(theirs.usage, name)
         record = house.door.records()[-1]
         assert record["engine"]["kind"] == "minivault"
         assert record["engine"]["logprobs"] == "of the model's own distribution"
@@ -75,7 +76,7 @@ def test_a_text_has_the_same_bytes_through_the_door(house: House) -> None:
 
 def test_who_reads_does_not_notice_that_a_server_was_killed(house: House) -> None:
     victim, witness = house.rooms
-    readers, before = 8, len(house.door.records())
+    readers, before = 6, len(house.door.records())
 
     async def all_of_them() -> list[Answer]:
         def kill_in_the_middle(received: bytes) -> bool:
@@ -83,7 +84,7 @@ def test_who_reads_does_not_notice_that_a_server_was_killed(house: House) -> Non
                 victim.stop(signal.SIGKILL)
             return False
 
-        bodies = ({"prompt": PROMPT, "seed": seed, "max_tokens": 180} for seed in range(readers))
+        bodies = ({"prompt": PROMPT, "seed": seed, "max_tokens": 120} for seed in range(readers))
         asked = (request(method="POST", body=each) for each in bodies)
         return list(
             await asyncio.gather(
@@ -96,7 +97,7 @@ def test_who_reads_does_not_notice_that_a_server_was_killed(house: House) -> Non
         for seed, answer in enumerate(answers):
             assert answer.whole
             text = "".join(each.json["text"] for each in answer.events if each.name == "message")
-            assert text == alone.generate(PROMPT, seed=seed, max_tokens=180).read().text
+            assert text == alone.generate(PROMPT, seed=seed, max_tokens=120).read().text
     counted = house.upstream.statistics()
     assert counted["upstreams_lost"] >= 1
     assert (counted["upstreams_working"], counted["upstream_splices"]) == (1, 0)
