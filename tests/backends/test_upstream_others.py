@@ -123,9 +123,7 @@ def test_llama_cpp_answers_a_conversation(llama: LiveServer) -> None:
         assert client.health()["model"]["chat"] is True
         asked: dict[str, Any] = {"seed": 1, "max_tokens": 40, "temperature": 0}
         answer = client.generate(messages=messages, **asked).read()
-        assert (
-            "capital of France" in answer.text
-        )  # it answers, and does not go on with the question
+        assert "capital of France" in answer.text  # an answer, not more of the question
         record = llama.records()[-1]
         assert record["prompt"] == messages[0]["content"]
         assert record["messages"][0]["role"] == "user"
