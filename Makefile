@@ -231,7 +231,20 @@ bench: $(VENV)/developer ## measure speed on this machine
 bench-peers: $(VENV)/developer chat-model ## measure speed side by side with llama.cpp and others
 	@$(PY) -m benchmarks.peers $(ARGS)
 
-faults: $(VENV)/developer $(VENV)/s3 tools ## the long forms: kills, full disks, cut connections, a hostile client, every row
+# Another compiler, in a place of its own so that no other test passes for its sake, and what runs the
+# programs of processors that this machine has not. Under CI=true both have to be had.
+.PHONY: zig
+zig: $(VENV)/zig/installed
+	@$(MAKE) --no-print-directory TOOLS=qemu-aarch64 PACKAGES=qemu-user tools
+
+$(VENV)/zig/installed: requirements.lock | $(VENV)/developer
+	@echo "Installing ziglang (about 100 MB) ..."
+	@$(PY) -m venv $(VENV)/zig
+	@$(PY) -m scripts.lock section compiler > $(VENV)/zig/compiler.txt
+	@$(VENV)/zig/bin/python -m pip --disable-pip-version-check --no-input install --no-deps --require-hashes \
+	  --requirement $(VENV)/zig/compiler.txt && touch $@ || [ "$$CI" != true ]
+
+faults: $(VENV)/developer $(VENV)/s3 tools chat-model zig ## the long forms: kills, full disks, cut connections, a hostile client, every row
 	@MINIVAULT_FULL=1 $(PY) -m pytest tests/faults tests/vault tests/gguf tests/engine \
 	  tests/test_stop_strings.py tests/test_schemas.py tests/web/test_accept.py tests/web/test_sse.py $(ARGS)
 

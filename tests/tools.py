@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import shutil
+import sys
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any, NoReturn
 
 import pytest
+
+ROOT = Path(__file__).parents[1]
 
 #: Whether every test takes its long form: `make faults`.
 FULL = bool(os.environ.get("MINIVAULT_FULL"))
@@ -22,6 +27,17 @@ def tool(name: str) -> str:
     """Where a program is."""
     found = shutil.which(name, path=f"{os.environ['PATH']}:/usr/sbin")
     return found or leave_out(f"{name} is not installed")
+
+
+def zig() -> list[str]:
+    """The compiler of the package index, from here or from where `make zig` puts it.
+
+    It is no part of what tests need, so that none passes for its sake.
+    """
+    own = ROOT / ".venv" / "zig" / "bin" / "python"
+    if importlib.util.find_spec("ziglang"):
+        return [sys.executable, "-m", "ziglang", "cc"]
+    return [str(own), "-m", "ziglang", "cc"] if own.exists() else leave_out("no ziglang (make zig)")
 
 
 def leave_out(what: str) -> NoReturn:

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import math
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +16,7 @@ from minivault.engine.native import arithmetic, compiler, library
 from minivault.engine.native.arithmetic import ANSWERS, PORTABLE
 from tests.engine.gpt2_models import load, save_gpt2
 from tests.processes import minivault
-from tests.tools import FULL, leave_out, tool
+from tests.tools import FULL, tool, zig
 
 X86 = os.uname().machine == "x86_64"
 WITHOUT_FUSED_SUMS = ("-march=x86-64",)
@@ -84,23 +82,22 @@ def test_another_answer_is_another_name() -> None:
 @pytest.mark.parametrize(
     "words, run",
     [
+        (["-mcpu=native"], []),
         (["-mcpu=x86_64_v3"], []),
         (["-mcpu=x86_64_v4"], []),
         (["-target", "aarch64-linux-musl"], ["qemu-aarch64"]),
         (["-target", "aarch64-linux-musl", "-mcpu=neoverse_n1"], ["qemu-aarch64"]),
     ],
-    ids=["v3", "v4", "aarch64", "aarch64 with dot products"],
+    ids=["native", "v3", "v4", "aarch64", "aarch64 with dot products"],
 )
 def test_another_compiler_and_another_kind_of_processor_come_to_the_same(
     tmp_path: Path, words: list[str], run: list[str]
 ) -> None:
-    if importlib.util.find_spec("ziglang") is None:
-        leave_out("ziglang is not installed")
     emulator = [tool(each) for each in run]
-    flags = [each for each in compiler._FLAGS if each not in ("-shared", "-fPIC")]
+    flags = [each for each in compiler._FLAGS if each != "-fPIC"]
     sources = Path(library.__file__).parent
     binary = tmp_path / "answers"
-    compile_it = [sys.executable, "-m", "ziglang", "cc", *flags, *words, f"-I{sources}"]
+    compile_it = [*zig(), *flags, *words, f"-I{sources}"]
     places = {f"ZIG_{each}_CACHE_DIR": str(tmp_path) for each in ("LOCAL", "GLOBAL")}
     subprocess.run(
         [*compile_it, *map(str, sources.glob("*.c")), str(DRIVER), "-lm", "-o", str(binary)],

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import importlib.util
 import os
+import shlex
 import shutil
 import stat
 import sys
@@ -20,7 +21,7 @@ from minivault.engine.native import library
 from minivault.engine.native.compiler import Compiler, build
 from minivault.engine.runner import NoKernels
 from tests.engine.gpt2_models import load, save_gpt2
-from tests.tools import tool
+from tests.tools import FULL, tool, zig
 
 ANSWER = "int answer(void) { return 42; }"
 
@@ -210,13 +211,13 @@ def test_without_any_the_one_of_the_package_index_is_taken(
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(not FULL, reason="compiles everything with another compiler")
 def test_the_one_of_the_package_index_makes_what_cc_makes(
     nothing_built: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pytest.importorskip("ziglang", reason="pip install minivault[compiler]")
     folder = save_gpt2(tmp_path / "model")
     expected = load(folder).log_probabilities(list(range(150)))
-    monkeypatch.setenv("CC", f"{sys.executable} -m ziglang cc")
+    monkeypatch.setenv("CC", shlex.join(zig()))
     build.cache_clear()
     assert np.array_equal(load(folder).log_probabilities(list(range(150))), expected)
 

@@ -16,14 +16,16 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+from minivault.engine.processor import available_cores
 from minivault.engine.runner import NoKernels
 
 _SOURCES = Path(__file__).parent
-_FLAGS = ("-std=gnu11", "-O3", "-ffp-contract=off", "-fPIC", "-shared", "-pthread", "-Wno-psabi")
+_FLAGS = ("-std=gnu11", "-O3", "-ffp-contract=off", "-fPIC", "-pthread", "-Wno-psabi")
 # For the processor at hand: as GCC says it, as Clang says it for ARM, or as the compiler likes.
 _TARGETS = (("-march=native",), ("-mcpu=native",), ())
 _NAMES = ("cc", "gcc", "clang")
@@ -201,11 +203,21 @@ def _compile(compiler: Compiler, target: tuple[str, ...], stem: Path) -> Path:
 
     Its name ends with its hash, so that one that was damaged since is never run.
     """
-    sources = [str(each) for each in sorted(_SOURCES.glob("*.c"))]
     with tempfile.TemporaryDirectory(prefix="compiling-", dir=stem.parent) as place:
+
+        def run(*words: str) -> None:
+            command = [*compiler.command, *_FLAGS, *target, *words]
+            _run(command, compiler.patience, zig_cache=place)
+
+        def compiled(source: Path) -> str:
+            made = f"{place}/{source.stem}.o"
+            run("-c", str(source), "-o", made)
+            return made
+
         draft = Path(place) / "kernels.so"
-        options = [*_FLAGS, *target, *sources, "-lm", "-o", str(draft)]
-        _run([*compiler.command, *options], compiler.patience, zig_cache=place)
+        with ThreadPoolExecutor(available_cores()) as workers:
+            parts = list(workers.map(compiled, sorted(_SOURCES.glob("*.c"))))
+        run("-shared", *parts, "-lm", "-o", str(draft))
         draft.chmod(0o700)
         with draft.open("rb") as file:
             os.fsync(file.fileno())

@@ -73,23 +73,27 @@ ALWAYS void sum_bfloat16(const struct reading *t, int from, int together, int ro
                          vfloat sums[][MOST])
 {
     const uint16_t *w = (const uint16_t *)t->weights + from * 2 * LANES;
-    for (int k = 0; k < t->inputs; k += 2, w += 2 * PANEL)
+    for (int k = 0; k < t->inputs; k += 2, w += 2 * PANEL) {
+        vfloat first[MOST], second[MOST];
 #pragma GCC unroll 8
         for (int v = 0; v < together; v++) {
             vint both = load_ints(w + v * 2 * LANES);
-            if (PAIRS) {
+            if (PAIRS)
                 add_pairs(t, both, k, v, rows, sums);
-                continue;
-            }
-            const float *x = (const float *)t->rows;
-            vfloat first = (vfloat)(both << 16), second = (vfloat)(both & (int32_t)0xffff0000);
-#pragma GCC unroll 8
-            for (int r = 0; r < rows; r++) {
-                const float *each = x + (size_t)r * t->stride + k;
-                sums[r][v] = fused(first, splat(each[0]), sums[r][v]);
-                sums[r][v] = fused(second, splat(each[1]), sums[r][v]);
-            }
+            first[v] = (vfloat)(both << 16), second[v] = (vfloat)(both & (int32_t)0xffff0000);
         }
+#pragma GCC unroll 8
+        for (int r = 0; r < (PAIRS ? 0 : rows); r++) {
+            const float *each = (const float *)t->rows + (size_t)r * t->stride + k;
+            vfloat one = splat(each[0]), other = splat(each[1]);
+#pragma GCC unroll 8
+            for (int v = 0; v < together; v++)
+                sums[r][v] = fused(first[v], one, sums[r][v]);
+#pragma GCC unroll 8
+            for (int v = 0; v < together; v++)
+                sums[r][v] = fused(second[v], other, sums[r][v]);
+        }
+    }
 }
 
 /* Bytes of a group. */

@@ -10,7 +10,14 @@
 #include <stdint.h>
 #include <stdlib.h>
 
-enum { PART_BITS = 24, SPINS = 2000, IEEE_754 = 0x1f80 };
+enum { PART_BITS = 24, SPINS = 2000 };
+
+/* A processor's switches for arithmetic as IEEE 754 has it, without traps. */
+#if defined(__x86_64__)
+enum { IEEE_754 = 0x1f80 };
+#else
+enum { IEEE_754 = 0 };
+#endif
 
 struct team {
     /* What is to be done, as one number: parts | parts taken. Only a thread that took a part looks
@@ -80,6 +87,11 @@ static unsigned set_arithmetic(unsigned mode)
     unsigned before = __builtin_ia32_stmxcsr();
     __builtin_ia32_ldmxcsr(mode);
     return before;
+#elif defined(__aarch64__)
+    uint64_t before, now = mode;
+    __asm__ volatile("mrs %0, fpcr" : "=r"(before));
+    __asm__ volatile("msr fpcr, %0" : : "r"(now));
+    return (unsigned)before;
 #else
     return mode;
 #endif
