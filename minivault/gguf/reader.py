@@ -40,6 +40,7 @@ _NUMBERS = {
     0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d",
 }  # fmt: skip
 _BOOL, _STRING, _ARRAY = 7, 8, 9
+_LENGTH = struct.Struct("<Q")
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,12 +146,28 @@ class _Reader:
         if kind == _STRING:
             self._bound(count, 8, f"values in {_shown(key)}", self._strings_left)
             self._strings_left -= count
-            return [self._string(key) for _ in range(count)]
+            return self._strings(key, count)
         spelling = _spelling(kind, key)
         width = struct.calcsize(spelling)
         self._bound(count, width, f"values in {_shown(key)}", self._size)
         begin = self._advance(count * width)
         return np.frombuffer(self._data, f"<{spelling}", count, begin)
+
+    def _strings(self, key: str, count: int) -> list[str]:
+        """A vocabulary has a hundred thousand; a second round finds what is wrong with one."""
+        data, unpack = self._data, _LENGTH.unpack_from
+        at, found = self._at, []
+        try:
+            for _ in range(count):
+                begin = at + _LENGTH.size
+                at = begin + unpack(data, at)[0]
+                found.append(data[begin:at].decode("utf-8"))
+        except (struct.error, OverflowError, UnicodeDecodeError):
+            at = self._size + 1
+        if at > self._size:
+            return [self._string(key) for _ in range(count)]
+        self._at = at
+        return found
 
     def _entry(self) -> tuple[str, tuple[int, ...], BlockType, int]:
         """A line of the tensors' table: name, shape, type, place."""

@@ -80,6 +80,7 @@ def quantized(weight: Floats, bits: Literal[8, 4]) -> Groups:
     Inputs are filled up with zeros to whole groups.
     """
     outputs, inputs = weight.shape
+    weight = np.ascontiguousarray(weight)  # as the numbers of a group are, then
     filled = np.pad(weight, ((0, 0), (0, -inputs % GROUP))) if inputs % GROUP else weight
     groups = filled.reshape(outputs, -1, GROUP)
     if bits == 8:

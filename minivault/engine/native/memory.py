@@ -9,7 +9,7 @@ from bisect import insort
 from contextlib import suppress
 
 import numpy as np
-from numpy.typing import DTypeLike
+from numpy.typing import DTypeLike, NDArray
 
 from minivault.engine.native.numbers import Array
 
@@ -52,12 +52,17 @@ def give_back_free() -> None:
         trim(0)
 
 
-def in_large_pages(source: Array) -> Array:
-    """A copy in pages of megabytes where the system has them: long runs are read faster."""
-    memory = mmap.mmap(-1, source.nbytes, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+def large_pages(nbytes: int) -> NDArray[np.uint8]:
+    """Zeroed bytes in pages of megabytes where the system has them: long runs are read faster."""
+    memory = mmap.mmap(-1, nbytes, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
     if hasattr(mmap, "MADV_HUGEPAGE"):
         with suppress(OSError):  # a kernel without them
             memory.madvise(mmap.MADV_HUGEPAGE)
-    room = np.frombuffer(memory, source.dtype).reshape(source.shape)
+    return np.frombuffer(memory, np.uint8)
+
+
+def in_large_pages(source: Array) -> Array:
+    """A copy there."""
+    room = large_pages(source.nbytes).view(source.dtype).reshape(source.shape)
     room[...] = source
     return room
