@@ -284,6 +284,7 @@ STARTERS = {
     "web.connection",  # awaits the task where it began
     "web.reading",  # what it reads is carried as `background` carries it
     "cli.generate",  # awaits the task where it began
+    "engine.native.compiler",  # waits for all of them where they began
 }
 
 
