@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
-from benchmarks.peers.contenders import Contender
+from benchmarks.peers.contenders import TYPES, Contender
 from benchmarks.peers.unpack_gguf import unpack
 from minivault.bench.models import SHAPES, make_random_model
 
@@ -47,7 +47,8 @@ class GgufFile:
     """A model that lies there as a GGUF file; other types are made of it by llama.cpp."""
 
     def __init__(self, file: Path) -> None:
-        self.name = file.stem
+        stem, _, kind = file.stem.rpartition(".")
+        self.name = stem if kind in TYPES.values() else file.stem
         self._file = file
 
     def make_folder(self, folder: Path) -> None:

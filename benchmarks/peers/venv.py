@@ -44,6 +44,7 @@ class PeersVenv:
             "CMAKE_BUILD_PARALLEL_LEVEL": str(os.cpu_count() or 1),
         }
         self.python = self._folder / "bin" / "python"
+        self._found: set[str] = set()
 
     def python_of(self, module: str) -> Path:
         """The interpreter of the environment that has a module."""
@@ -55,7 +56,8 @@ class PeersVenv:
         """Makes sure that a module is there. Returns why it is not, None if it is."""
         python = self.python_of(module)
         _make(python.parents[1])
-        if _has(python, module):
+        if module in self._found or _has(python, module):
+            self._found.add(module)
             return None
         # Where the build tools stand below everything else, others can go on working. What was
         # built for another processor must not come from pip's cache.
