@@ -200,3 +200,49 @@ def test_a_log_that_is_gone_from_the_bucket_is_missed(
     shutil.rmtree(tmp_path / "b" / folder_of(head_of(second.logs).origin))
     with pytest.raises(ChainBroken, match="the fleet's log knows it, and it is gone"):
         inspect(hashes)
+
+
+def test_a_signed_checkpoint_must_be_of_these_tiles_and_of_this_log(
+    writer: Writer, second: Writer, signer: Signer, bucket: Buckets
+) -> None:
+    hashes, owner = bucket("hashes"), Signer.load(writer.key)
+    head, other = writer.shipping.ship(), second.shipping.ship()
+    assert head is not None
+    assert other is not None
+    path = f"{folder_of(head.origin)}/checkpoint"
+    put(hashes, path, replace(head, root=bytes(32)).signed(owner).note)
+    assert "tiles do not make its root" in gather(hashes, signer, [KEY]).refused[0]
+    with pytest.raises(ChainBroken, match="its tiles do not make its root"):
+        inspect(hashes, None, [KEY, signer.public_key])
+    put(hashes, path, head.note)
+    put(hashes, f"{folder_of(other.origin)}/checkpoint", head.note)
+    assert f"is the log {head.origin}" in gather(hashes, signer, [KEY]).refused[0]
+    with pytest.raises(ChainBroken, match=f"it is the log {head.origin}"):
+        inspect(hashes)
+
+
+@pytest.mark.parametrize("is_signed", [True, False])
+def test_the_fleets_log_knows_signed_checkpoints_each_once(
+    is_signed: bool, writer: Writer, signer: Signer, bucket: Buckets
+) -> None:
+    head = writer.shipping.ship()
+    assert head is not None
+    notes = [head.note, head.note] if is_signed else [replace(head, signatures="").note]
+    edge = Edge(lambda path, data: None)
+    edge.append(notes)
+    fleet = TileLog(bucket("hashes"), FLEET)
+    fleet.extend(TreeHead("f/fleet", len(notes), edge.root).signed(signer), lambda index: [notes])
+    keys = [KEY, signer.public_key]
+    with pytest.raises((ChainBroken, BadCheckpoint), match="two logs|not signed with a key given"):
+        inspect(bucket("hashes"), None, keys)
+
+
+def test_the_last_line_is_held_against_the_tree(writer: Writer, bucket: Buckets) -> None:
+    """No other line names its hash."""
+    writer.shipping.ship()
+    path = f"{folder_of(head_of(writer.logs).origin)}/{1:012d}.jsonl.gz"
+    lines = gzip.decompress(bucket("texts").read(path)[0]).splitlines(keepends=True)
+    lines[-1] = lines[-1].replace(b"Tale", b"Lies")
+    put(bucket("texts"), path, gzip.compress(b"".join(lines)))
+    with pytest.raises(ChainBroken, match="record 300 is not the one of the tree"):
+        inspect(bucket("hashes"), bucket("texts"), [KEY])

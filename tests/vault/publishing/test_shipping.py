@@ -115,6 +115,15 @@ def test_texts_that_a_dead_shipper_left_may_be_more_or_fewer(
     assert found.texts == 300
 
 
+def test_other_texts_in_the_place_of_these_are_not_taken_for_them(
+    writer: Writer, bucket: Buckets
+) -> None:
+    there = Texts(bucket("texts"), folder_of(head_of(writer.logs).origin))
+    there.put([next(Reader(writer.logs).forwards()).replace(b"Tale", b"Lies")])
+    with pytest.raises(Forked, match="000000000001.jsonl.gz is there already, and is another"):
+        writer.shipping.ship()
+
+
 def test_of_two_shippers_at_once_one_is_told_and_goes_on(
     writer: Writer, bucket: Buckets, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
