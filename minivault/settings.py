@@ -168,7 +168,7 @@ class Settings(BaseSettings):
     offline: bool = Field(False, description="Never open a connection outwards.")
     insecure: bool = Field(False, description="Allow another address than loopback without a key.")
     verbose: bool = Field(
-        False, description="Print a line for requests of static files and /health too."
+        False, description="Print a line for what pages ask for by themselves too."
     )
     drain: float = Field(
         5.0, ge=0, le=3600, description="Seconds that running generations may go on at shutdown."

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Download, expect
+from playwright.sync_api import BrowserContext, Download, expect
 
 from tests.browser.chat_page import ChatPage, hits
+from tests.live import LiveServer
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
@@ -122,6 +124,21 @@ def test_a_pinned_conversation_stands_above_all_others(chat: ChatPage) -> None:
     expect_titles(chat, "first", "third", "second")
     chat.do("first", "Unpin")
     expect_titles(chat, "third", "second", "first")
+
+
+def test_a_menu_on_a_narrow_screen_leaves_the_list_open(
+    new_context: Callable[..., BrowserContext], echo: LiveServer
+) -> None:
+    page = new_context(viewport={"width": 390, "height": 700}, has_touch=True).new_page()
+    chat = ChatPage(page, echo.url).open()
+    chat.ask("named later")
+    page.get_by_role("button", name="Conversations").tap()
+    page.get_by_role("button", name="More for named later").tap()
+    page.get_by_role("menuitem", name="Rename").tap()
+    title = page.get_by_role("textbox", name="Title")
+    title.fill("a name")
+    title.press("Enter")
+    expect_titles(chat, "a name")
 
 
 def test_search_looks_into_titles_and_texts(chat: ChatPage) -> None:

@@ -95,25 +95,26 @@ export class Sidebar {
       element("bdi", {}, head.title),
       doing && element("small", {}, doing),
     );
-    const more = iconButton("more", `More for ${head.title}`, () => this.#openMenu(head, more, link));
+    const more = iconButton("more", `More for ${head.title}`, () => this.#openMenu(head, more));
     more.setAttribute("aria-haspopup", "menu");
     return element("li", {}, link, more);
   }
 
   /** What can be done with a conversation, beside its row; the arrow keys walk through it. */
-  #openMenu(/** @type {Head} */ head, /** @type {HTMLElement} */ from, /** @type {HTMLElement} */ link) {
+  #openMenu(/** @type {Head} */ head, /** @type {HTMLElement} */ from) {
     const menu = find("#conversation-menu");
     const item = (/** @type {string} */ label, /** @type {() => void} */ does) =>
       button(label, () => (menu.hidePopover(), does()), { class: "quiet", role: "menuitem" });
     menu.replaceChildren(
       item(head.pinned ? "Unpin" : "Pin", () => this.#change(head, { pinned: !head.pinned })),
-      item("Rename", () => this.#rename(head, link)),
+      item("Rename", () => this.#rename(head)),
       item("Markdown", () => this.#export(head, "md")),
       item("JSON", () => this.#export(head, "json")),
       item("Delete", () => this.#delete(head)),
     );
     menu.onkeydown = (/** @type {KeyboardEvent} */ e) => {
       const step = { ArrowDown: 1, ArrowUp: -1 }[e.key];
+      if (e.key === "Escape") e.stopPropagation(); // it closes the menu and nothing else
       if (!step) return;
       e.preventDefault();
       const items = [...menu.children];
@@ -126,7 +127,8 @@ export class Sidebar {
     menu.firstElementChild.focus();
   }
 
-  #rename(/** @type {Head} */ head, /** @type {HTMLElement} */ link) {
+  #rename(/** @type {Head} */ head) {
+    const link = find(`[href="#${head.id}"]`, this.list);
     const input = element("input", { "aria-label": "Title", maxlength: "200" });
     input.value = head.title;
     const leave = async (/** @type {boolean} */ keep) => {
