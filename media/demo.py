@@ -148,7 +148,7 @@ class Scene:
         self.film.roll(1.6)
 
     def replay(self) -> None:
-        self.film.caption("… and Replay says what the model wrote: a cool room, no pool room")
+        self.film.caption("… and Replay says what the model wrote: a cool room, not a pool room")
         self.page.reload()
         self.page.locator("#replay").click()
         expect(self.page.locator(".replay del")).to_be_visible()
