@@ -23,7 +23,10 @@ function complete() {
     ["#servers", "aria-label", "Server"],
     ["textarea.body-param__text", "aria-label", "Body of the request"],
     ["pre.microlight", "tabindex", "0"],
-    ["main#operations", "role", "group"], // the page has one main part already
+    [".information-container", "role", "region"],
+    [".information-container", "aria-label", "About this API"],
+    [".schemes-server-container", "role", "region"],
+    [".schemes-server-container", "aria-label", "Server and keys"],
   ];
   for (const [selector, name, value] of missing)
     for (const each of main.querySelectorAll(selector)) if (each.getAttribute(name) !== value) each.setAttribute(name, value);
