@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from typing import Any
+from typing import Annotated, Any
 
 from agents import (
     Agent,
@@ -15,7 +15,7 @@ from agents import (
     function_tool,
 )
 from openai import AsyncOpenAI
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from tests.clients.drivers.asked import ASKED, failure, tell
 
@@ -50,13 +50,13 @@ async def streamed(kind: str, **changes: Any) -> list[str]:
     return [each.delta for each in raw if each.type == "response.output_text.delta"]
 
 
-def animal(name: str, legs: int) -> str:
+def animal(name: Annotated[str, Field(max_length=20)], legs: int) -> str:
     """Notes an animal."""
     return Animal(name=name, legs=legs).model_dump_json()
 
 
 def called(kind: str) -> Any:
-    told = agent(kind, max_tokens=80)
+    told = agent(kind, max_tokens=200)
     told.tools, told.tool_use_behavior = [function_tool(animal)], "stop_on_first_tool"
     told.model_settings.tool_choice = "required"
     return json.loads(Runner.run_sync(told, "A cat.").final_output)
