@@ -67,7 +67,7 @@ GONE = {
     ),
     "torch": (
         "import torch; del torch.cpu.get_capabilities",
-        "generate --model storyteller --max-tokens 2 Once",
+        "generate --model storyteller --runner transformers --max-tokens 2 Once",
     ),
     "tokenizers": (
         "from tokenizers import Tokenizer as it; del it.from_file",

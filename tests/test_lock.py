@@ -99,9 +99,12 @@ def test_what_checks_the_deployment_has_a_lock_of_its_own() -> None:
     assert all("--hash=sha256:" in block for block in lines.values())
 
 
+BY_THEMSELVES = {"cluster", "compiler", "cuda", "s3"}  # sections that `make test` does not bring
+
+
 @locked_only
 def test_what_is_installed_is_what_is_locked() -> None:
-    sections = set(SECTIONS) - {"cluster", "compiler", "cuda"}
+    sections = set(SECTIONS) - BY_THEMSELVES
     different = {
         name: (metadata.version(name), str(requirement))
         for name, requirement in locked(*sections).items()
@@ -113,7 +116,7 @@ def test_what_is_installed_is_what_is_locked() -> None:
 @locked_only
 def test_what_is_installed_needs_nothing_that_is_not_locked() -> None:
     found = locked(*SECTIONS)
-    for name in locked(*set(SECTIONS) - {"cluster", "compiler", "cuda"}):
+    for name in locked(*set(SECTIONS) - BY_THEMSELVES):
         for needed in map(Requirement, metadata.requires(name) or []):
             if needed.name != "pip" and (
                 needed.marker is None or needed.marker.evaluate({"extra": ""})

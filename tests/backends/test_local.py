@@ -434,15 +434,15 @@ def test_importing_it_loads_no_torch() -> None:
 
 
 @pytest.mark.slow
-def test_serving_gpt2_never_imports_transformers() -> None:
+def test_the_native_runner_imports_neither_torch_nor_transformers() -> None:
+    """Whose import takes longer than all else of a start."""
     program = (
         "import asyncio, sys\nfrom pathlib import Path\n"
         "from tests.backends.local_models import local, request, say\n"
         "async def run():\n"
         "    async with local(Path('models/storyteller')) as backend:\n"
         "        await say(backend, request('Once'))\n"
-        "asyncio.run(run())\nassert 'torch' in sys.modules\n"
-        "assert 'transformers' not in sys.modules\n"
+        "asyncio.run(run())\nassert not {'torch', 'transformers'} & set(sys.modules)\n"
     )
     root = STORYTELLER.parents[1]
     subprocess.run([sys.executable, "-c", program], check=True, timeout=120, cwd=root)

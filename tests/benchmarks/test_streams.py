@@ -25,4 +25,4 @@ def test_few_streams_lose_nothing(
     found = json.loads(capsys.readouterr().out)
     assert (found["streams"], found["lost"]) == (25, 0)
     assert found["records"] == found["records_wanted"] == 32
-    assert found["event_us"] > 0
+    assert found["event_us"] >= 0  # the system counts in hundredths of a second

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +13,6 @@ from minivault.engine.native.checkpoint import open_checkpoint
 from minivault.engine.native.numbers import copied, narrowed, refuse_no_numbers, widened, zeros
 from minivault.engine.runner import Unsupported
 from minivault.errors import ModelUnusable
-from tests.processes import environment
 
 
 def test_numbers_are_rounded_as_torch_rounds_them() -> None:
@@ -58,18 +55,3 @@ def test_a_type_that_is_not_known_is_left_to_another_runner(tmp_path: Path) -> N
     (tmp_path / "config.json").write_text("{}")
     with pytest.raises(Unsupported, match="w is of type F8_E4M3"):
         open_checkpoint(tmp_path).tensor("w")
-
-
-@pytest.mark.slow
-def test_the_native_runner_needs_no_torch() -> None:
-    """Whose import takes longer than all else of a start."""
-    code = (
-        "import sys; from pathlib import Path; from minivault.engine.loading import load_runner\n"
-        "from minivault.engine.tokenizer import load_tokenizer\n"
-        "folder = Path('models/storyteller')\n"
-        "print(load_runner(folder).description['runner'], bool(load_tokenizer(folder)))\n"
-        "print([each for each in ('torch', 'transformers') if each in sys.modules])"
-    )
-    run = [sys.executable, "-c", code]
-    said = subprocess.run(run, env=environment(), capture_output=True, text=True, check=True)
-    assert said.stdout.split("\n")[:2] == ["native True", "[]"]
