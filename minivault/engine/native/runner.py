@@ -221,8 +221,11 @@ class NativeRunner:
     def _drafts(
         self, left: Sequence[seq.Sequence], sequences: Sequence[seq.Sequence]
     ) -> list[list[int]]:
-        """Guesses for each that is `left` to be computed; none while somebody's prompt is."""
-        free = DRAFTED_ROWS - len(left)
+        """Guesses for each that is `left` to be computed; none while somebody's prompt is.
+
+        Nor where many run: those that were guessed ahead leave the steps of the others emptier.
+        """
+        free = DRAFTED_ROWS - len(left) if len(sequences) <= DRAFTED_ROWS // 2 else 0
         busy = self._open > len(sequences) or any(each.cache.rest for each in left)
         if not self._speculates or free <= 0 or busy:
             return [[] for _ in left]
