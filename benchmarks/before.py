@@ -18,12 +18,9 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from rich.console import Console
-from rich.table import Table
-
-from minivault.bench.machine import describe, sentence
+from benchmarks.tables import Table, add_forms, show
+from minivault.bench.machine import describe
 from minivault.bench.models import SHAPES, make_random_model
-from minivault.bench.report import markdown
 from minivault.bench.suite import DTYPES
 from minivault.bench.workload import Workload
 from minivault.engine.processor import available_cores
@@ -78,7 +75,7 @@ def measure(asked: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-def show(asked: argparse.Namespace, result: dict[str, Any]) -> None:
+def table(result: dict[str, Any]) -> Table:
     rows = [
         [
             row["dtype"],
@@ -93,15 +90,7 @@ def show(asked: argparse.Namespace, result: dict[str, Any]) -> None:
         f"{result['shape']}'s shape, {result['threads']} threads, before: {result['commit']}; "
         f"median of {result['rounds']}"
     )
-    if asked.json:
-        print(json.dumps(result))
-    elif asked.markdown:
-        print(f"{sentence(result['machine'])}\n\n**{title}**\n\n{markdown(COLUMNS, rows)}")
-    else:
-        table = Table(*COLUMNS, title=title)
-        for row in rows:
-            table.add_row(*row)
-        Console(width=120).print(table)
+    return Table(title, COLUMNS, rows)
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -113,10 +102,10 @@ def main(arguments: list[str] | None = None) -> None:
     add("--batches", type=lambda text: [int(each) for each in text.split(",")], default=[1, 8, 16])
     add("--rounds", type=int, default=3)
     add("--threads", type=int, default=available_cores())
-    add("--json", action="store_true")
-    add("--markdown", action="store_true")
+    add_forms(parser)
     asked = parser.parse_args(arguments)
-    show(asked, measure(asked))
+    result = measure(asked)
+    show(asked, result, table(result))
 
 
 if __name__ == "__main__":

@@ -8,7 +8,6 @@ engine, bare and served side by side, shows what is left of its speed.
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -18,14 +17,11 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from rich.console import Console
-from rich.table import Table
-
 from benchmarks.layers import seconds_by_layer, slowest
-from minivault.bench.machine import describe, sentence
+from benchmarks.tables import Table, add_forms, show
+from minivault.bench.machine import describe
 from minivault.bench.models import SHAPES, make_random_model
 from minivault.bench.process import ServerProcess, run_module, server
-from minivault.bench.report import markdown
 from minivault.bench.suite import DTYPES
 from minivault.bench.workload import Workload
 from minivault.engine.processor import available_cores
@@ -141,8 +137,7 @@ def measure(asked: argparse.Namespace) -> dict[str, Any]:
     return result
 
 
-def tables(result: dict[str, Any]) -> list[tuple[str, list[str], list[list[str]]]]:
-    """Title, columns and rows of each table."""
+def tables(result: dict[str, Any]) -> list[Table]:
     carried = result["echo"]
     cost = carried["loop_us_per_token"]
     title = (
@@ -154,13 +149,13 @@ def tables(result: dict[str, Any]) -> list[tuple[str, list[str], list[list[str]]
     ]
     functions = [[name, f"{share:.1%}"] for name, share in carried["slowest"]]
     found = [
-        (title, ["layer", "share", "µs per piece"], by_layer),
-        ("functions with the most time of their own", ["function", "share"], functions),
+        Table(title, ["layer", "share", "µs per piece"], by_layer),
+        Table("functions with the most time of their own", ["function", "share"], functions),
     ]
     if "engine" in result:
         columns = ["weights", "bare tokens/s", "served tokens/s", "cost", "loop µs per token"]
         name = f"engine, {result['shape']}'s shape, {result['clients']} at once"
-        found.append((name, columns, [_engine_cells(row) for row in result["engine"]]))
+        found.append(Table(name, columns, [_engine_cells(row) for row in result["engine"]]))
     return found
 
 
@@ -174,22 +169,6 @@ def _engine_cells(row: dict[str, Any]) -> list[str]:
     ]
 
 
-def show(asked: argparse.Namespace, result: dict[str, Any]) -> None:
-    if asked.json:
-        print(json.dumps(result))
-    elif asked.markdown:
-        parts = [
-            f"**{title}**\n\n{markdown(columns, rows)}" for title, columns, rows in tables(result)
-        ]
-        print("\n\n".join([sentence(result["machine"]), *parts]))
-    else:
-        for title, columns, rows in tables(result):
-            table = Table(*columns, title=title)
-            for row in rows:
-                table.add_row(*row)
-            Console(width=120).print(table)
-
-
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.overhead", description=__doc__)
     add = parser.add_argument
@@ -200,10 +179,10 @@ def main(arguments: list[str] | None = None) -> None:
     add("--shape", default="distilgpt2", choices=list(SHAPES))
     add("--threads", type=int, default=available_cores())
     add("--echo-only", action="store_true", help="leave the engine out")
-    add("--json", action="store_true")
-    add("--markdown", action="store_true")
+    add_forms(parser)
     asked = parser.parse_args(arguments)
-    show(asked, measure(asked))
+    result = measure(asked)
+    show(asked, result, *tables(result))
 
 
 if __name__ == "__main__":

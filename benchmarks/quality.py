@@ -9,7 +9,6 @@ and llama.cpp is asked the same; a folder is read at every width that the engine
 from __future__ import annotations
 
 import argparse
-import json
 import math
 import tempfile
 from collections.abc import Iterator
@@ -19,17 +18,15 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from rich.console import Console
-from rich.table import Table
 
 from benchmarks.peers.contenders import TYPES
 from benchmarks.peers.formats import REPOSITORY, GgufFile, Models
 from benchmarks.peers.venv import PeersVenv
+from benchmarks.tables import Table, add_forms, show
 from benchmarks.texts import TASKS
 from minivault.bench import bare
-from minivault.bench.machine import describe, sentence
+from minivault.bench.machine import describe
 from minivault.bench.process import run_module
-from minivault.bench.report import markdown
 from minivault.bench.workload import Workload
 from minivault.engine.engine import Engine
 from minivault.engine.native.runner import NativeRunner
@@ -186,21 +183,13 @@ def cells(row: dict[str, Any], rows: list[dict[str, Any]]) -> list[str]:
     return [row["weights"], row["by"], divergence, same, f"{row['perplexity']:.3f}"]
 
 
-def show(asked: argparse.Namespace, result: dict[str, Any]) -> None:
+def table(result: dict[str, Any]) -> Table:
     rows = [cells(row, result["rows"]) for row in result["rows"]]
     title = (
         f"{result['model']}, {result['texts']} texts of {result['tokens']} tokens, against float32 "
         "(what the divergence may be; bold: it is more)"
     )
-    if asked.json:
-        print(json.dumps(result))
-    elif asked.markdown:
-        print(f"{sentence(result['machine'])}\n\n**{title}**\n\n{markdown(COLUMNS, rows)}")
-    else:
-        table = Table(*COLUMNS, title=title)
-        for row in rows:
-            table.add_row(*row)
-        Console(width=120).print(table)
+    return Table(title, COLUMNS, rows)
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -210,10 +199,10 @@ def main(arguments: list[str] | None = None) -> None:
     add("--texts", type=int, default=6)
     add("--tokens", type=int, default=256, help="of each text")
     add("--threads", type=int, default=available_cores())
-    add("--json", action="store_true")
-    add("--markdown", action="store_true")
+    add_forms(parser)
     asked = parser.parse_args(arguments)
-    show(asked, measure(asked))
+    result = measure(asked)
+    show(asked, result, table(result))
 
 
 if __name__ == "__main__":

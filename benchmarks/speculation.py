@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import json
 import re
 import urllib.request
 from collections.abc import Sequence
@@ -18,16 +17,13 @@ from itertools import cycle, islice
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-from rich.table import Table
-
 from benchmarks.chat_servers import chat_request, chat_server
+from benchmarks.tables import Table, add_forms, show
 from benchmarks.texts import TASKS
 from minivault.bench.clients import run_wave
 from minivault.bench.figures import Wave
-from minivault.bench.machine import describe, sentence
+from minivault.bench.machine import describe
 from minivault.bench.process import ServerProcess
-from minivault.bench.report import markdown
 from minivault.engine.processor import available_cores
 
 _COUNTER = re.compile(r"^minivault_engine_(accepted|drafted)_total (\S+)$", re.MULTILINE)
@@ -143,21 +139,13 @@ def cells(row: dict[str, Any]) -> list[str]:
     ]
 
 
-def show(asked: argparse.Namespace, result: dict[str, Any]) -> None:
+def table(result: dict[str, Any]) -> Table:
     rows = [cells(row) for row in result["rows"]]
     title = (
         f"{result['model']}, {result['threads']} threads, texts of up to {result['tokens']} tokens "
         f"at temperature {result['temperature']}; the gain, and what it is to be at least"
     )
-    if asked.json:
-        print(json.dumps(result))
-    elif asked.markdown:
-        print(f"{sentence(result['machine'])}\n\n**{title}**\n\n{markdown(COLUMNS, rows)}")
-    else:
-        table = Table(*COLUMNS, title=title)
-        for row in rows:
-            table.add_row(*row)
-        Console(width=120).print(table)
+    return Table(title, COLUMNS, rows)
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -168,10 +156,10 @@ def main(arguments: list[str] | None = None) -> None:
     add("--temperature", type=float, default=0.8)
     add("--seeds", type=int, default=2, help="texts made of each prompt")
     add("--threads", type=int, default=available_cores())
-    add("--json", action="store_true")
-    add("--markdown", action="store_true")
+    add_forms(parser)
     asked = parser.parse_args(arguments)
-    show(asked, measure(asked))
+    result = measure(asked)
+    show(asked, result, table(result))
 
 
 if __name__ == "__main__":

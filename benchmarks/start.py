@@ -18,15 +18,12 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from rich.console import Console
-from rich.table import Table
-
+from benchmarks.tables import Table, add_forms, show
 from minivault.bench.clients import Reader, http_request, run_wave
-from minivault.bench.machine import describe, sentence
+from minivault.bench.machine import describe
 from minivault.bench.memory import peak_memory, resident_memory
 from minivault.bench.models import SHAPES, count_weights, make_random_model
 from minivault.bench.process import served
-from minivault.bench.report import markdown
 from minivault.bench.suite import BYTES_PER_WEIGHT, DTYPES
 from minivault.bench.workload import Workload
 from minivault.engine.processor import available_cores
@@ -145,21 +142,13 @@ def cells(row: dict[str, Any]) -> list[str]:
     ]
 
 
-def show(asked: argparse.Namespace, result: dict[str, Any]) -> None:
+def table(result: dict[str, Any]) -> Table:
     rows = [cells(row) for row in result["rows"]]
     title = (
         f"{result['model']}; median of {result['rounds']} starts; "
         f"--help takes {result['help_seconds']} s"
     )
-    if asked.json:
-        print(json.dumps(result))
-    elif asked.markdown:
-        print(f"{sentence(result['machine'])}\n\n**{title}**\n\n{markdown(COLUMNS, rows)}")
-    else:
-        table = Table(*COLUMNS, title=title)
-        for row in rows:
-            table.add_row(*row)
-        Console(width=120).print(table)
+    return Table(title, COLUMNS, rows)
 
 
 def _megabytes(process: int) -> float:
@@ -175,10 +164,10 @@ def main(arguments: list[str] | None = None) -> None:
     add("--rounds", type=int, default=3)
     add("--tokens", type=int, default=120)
     add("--threads", type=int, default=available_cores())
-    add("--json", action="store_true")
-    add("--markdown", action="store_true")
+    add_forms(parser)
     asked = parser.parse_args(arguments)
-    show(asked, measure(asked))
+    result = measure(asked)
+    show(asked, result, table(result))
 
 
 if __name__ == "__main__":

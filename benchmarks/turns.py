@@ -8,21 +8,17 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import json
 from pathlib import Path
 from statistics import median
 from typing import Any
 
-from rich.console import Console
-from rich.table import Table
-
 from benchmarks.chat_servers import chat_request, chat_server
+from benchmarks.tables import Table, add_forms, show
 from benchmarks.texts import PASSAGES
 from minivault.bench.clients import run_wave
 from minivault.bench.figures import Wave
-from minivault.bench.machine import describe, sentence
+from minivault.bench.machine import describe
 from minivault.bench.process import ServerProcess
-from minivault.bench.report import markdown
 from minivault.engine.processor import available_cores
 
 _TURNS = 5
@@ -88,7 +84,7 @@ def _ask(server: ServerProcess, messages: Messages, tokens: int) -> Wave:
     return asyncio.run(run_wave("127.0.0.1", server.port, [request]))
 
 
-def show(asked: argparse.Namespace, result: dict[str, Any]) -> None:
+def table(result: dict[str, Any]) -> Table:
     row = [
         f"{result['later']:.0f}",
         f"{result['first']:.0f}",
@@ -99,14 +95,7 @@ def show(asked: argparse.Namespace, result: dict[str, Any]) -> None:
         f"{result['model']}, {result['threads']} threads, "
         f"median of {result['conversations']} conversations"
     )
-    if asked.json:
-        print(json.dumps(result))
-    elif asked.markdown:
-        print(f"{sentence(result['machine'])}\n\n**{title}**\n\n{markdown(COLUMNS, [row])}")
-    else:
-        table = Table(*COLUMNS, title=title)
-        table.add_row(*row)
-        Console(width=120).print(table)
+    return Table(title, COLUMNS, [row])
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -116,10 +105,10 @@ def main(arguments: list[str] | None = None) -> None:
     add("--conversations", type=int, default=8)
     add("--tokens", type=int, default=220, help="of each answer at most")
     add("--threads", type=int, default=available_cores())
-    add("--json", action="store_true")
-    add("--markdown", action="store_true")
+    add_forms(parser)
     asked = parser.parse_args(arguments)
-    show(asked, measure(asked))
+    result = measure(asked)
+    show(asked, result, table(result))
 
 
 if __name__ == "__main__":

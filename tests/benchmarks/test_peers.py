@@ -148,7 +148,7 @@ def test_who_cannot_be_installed_is_named_with_the_reason(tmp_path: Path) -> Non
 @pytest.mark.slow
 def test_a_small_contest_ends_with_figures_and_ratios(capsys: pytest.CaptureFixture[str]) -> None:
     small = ["--shape", "tiny", "--dtype", "float32", "--tasks", "2", "--rounds", "1"]
-    main([*small, "--tokens", "8", "--only", "minivault", "--only", "generate", "--json"])
+    main([*small, "--tokens", "100", "--only", "minivault", "--only", "generate", "--json"])
     result = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert result["missing"] == {}
     names = {each["name"] for each in result["rows"]}
