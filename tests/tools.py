@@ -40,6 +40,16 @@ def zig() -> list[str]:
     return [str(own), "-m", "ziglang", "cc"] if own.exists() else leave_out("no ziglang (make zig)")
 
 
+def older_processors() -> list[tuple[str, ...]]:
+    """The compiler's flags for kinds of x86 processors whose code this one runs, newest first."""
+    if os.uname().machine != "x86_64":
+        return []
+    lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    flags = set(next(line for line in lines if line.startswith("flags")).split())
+    levels = {"-v4": {"avx512f", "avx512bw", "avx512vl"}, "-v3": {"avx2", "fma"}, "": set[str]()}
+    return [(f"-march=x86-64{level}",) for level, needed in levels.items() if needed <= flags]
+
+
 def leave_out(what: str) -> NoReturn:
     """Leaves a test out; says why."""
     if os.environ.get("CI") == "true":

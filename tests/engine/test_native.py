@@ -41,14 +41,13 @@ from tests.engine.gpt2_models import (
     save_files,
     save_gpt2,
 )
-from tests.tools import tool
+from tests.tools import older_processors, tool
 
 pytestmark = pytest.mark.usefixtures("compiler")
 DTYPES: tuple[Dtype, ...] = get_args(Dtype)
-TARGETS: list[tuple[str, ...] | None] = [None]
-if os.uname().machine == "x86_64":  # what this processor can run, and has none of the narrow sums
-    TARGETS += [("-march=x86-64-v4",), ("-march=x86-64-v3",), ("-march=x86-64",)]
-every_target = pytest.mark.parametrize("target", TARGETS, ids=lambda flags: " ".join(flags or ()))
+every_target = pytest.mark.parametrize(
+    "target", [None, *older_processors()], ids=lambda flags: " ".join(flags or ())
+)
 every_dtype = pytest.mark.parametrize("dtype", DTYPES)
 
 

@@ -24,6 +24,8 @@ from minivault.gguf.weights import weights_of
 Shape = tuple[int, ...]
 
 _ROWS = 4096  # so many are dequantized at once
+# What a header may lead to that the check admits, though no file has it: a list for an object.
+_ODD_HEADERS = (ValueError, TypeError, KeyError, RecursionError)
 _TYPES = {"BF16": np.uint16, "F16": np.float16, "F32": np.float32, "F64": np.float64}
 
 
@@ -86,12 +88,13 @@ class _Safetensors:
                 with path.open("rb") as file:
                     size = int.from_bytes(file.read(8), "little")
                     header = json.loads(file.read(size))
-            except (SafetensorError, OSError) as error:
+                header.pop("__metadata__", None)
+                for name, entry in header.items():
+                    kind, begin = str(entry["dtype"]), 8 + size + entry["data_offsets"][0]
+                    self.shapes[name] = tuple(entry["shape"])
+                    self._places[name] = path, kind, begin
+            except (SafetensorError, OSError, *_ODD_HEADERS) as error:
                 raise _unreadable(path, error) from error
-            header.pop("__metadata__", None)
-            for name, entry in header.items():
-                self.shapes[name] = tuple(entry["shape"])
-                self._places[name] = path, entry["dtype"], 8 + size + entry["data_offsets"][0]
 
     def tensor(self, name: str) -> Array:
         path, kind, offset = self._places[name]
@@ -99,8 +102,11 @@ class _Safetensors:
             raise Unsupported(f"its tensor {name[:80]} is of type {kind}")
         try:
             tensor: Array = np.memmap(path, _TYPES[kind], "r", offset, self.shapes[name])
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, OverflowError) as error:
             raise _unreadable(path, error) from error
+        if kind == "F64":
+            with np.errstate(over="ignore"):
+                tensor = tensor.astype(np.float32)
         refuse_no_numbers(name, tensor)
         return tensor
 

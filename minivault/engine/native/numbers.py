@@ -43,7 +43,10 @@ def widened(numbers: Array) -> Floats:
 
 
 def narrowed(numbers: Array) -> Bfloat16:
-    """As bfloat16, rounded to the nearest, to the even one of two; what is so is not copied."""
+    """As bfloat16, rounded to the nearest, to the even one of two; what is so is not copied.
+
+    Raises ModelUnusable for a number that is too large.
+    """
     if numbers.dtype == np.uint16:
         return numbers
     bits = np.ascontiguousarray(widened(numbers)).view(np.uint32)
@@ -51,19 +54,26 @@ def narrowed(numbers: Array) -> Bfloat16:
     even += np.uint32(0x7FFF)
     even += bits
     even >>= np.uint32(16)
-    return even.astype(np.uint16)
+    found = even.astype(np.uint16)
+    if not _is_finite(found):
+        raise ModelUnusable("a weight is too large for bfloat16; use --dtype float32")
+    return found
 
 
 def refuse_no_numbers(name: str, numbers: Array) -> None:
     """Raises ModelUnusable with the name of weights that hold NaN or infinite numbers."""
-    if numbers.dtype == np.uint16:
-        exponent = np.uint16(0x7F80)
-        whole = not ((numbers & exponent) == exponent).any()
-    else:  # a sum tells mostly, and reads them once; it may overflow
-        with np.errstate(over="ignore", invalid="ignore"):
-            whole = bool(np.isfinite(numbers.sum(dtype=np.float32)))
-        whole = whole or bool(np.isfinite(numbers).all())
-    if not whole:
+    if not _is_finite(numbers):
         raise ModelUnusable(
             f"the weights hold NaN or infinite numbers, so no text can be made: {name}"
         )
+
+
+def _is_finite(numbers: Array) -> bool:
+    """A sum tells mostly, and reads them once; where it overflows each is looked at."""
+    if numbers.dtype == np.uint16:
+        exponent = np.uint16(0x7F80)
+        return not ((numbers & exponent) == exponent).any()
+    with np.errstate(over="ignore", invalid="ignore"):
+        if np.isfinite(numbers.sum(dtype=np.float32)):
+            return True
+    return bool(np.isfinite(numbers).all())

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minivault.engine.native.description import Activation, Weights
-from minivault.engine.native.groups import Groups, quantized
+from minivault.engine.native.groups import Groups, quantized, refuse_no_numbers
 from minivault.engine.native.library import Memory, constants
 from minivault.engine.native.memory import in_large_pages, large_pages
 from minivault.engine.native.numbers import Array, copied, narrowed, widened
@@ -41,6 +41,7 @@ def packed(
     weight = weights.weight
     if dtype in ("int8", "int4") and not isinstance(weight, Groups):
         weight = quantized(widened(weight), 8 if dtype == "int8" else 4)
+        refuse_no_numbers(weight, f"too large for {dtype}; use --dtype bfloat16")
     outputs, inputs = weight.shape
     fields: dict[str, Any] = {
         "kind": kind(weight.kind if isinstance(weight, Groups) else dtype),

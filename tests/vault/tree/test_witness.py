@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import base64
+import importlib
 import json
+import os
 import shutil
 import threading
 from collections.abc import Iterator
@@ -158,7 +160,10 @@ def test_every_flipped_bit_of_a_cosignature_is_seen(key: WitnessKey, tmp_path: P
 
 
 def test_cosignatures_that_no_quantum_computer_breaks_are_checked_too() -> None:
-    mldsa = pytest.importorskip("cryptography.hazmat.primitives.asymmetric.mldsa")
+    module = "cryptography.hazmat.primitives.asymmetric.mldsa"
+    if os.environ.get("MINIVAULT_UNLOCKED"):  # older ones lack it
+        pytest.importorskip(module)
+    mldsa = importlib.import_module(module)
     private = mldsa.MLDSA44PrivateKey.from_seed_bytes(bytes(32))
     key = WitnessKey("w", ML_DSA_44, private.public_key().public_bytes_raw())
     head = Inclusion.parse((GOLDEN / "17.tlog-proof").read_bytes()).head
