@@ -19,12 +19,19 @@ from minivault.vault.private_file import locked, make_folder
 
 _LOCK = ".lock"
 SCHEMES = ("s3", "gs", "az")
+MOST_BYTES = 2**28  # of an object: whoever may write to the bucket may have put anything
 
 
 class Away(MiniVaultError):
     """The bucket does not answer, or refuses; it may answer later."""
 
     title = "Bucket away"
+
+
+class TooLarge(Away):
+    """An object has more bytes than anything that is put there."""
+
+    title = "Object too large"
 
 
 class Taken(Exception):
@@ -38,8 +45,11 @@ class Bucket(Protocol):
     def url(self) -> str:
         """As it is told to people; no secret is in it."""
 
-    def read(self, path: str) -> tuple[bytes, str]:
-        """An object, and which version of it that is. Raises FileNotFoundError."""
+    def read(self, path: str, most: int = MOST_BYTES) -> tuple[bytes, str]:
+        """An object of at most so many bytes, and which version of it that is.
+
+        Raises FileNotFoundError, TooLarge.
+        """
 
     def create(self, path: str, data: bytes) -> str:
         """Puts an object that must not be there yet; returns its version. Raises Taken."""
@@ -73,6 +83,12 @@ def open_bucket(url: str, credentials: Path | None = None) -> Bucket:
     raise InvalidRequest([FieldError("url", f"is no address of a bucket: {kinds}")])
 
 
+def require_size(size: int, most: int, where: str) -> None:
+    """Raises TooLarge before anybody reads that much."""
+    if size > most:
+        raise TooLarge(f"{where} has {size} bytes, and {most} at most belong there")
+
+
 class FolderBucket:
     """A folder in the place of a bucket. Nothing in it is locked; a file system may do that."""
 
@@ -83,9 +99,10 @@ class FolderBucket:
     def url(self) -> str:
         return self._path.as_uri()
 
-    def read(self, path: str) -> tuple[bytes, str]:
-        with self._answering():
-            data = (self._path / path).read_bytes()
+    def read(self, path: str, most: int = MOST_BYTES) -> tuple[bytes, str]:
+        with self._answering(), open(self._path / path, "rb") as file:
+            require_size(os.fstat(file.fileno()).st_size, most, f"{self.url}/{path}")
+            data = file.read(most)
         return data, _version(data)
 
     def create(self, path: str, data: bytes) -> str:

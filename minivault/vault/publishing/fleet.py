@@ -6,14 +6,15 @@ another who has that.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from minivault.errors import ChainBroken
 from minivault.vault.publishing.bucket import Bucket
 from minivault.vault.publishing.shipping import FOLDER, WRITERS, folder_of
-from minivault.vault.publishing.tile_log import Forked, TileLog
+from minivault.vault.publishing.tile_log import Forked, TileLog, require_signed
 from minivault.vault.record import new_salt
 from minivault.vault.signing import BadCheckpoint, Signer
 from minivault.vault.tree.head import TreeHead
@@ -50,7 +51,7 @@ def gather(hashes: Bucket, signer: Signer, keys: Sequence[Ed25519PublicKey]) -> 
         except (Forked, BadCheckpoint, ChainBroken) as error:
             gathered.refused.append(str(error))
         else:
-            gathered.taken.extend([head] if head else [])
+            gathered.taken.extend([_with_checked(head, keys)] if head else [])
     if not gathered.taken:
         return gathered
     notes = [each.note for each in gathered.taken]
@@ -123,6 +124,16 @@ def _grown(log: TileLog, known: dict[str, TreeHead]) -> TreeHead | None:
         return None
     require_grown(log, old)
     return head
+
+
+def _with_checked(head: TreeHead, keys: Sequence[Ed25519PublicKey]) -> TreeHead:
+    """Without the lines that no key vouches for: what the fleet takes it can never give away."""
+    checked: dict[str, None] = {}
+    for line in head.signatures.splitlines(keepends=True):
+        with contextlib.suppress(BadCheckpoint):
+            require_signed(replace(head, signatures=line), keys)
+            checked[line] = None
+    return replace(head, signatures="".join(checked))
 
 
 def require_grown(log: TileLog, old: TreeHead | None) -> None:

@@ -13,7 +13,7 @@ from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 from minivault.errors import CannotStart
-from minivault.vault.publishing.bucket import Away, Bucket, Taken
+from minivault.vault.publishing.bucket import MOST_BYTES, Away, Bucket, Taken, require_size
 
 if TYPE_CHECKING:
     from obstore.store import ObjectStore
@@ -83,11 +83,12 @@ class ObjectBucket:
         self.url = url
         self._store = store
 
-    def read(self, path: str) -> tuple[bytes, str]:
+    def read(self, path: str, most: int = MOST_BYTES) -> tuple[bytes, str]:
         import obstore
 
         with self._answering():
             answer = obstore.get(self._store, path)
+            require_size(answer.meta["size"], most, f"{self.url}/{path}")
             return bytes(answer.bytes()), answer.meta["e_tag"] or ""
 
     def create(self, path: str, data: bytes) -> str:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from minivault.errors import MiniVaultError
-from minivault.vault.publishing.bucket import Bucket, Taken
+from minivault.vault.publishing.bucket import Bucket, Taken, TooLarge
 from minivault.vault.signing import BadCheckpoint
 from minivault.vault.tree.folder import CHECKPOINT
 from minivault.vault.tree.head import TreeHead
@@ -18,6 +18,9 @@ from minivault.vault.tree.tiles import DamagedTiles, Edge, Put, Tiles, edge_path
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+MOST_NOTE = 2**14  # bytes of a checkpoint: an entry of the fleet's log has less than 2**16
+_MOST_TILE = 2**25  # 256 entries of the longest are half of it
 
 #: The entries of a log from the n-th on, a few at a time.
 Entries = Callable[[int], Iterable[Sequence[bytes]]]
@@ -38,7 +41,8 @@ class Overtaken(MiniVaultError):
 class TileLog:
     """The log under `folder` of a bucket, as it was when this was made.
 
-    Raises Away; BadCheckpoint for one that is not signed with one of the keys, if there are any.
+    Raises Away; BadCheckpoint for one that is not signed with one of the keys, if there are any,
+    and for one that is too long to be a checkpoint.
     """
 
     def __init__(self, bucket: Bucket, folder: str, keys: Sequence[Ed25519PublicKey] = ()) -> None:
@@ -47,9 +51,11 @@ class TileLog:
         self.head: TreeHead | None = None
         self._version = ""
         try:
-            note, self._version = bucket.read(f"{folder}/{CHECKPOINT}")
+            note, self._version = bucket.read(f"{folder}/{CHECKPOINT}", MOST_NOTE)
         except FileNotFoundError:
             return
+        except TooLarge as error:
+            raise BadCheckpoint(f"the checkpoint is too long: {error}") from error
         self.head = TreeHead.parse(note)
         require_signed(self.head, keys)
 
@@ -63,8 +69,11 @@ class TileLog:
         return f"{self._bucket.url}/{self.folder}"
 
     def get(self, path: str) -> bytes:
-        """A tile. Raises FileNotFoundError, Away."""
-        return self._bucket.read(f"{self.folder}/{path}")[0]
+        """A tile. Raises FileNotFoundError, Away; DamagedTiles for what is too large for one."""
+        try:
+            return self._bucket.read(f"{self.folder}/{path}", _MOST_TILE)[0]
+        except TooLarge as error:
+            raise DamagedTiles(str(error)) from error
 
     def checkpoint(self) -> bytes | None:
         return self.head.note if self.head else None
@@ -93,6 +102,8 @@ class TileLog:
             return {path: self.get(path) for path in edge_paths(self.size)}
         except FileNotFoundError as error:
             raise Forked(f"{self.where}: a tile of what is published is gone: {error}") from error
+        except DamagedTiles as error:
+            raise Forked(f"{self.where}: {error}") from error
 
     def _edge(self, there: dict[str, bytes], put: Put) -> Edge:
         try:
@@ -107,8 +118,10 @@ class TileLog:
         try:
             self._bucket.create(f"{self.folder}/{path}", data)
         except Taken:  # by whoever was here before us and came to no checkpoint
-            if self.get(path) != data:
-                raise Forked(f"{self.where}/{path} is there already, and is another") from None
+            with contextlib.suppress(DamagedTiles):
+                if self.get(path) == data:
+                    return
+            raise Forked(f"{self.where}/{path} is there already, and is another") from None
 
     def _publish(self, head: TreeHead) -> None:
         path = f"{self.folder}/{CHECKPOINT}"
@@ -118,7 +131,7 @@ class TileLog:
             else:
                 self._version = self._bucket.swap(path, head.note, self._version)
         except Taken:
-            note, self._version = self._bucket.read(path)
+            note, self._version = self._bucket.read(path, MOST_NOTE)
             if note != head.note:  # else the answer to our own put was lost on its way
                 raise Overtaken(f"{self.where}: another one published meanwhile") from None
         self.head = head

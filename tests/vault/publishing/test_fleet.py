@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from minivault.errors import ChainBroken, NotFound
+from minivault.vault.publishing import tile_log
 from minivault.vault.publishing.bucket import Bucket, FolderBucket
 from minivault.vault.publishing.fleet import FLEET, checkpoints_in, gather, writers
 from minivault.vault.publishing.inspection import inspect
@@ -21,7 +22,7 @@ from minivault.vault.signing import BadCheckpoint, Signer, write_keys
 from minivault.vault.tree.head import TreeHead
 from minivault.vault.tree.proof import head_of
 from minivault.vault.tree.tiles import Edge
-from tests.vault.publishing.conftest import KEY, Writer
+from tests.vault.publishing.conftest import BOTH, KEY, Writer
 from tests.vault.tree.signed_log import write_key
 from tests.vault.tree.test_log_tree import grow
 
@@ -98,6 +99,39 @@ def test_a_writer_that_wrote_its_log_anew_is_refused_and_others_are_taken(
         inspect(hashes)
     put(hashes, f"{folder_of(head.origin)}/checkpoint", replace(head, size=200).note)
     assert "not signed" in gather(hashes, signer, [KEY]).refused[0]
+
+
+@BOTH
+def test_lines_that_nobody_signed_neither_stop_the_fleet_nor_get_into_its_log(
+    writer: Writer, second: Writer, signer: Signer, bucket: Buckets
+) -> None:
+    hashes = bucket("hashes")
+    head, other = writer.shipping.ship(), second.shipping.ship()
+    assert head is not None
+    assert other is not None
+    junk = [f"— {name} {'AAAA' * 30}\n" for name in (head.origin, "somebody")]
+    path = f"{folder_of(head.origin)}/checkpoint"
+    put(hashes, path, head.note + "".join(junk * 600).encode())
+    gathered = gather(hashes, signer, [KEY])
+    assert [each.note for each in gathered.taken] == [other.note]
+    assert "the checkpoint is too long" in gathered.refused[0]
+    put(hashes, path, head.note + "".join(junk).encode())
+    assert [each.note for each in gather(hashes, signer, [KEY]).taken] == [head.note]
+    assert gather(hashes, signer, [KEY]).taken == []
+    inspect(hashes, None, [KEY, signer.public_key])
+
+
+def test_a_tile_that_is_far_too_large_is_refused_and_others_are_taken(
+    writer: Writer, second: Writer, signer: Signer, bucket: Buckets, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hashes = bucket("hashes")
+    head, other = writer.shipping.ship(), second.shipping.ship()
+    assert head is not None
+    monkeypatch.setattr(tile_log, "_MOST_TILE", 2**11)
+    put(hashes, f"{folder_of(head.origin)}/tile/0/001.p/44", bytes(2**11 + 1))
+    gathered = gather(hashes, signer, [KEY])
+    assert gathered.taken == [other]
+    assert "has 2049 bytes" in gathered.refused[0]
 
 
 def _exchange(hashes: Bucket, head: TreeHead, signer: Signer, size: int) -> None:

@@ -45,6 +45,8 @@ def test_a_bucket_makes_once_and_exchanges_what_is_known(bucket: Buckets) -> Non
     assert made.read("a/b/one") == (b"2", two)
     with pytest.raises(FileNotFoundError):
         made.read("a/b/none")
+    with pytest.raises(Away, match="a/b/one has 1 bytes, and 0 at most"):
+        made.read("a/b/one", 0)
     made.create("a/c", b"")
     assert (made.names("a"), made.names("a/b"), made.names("z")) == (["b/", "c"], ["one"], [])
 
