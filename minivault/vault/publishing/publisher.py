@@ -55,7 +55,10 @@ class Party:
     level: float = field(default_factory=time.monotonic)  # when nothing was missing
 
     def give(self, what: Callable[[], TreeHead | None]) -> None:
-        """Does it once, and notes what came of it; says in the terminal what is new about that."""
+        """Does it once, and notes what came of it; says in the terminal what is new about that.
+
+        Where it returns None another server did it, if anybody: nothing is known of how it went.
+        """
         began = time.monotonic()
         try:
             head = carried(what)()
@@ -68,8 +71,9 @@ class Party:
         except Exception as error:  # noqa: BLE001 - whatever it is, the next round may go well
             logger.debug("%s: %s", self.name, trace(error))
             return self._fail(describe(error))
-        if head is not None:
-            self.seq, self.level = head.last, began
+        if head is None:
+            return
+        self.seq, self.level = head.last, began
         if self.problem:
             logger.info("the %s %s has all again, up to record %d", self.role, self.name, self.seq)
         self.problem = None
@@ -171,8 +175,13 @@ class Publisher:
     def _ship(self) -> None:
         assert self._shipping
         assert self._bucket
-        ship = self._shipping.ship
-        self._bucket.give(lambda: ship() or shipped(self._logs))
+        self._bucket.give(partial(self._shipped, self._shipping, self._bucket))
+
+    def _shipped(self, shipping: Shipping, bucket: Party) -> TreeHead | None:
+        head = shipping.ship()
+        if head is None and (there := shipped(self._logs)):  # by the server that ships now
+            bucket.seq = there.last
+        return head
 
     def _ask(self) -> None:
         """All of them about the same tree, so that a proof can carry the signatures of all."""

@@ -16,14 +16,16 @@ from minivault.cli.witness import served
 from minivault.errors import CannotStart, InvalidRequest
 from minivault.service import Service
 from minivault.settings import Settings
+from minivault.vault.publishing import shipping
 from minivault.vault.publishing.bucket import FolderBucket
 from minivault.vault.publishing.inspection import inspect
+from minivault.vault.publishing.publisher import Publisher
 from minivault.vault.signing import Signer, write_keys
 from minivault.vault.tree.cosignature import ED25519, WitnessKey, key_of
 from minivault.vault.tree.proof import head_of, prove, witnessed
 from minivault.vault.tree.witness import Witness
 from tests.live import LiveServer, live_server, wait_for
-from tests.vault.publishing.conftest import KEY
+from tests.vault.publishing.conftest import KEY, Writer
 from tests.vault.tree.signed_log import ORIGIN
 from tests.web.asking import JSON, ask
 
@@ -102,6 +104,24 @@ def test_what_a_start_finds_wrong_is_told_where_people_look(place: Path, tmp_pat
         wait_for(lambda: health(server)["log"]["shipping"]["problem"])
         assert "301 records are published, and here are 300" in str(health(server)["warnings"])
         assert say(server) == 301
+
+
+def test_while_another_server_ships_only_its_last_number_is_taken_over(
+    writer: Writer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    publisher = Publisher(writer.logs, writer.shipping)
+    bucket = publisher._bucket
+    assert bucket is not None
+    bucket.problem, bucket.level = "away", 1.0
+    writer.shipping.ship()
+    with shipping._alone(writer.logs):
+        publisher._ship()
+    assert (bucket.seq, bucket.problem, bucket.level) == (300, "away", 1.0)
+    assert "has all again" not in caplog.text
+    publisher._ship()
+    assert bucket.problem is None
+    assert bucket.level > 1.0
 
 
 class Asked:
