@@ -113,17 +113,16 @@ class Publisher:
         self._running: list[Future[None]] = []
 
     def start(self) -> None:
-        if self._shipping:
-            self._running.append(
-                start_thread(partial(self._run, self._ship, self._ship_every), name="shipping")
-            )
+        if self._bucket:
+            run = partial(self._run, self._ship, self._ship_every, [self._bucket])
+            self._running.append(start_thread(run, name="shipping"))
         if self._asked:
-            self._running.append(
-                start_thread(partial(self._run, self._ask, self._witness_every), name="witnesses")
-            )
+            asked = [party for _, party in self._asked]
+            run = partial(self._run, self._ask, self._witness_every, asked)
+            self._running.append(start_thread(run, name="witnesses"))
 
     def close(self) -> None:
-        """Gives what is left once more, unless something was away already."""
+        """Gives what is left once more; buckets and witnesses that are away are not waited for."""
         self._ended.set()
         wait(self._running, _LAST)
 
@@ -162,11 +161,11 @@ class Publisher:
             if seen and witness.key.seen(seen):
                 party.seq = seen.last
 
-    def _run(self, work: Callable[[], None], every: float) -> None:
+    def _run(self, work: Callable[[], None], every: float, parties: Sequence[Party]) -> None:
         be_nice()
         while True:
             is_last = self._ended.is_set()
-            if not (is_last and self.warnings()):
+            if not (is_last and any(each.problem for each in parties)):
                 work()
             if is_last:
                 return

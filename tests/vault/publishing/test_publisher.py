@@ -23,7 +23,7 @@ from minivault.vault.publishing.publisher import Publisher
 from minivault.vault.signing import Signer, write_keys
 from minivault.vault.tree.cosignature import ED25519, WitnessKey, key_of
 from minivault.vault.tree.proof import head_of, prove, witnessed
-from minivault.vault.tree.witness import Witness
+from minivault.vault.tree.witness import Witness, WitnessAt
 from tests.live import LiveServer, live_server, wait_for
 from tests.vault.publishing.conftest import KEY, Writer
 from tests.vault.tree.signed_log import ORIGIN
@@ -122,6 +122,27 @@ def test_while_another_server_ships_only_its_last_number_is_taken_over(
     publisher._ship()
     assert bucket.problem is None
     assert bucket.level > 1.0
+
+
+@pytest.mark.parametrize("is_away", ["witness", "bucket"])
+def test_what_is_away_costs_others_no_last_time(
+    is_away: str, writer: Writer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = WitnessKey("w", ED25519, bytes(32))
+    publisher = Publisher(
+        writer.logs, writer.shipping, [WitnessAt("http://w", key)], ship_every=600
+    )
+    monkeypatch.setattr(publisher, "_ship", lambda: done.append("bucket"))
+    monkeypatch.setattr(publisher, "_ask", lambda: done.append("witness"))
+    done: list[str] = []
+    publisher.start()
+    wait_for(lambda: len(done) == 2)
+    done.clear()
+    assert publisher._bucket is not None
+    away = publisher._bucket if is_away == "bucket" else publisher._asked[0][1]
+    away.problem = "away"
+    publisher.close()
+    assert done == [{"witness": "bucket", "bucket": "witness"}[is_away]]
 
 
 class Asked:
