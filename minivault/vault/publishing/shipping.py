@@ -22,8 +22,7 @@ from minivault.vault.publishing.bucket import Bucket, FolderBucket, open_bucket
 from minivault.vault.publishing.texts import MOST_BYTES, MOST_LINES, Texts, entry_of
 from minivault.vault.publishing.tile_log import Forked, Overtaken, TileLog
 from minivault.vault.reader import Reader
-from minivault.vault.record import line_hash
-from minivault.vault.redacted import redacted_form, was_of
+from minivault.vault.redacted import was_of
 from minivault.vault.segments import place
 from minivault.vault.signing import BadCheckpoint, Signer
 from minivault.vault.tree.folder import NAME, SHIPPED, TreeFolder
@@ -41,6 +40,10 @@ _NAMED = r"[0-9A-Za-z_-]{1,64}/tree-from-[1-9]\d{0,17}"
 _ORIGIN = re.compile(f"minivault/({_NAMED})")
 FOLDER = re.compile(f"{WRITERS}/{_NAMED}")
 _LOCK = ".shipping"
+_REMOVED = (
+    "records %d to %d were removed unshipped; if one of them told of a redaction, "
+    "the bucket may still have that text"
+)
 
 
 def folder_of(origin: str) -> str:
@@ -123,25 +126,22 @@ class Shipping:
         return head
 
     def _ship_texts(self, texts: Texts, tiles: Tiles, head: TreeHead, old: int) -> None:
-        told: list[int] = []
+        told: set[int] = set()
         seq = head.first + old
         redacted: set[int] = set()
         for lines in _batches(Reader(self.logs), seq - 1, head.last):
             if (first := place(lines[0])[0]) > seq:
-                logger.warning("records %d to %d were removed unshipped", seq, first - 1)
+                logger.warning(_REMOVED, seq, first - 1)
             _require_same(lines, tiles, head)
             done = 0
             while done < len(lines):
                 done += texts.put(lines[done:])
-            told += [each.target for each in map(told_by, lines) if each]
+            told |= {each.target for each in map(told_by, lines) if each}
             redacted |= {place(each)[0] for each in lines if was_of(each)}
             seq = place(lines[-1])[0] + 1
-        if redacted - set(told):
+        if redacted - told:
             raise Overtaken("a record was redacted just now; the tree does not know that yet")
-        for target in told:
-            line = next(Reader(self.logs).forwards(target - 1), b"")
-            if place(line)[0] == target:
-                texts.erase(target, line if was_of(line) else redacted_form(line, line_hash(line)))
+        texts.erase(told)
 
 
 def _require_beginning(log: TileLog, head: TreeHead, tiles: Tiles) -> None:

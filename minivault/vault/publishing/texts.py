@@ -9,13 +9,13 @@ from __future__ import annotations
 import gzip
 import re
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 
 from minivault.errors import ChainBroken
 from minivault.vault.publishing.bucket import Bucket, Taken
 from minivault.vault.publishing.tile_log import Forked, Overtaken
 from minivault.vault.record import line_hash
-from minivault.vault.redacted import was_of
+from minivault.vault.redacted import redacted_form, was_of
 from minivault.vault.segments import place
 
 #: Of one object.
@@ -55,13 +55,16 @@ class Texts:
             return len(there)
         return len(lines)
 
-    def erase(self, seq: int, line: bytes) -> None:
-        """Puts a redacted line in the place of the record's, wherever that is. Raises Overtaken."""
-        for first in self.firsts():
-            if not seq - MOST_LINES < first <= seq:
+    def erase(self, seqs: Set[int]) -> None:
+        """Puts what redaction makes of them in the place of the records' lines, wherever these are.
+
+        The log may no longer have them, so it is made of the lines themselves. Raises Overtaken.
+        """
+        for first in self.firsts() if seqs else ():
+            if seqs.isdisjoint(range(first, first + MOST_LINES)):
                 continue
             lines, version = self._read(self._path(first))
-            erased = [line if place(each)[0] == seq else each for each in lines]
+            erased = [_redacted(each) if place(each)[0] in seqs else each for each in lines]
             if erased != lines:
                 try:
                     self._bucket.swap(self._path(first), _packed(erased), version)
@@ -95,6 +98,10 @@ class Texts:
 
     def _path(self, first: int) -> str:
         return f"{self._folder}/{first:012d}.jsonl.gz"
+
+
+def _redacted(line: bytes) -> bytes:
+    return line if was_of(line) else redacted_form(line, line_hash(line))
 
 
 def _packed(lines: Sequence[bytes]) -> bytes:

@@ -247,6 +247,36 @@ def test_what_is_redacted_is_erased_there_too(
     }
 
 
+def test_what_was_redacted_and_then_removed_here_is_erased_there(
+    writer: Writer, bucket: Buckets, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writer.shipping.ship()
+    _rotate(writer)
+    for seq in (7, 9):
+        redact(writer.logs, seq, signing_key=writer.key)
+    _rotate(writer, keep_files=1)
+    assert Reader(writer.logs).segments()[0].first == 301, "what tells of it is there, and they not"
+    texts_bucket, listed = bucket("texts"), []
+    names = FolderBucket.names
+
+    def counted(there: FolderBucket, folder: str) -> list[str]:
+        listed.append(folder)
+        return names(there, folder)
+
+    monkeypatch.setattr(FolderBucket, "names", counted)
+    writer.shipping.ship()
+    assert len(listed) == 1, "once for all of them"
+    [found] = inspect(bucket("hashes"), texts_bucket, [KEY]).logs
+    assert found.redacted == (7, 9)
+
+
+def _rotate(writer: Writer, keep_files: int = 9) -> None:
+    vault = Vault(writer.logs, signing_key=writer.key, max_bytes=1, keep_files=keep_files)
+    vault.open()
+    write(vault, "x")
+    vault.close()
+
+
 def _all(bucket: Bucket, folder: str) -> dict[str, bytes]:
     found: dict[str, bytes] = {}
     for name in bucket.names(folder):
@@ -279,7 +309,7 @@ def test_texts_that_were_removed_before_they_were_shipped_are_told(
     first = Reader(writer.logs).segments()[0].first
     assert first > 301
     writer.shipping.ship()
-    assert f"records 301 to {first - 1} were removed unshipped" in caplog.text
+    assert f"records 301 to {first - 1} were removed unshipped; if one" in caplog.text
     [found] = inspect(bucket("hashes"), bucket("texts"), [KEY]).logs
     assert (found.last, found.texts) == (306, 307 - first)
 
