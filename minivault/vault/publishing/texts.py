@@ -80,10 +80,16 @@ class Texts:
         """The objects in their order, each record once. Raises ChainBroken for a damaged one."""
         after = 0
         for first in self.firsts():
-            lines = [each for each in self._read(self._path(first))[0] if place(each)[0] > after]
-            if lines:
-                after = place(lines[-1])[0]
-                yield self._path(first), lines
+            path = self._path(first)
+            lines = self._read(path)[0]
+            seqs = [place(each)[0] for each in lines]
+            if 0 in seqs:
+                raise ChainBroken(path, 0, "it has a line that is no record")
+            if seqs[:1] != [first]:
+                raise ChainBroken(path, 0, f"it does not begin with record {first}")
+            if new := [each for each, seq in zip(lines, seqs, strict=True) if seq > after]:
+                after = place(new[-1])[0]
+                yield path, new
 
     def _read(self, path: str) -> tuple[list[bytes], str]:
         data, version = self._bucket.read(path)

@@ -213,6 +213,9 @@ def test_anything_that_is_changed_in_the_bucket_of_texts_is_seen(
         [*lines[:6], lines[6].replace(b'"seed":7', b'"seed":8'), *lines[7:]], "what redaction makes"
     )
     see([*lines[:-1], lines[-1].replace(b'"redacts":7', b'"redacts":8')], "with another key")
+    see([*lines[:-1], lines[-1][:-9]], "a line that is no record")
+    see(lines[1:], "does not begin with record 1")
+    see([], "does not begin with record 1")
     see(lines[:-1], "record 7 was redacted, and no record says so")
     for damaged in (b"nonsense", gzip.compress(b"".join(lines))[:-9]):
         put(texts, path, damaged)
