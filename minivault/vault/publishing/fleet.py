@@ -7,7 +7,7 @@ another who has that.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -18,7 +18,7 @@ from minivault.vault.publishing.tile_log import Forked, TileLog, require_signed
 from minivault.vault.record import new_salt
 from minivault.vault.signing import BadCheckpoint, Signer
 from minivault.vault.tree.head import TreeHead
-from minivault.vault.tree.tiles import DamagedTiles, Edge
+from minivault.vault.tree.tiles import DamagedTiles, Edge, Tiles
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
@@ -55,9 +55,10 @@ def gather(hashes: Bucket, signer: Signer, keys: Sequence[Ed25519PublicKey]) -> 
     if not gathered.taken:
         return gathered
     notes = [each.note for each in gathered.taken]
-    edge = Edge(lambda path, data: None)
-    for some in fleet.tiles().entries_from(0):
-        edge.append(some)
+    try:
+        edge = Edge.load(fleet.size, fleet.get, lambda path, data: None)
+    except DamagedTiles as error:
+        raise ChainBroken(FLEET, 0, f"the fleet's log is damaged: {error}") from error
     edge.append(notes)
     origin = fleet.head.origin if fleet.head else f"minivault/{new_salt()}/{FLEET}"
     fleet.extend(TreeHead(origin, edge.size, edge.root).signed(signer), lambda index: [notes])
@@ -79,11 +80,13 @@ def writers(hashes: Bucket) -> list[str]:
 def checkpoints_in(fleet: TileLog) -> dict[str, list[TreeHead]]:
     """The checkpoints of each log that the fleet's knows, oldest first. Raises ChainBroken."""
     found: dict[str, list[TreeHead]] = {}
+
+    def take(some: list[bytes]) -> None:
+        for head in map(TreeHead.parse, some):
+            found.setdefault(head.origin, []).append(head)
+
     try:
-        remake(fleet)
-        for some in fleet.tiles().entries_from(0):
-            for head in map(TreeHead.parse, some):
-                found.setdefault(head.origin, []).append(head)
+        remake(fleet, take)
     except (DamagedTiles, BadCheckpoint) as error:
         raise ChainBroken(FLEET, 0, f"the fleet's log is damaged: {error}") from error
     for origin, heads in found.items():
@@ -93,19 +96,28 @@ def checkpoints_in(fleet: TileLog) -> dict[str, list[TreeHead]]:
     return found
 
 
-def remake(log: TileLog) -> None:
-    """Makes a whole tree again out of its entries, tile by tile. Raises DamagedTiles."""
+def remake(log: TileLog, take: Callable[[list[bytes]], None] = lambda some: None) -> None:
+    """Makes a whole tree again out of its entries, tile by tile. Raises DamagedTiles.
+
+    Each bundle of them, which is read once, is told before it is known that the tree is whole.
+    """
+    bundles: dict[str, bytes] = {}  # that were read, and not compared yet
+
+    def read(path: str) -> bytes:
+        bundles[path] = log.get(path)
+        return bundles[path]
 
     def require(path: str, data: bytes) -> None:
         try:
-            is_same = log.get(path) == data
+            is_same = (bundles.pop(path, None) or log.get(path)) == data
         except FileNotFoundError:
             raise DamagedTiles(f"{path} is missing") from None
         if not is_same:
             raise DamagedTiles(f"{path} is not made of the entries")
 
     edge = Edge(require)
-    for some in log.tiles().entries_from(0):
+    for some in Tiles(log.size, read).entries_from(0):
+        take(some)
         edge.append(some)
     edge.seal()
     if log.head and edge.root != log.head.root:

@@ -98,10 +98,10 @@ def _inspected(
             if tiles.root(older.size) != older.root:
                 why = f"its first {older.size} records are not those of the fleet's log"
                 raise ChainBroken(log.folder, 0, why)
+        found = PublishedLog(head.origin, head.first, head.last, len(known))
+        return _with_texts(found, log, Texts(texts, log.folder), keys) if texts else found
     except DamagedTiles as error:
         raise ChainBroken(log.folder, 0, f"the tree is damaged: {error}") from error
-    found = PublishedLog(head.origin, head.first, head.last, len(known))
-    return _with_texts(found, log, Texts(texts, log.folder), keys) if texts else found
 
 
 def _with_texts(
@@ -114,6 +114,8 @@ def _with_texts(
 
     def compare(first: int, hashes: list[str]) -> None:
         nonlocal count
+        if first < head.first:
+            raise ChainBroken(log.folder, 0, f"record {first} is older than the tree")
         entries = chain.from_iterable(tiles.entries_from(first - head.first))
         for seq, (ours, entry) in enumerate(zip(hashes, entries, strict=False), first):
             if ours != entry.hex():

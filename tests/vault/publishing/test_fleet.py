@@ -11,12 +11,14 @@ from pathlib import Path
 import pytest
 
 from minivault.errors import ChainBroken, NotFound
-from minivault.vault.publishing import tile_log
+from minivault.vault.publishing import inspection, tile_log
 from minivault.vault.publishing.bucket import Bucket, FolderBucket
 from minivault.vault.publishing.fleet import FLEET, checkpoints_in, gather, writers
 from minivault.vault.publishing.inspection import inspect
 from minivault.vault.publishing.shipping import folder_of
+from minivault.vault.publishing.texts import Texts, entry_of
 from minivault.vault.publishing.tile_log import TileLog
+from minivault.vault.reader import Reader
 from minivault.vault.redact import redact
 from minivault.vault.signing import BadCheckpoint, Signer, write_keys
 from minivault.vault.tree.head import TreeHead
@@ -272,6 +274,55 @@ def test_the_fleets_log_knows_signed_checkpoints_each_once(
     keys = [KEY, signer.public_key]
     with pytest.raises((ChainBroken, BadCheckpoint), match="two logs|not signed with a key given"):
         inspect(bucket("hashes"), None, keys)
+
+
+def test_a_line_older_than_the_tree_is_broken(writer: Writer, bucket: Buckets) -> None:
+    """It has no entry there, not even one counted from the tree's end."""
+    lines = list(Reader(writer.logs).forwards())
+    entries = list(map(entry_of, lines[10:]))
+    edge = Edge(lambda path, data: None)
+    edge.append(entries)
+    origin = head_of(writer.logs).origin.replace("tree-from-1", "tree-from-11")
+    head = TreeHead(origin, len(entries), edge.root).signed(Signer.load(writer.key))
+    TileLog(bucket("hashes"), folder_of(origin)).extend(head, lambda index: [entries])
+    texts = Texts(bucket("texts"), folder_of(origin))
+    texts.put(lines[10:])
+    assert inspect(bucket("hashes"), bucket("texts"), [KEY]).logs[0].texts == 290
+    texts.put(lines[:5])
+    with pytest.raises(ChainBroken, match="record 1 is older than the tree"):
+        inspect(bucket("hashes"), bucket("texts"), [KEY])
+
+
+def test_a_tile_that_was_damaged_meanwhile_is_a_broken_chain(
+    writer: Writer, bucket: Buckets, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writer.shipping.ship()
+    monkeypatch.setattr(inspection, "remake", lambda log: None)
+    folder = folder_of(head_of(writer.logs).origin)
+    put(bucket("hashes"), f"{folder}/tile/entries/001.p/44", b"damaged")
+    with pytest.raises(ChainBroken, match="the tree is damaged: a bundle of entries is cut short"):
+        inspect(bucket("hashes"), bucket("texts"), [KEY])
+
+
+def test_what_the_fleet_knows_is_read_once_in_a_gathering(
+    writer: Writer, signer: Signer, bucket: Buckets, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    notes = [TreeHead("minivault/x/tree-from-1", size, bytes(32)).note for size in range(1, 258)]
+    edge = Edge(lambda path, data: None)
+    edge.append(notes)
+    fleet = TileLog(bucket("hashes"), FLEET)
+    fleet.extend(TreeHead("f/fleet", 257, edge.root).signed(signer), lambda index: [notes])
+    writer.shipping.ship()
+    paths: list[str] = []
+    get = TileLog.get
+
+    def counted(log: TileLog, path: str) -> bytes:
+        paths.append(f"{log.folder}/{path}")
+        return get(log, path)
+
+    monkeypatch.setattr(TileLog, "get", counted)
+    assert len(gather(bucket("hashes"), signer, [KEY]).taken) == 1
+    assert paths.count("fleet/tile/entries/000") == 1
 
 
 def test_the_last_line_is_held_against_the_tree(writer: Writer, bucket: Buckets) -> None:
