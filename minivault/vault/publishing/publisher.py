@@ -29,6 +29,7 @@ from minivault.vault.tree.witness import WitnessAt, keep, signed_head
 
 logger = logging.getLogger("minivault")
 
+_MOST_OVERTAKEN = 2  # in a row: who is overtaken more often is not in a race
 _LAST = 10.0  # seconds that the last shipping may take when the server ends
 
 
@@ -53,6 +54,7 @@ class Party:
     seq: int = 0
     problem: str | None = None
     level: float = field(default_factory=time.monotonic)  # when nothing was missing
+    overtaken: int = 0  # so many times in a row
 
     def give(self, what: Callable[[], TreeHead | None]) -> None:
         """Does it once, and notes what came of it; says in the terminal what is new about that.
@@ -60,10 +62,14 @@ class Party:
         Where it returns None another server did it, if anybody: nothing is known of how it went.
         """
         began = time.monotonic()
+        overtaken, self.overtaken = self.overtaken, 0
         try:
             head = carried(what)()
-        except (NotFound, Overtaken):  # there is nothing yet; the next round will do
+        except NotFound:  # there is nothing yet; the next round will do
             return
+        except Overtaken as error:
+            self.overtaken = overtaken + 1
+            return self._fail(str(error)) if self.overtaken > _MOST_OVERTAKEN else None
         except MiniVaultError as error:
             return self._fail(str(error))
         except OSError as error:
@@ -185,8 +191,8 @@ class Publisher:
     def _ask(self) -> None:
         """All of them about the same tree, so that a proof can carry the signatures of all."""
         try:
-            self._ask_about(signed_head(self._logs), witnessed(self._logs))
-        except (MiniVaultError, OSError) as error:
+            carried(self._ask_about)(signed_head(self._logs), witnessed(self._logs))
+        except Exception as error:  # noqa: BLE001 - the thread goes on, and each is told why
             for _, party in self._asked:
                 party.give(partial(_raise, error))
 

@@ -195,18 +195,31 @@ def _sent(url: str, request: bytes) -> Answer:
     if not address.startswith(("http://", "https://")):
         raise NotWitnessed(f"{url} is no address of a witness (http:// or https://)")
     try:
-        with urllib.request.urlopen(address, request, timeout=_WAIT) as answer:
-            return Answer(answer.status, _text(answer), answer.headers.get_content_type())
-    except urllib.error.HTTPError as error:
-        with error:
-            return Answer(error.code, _text(error), error.headers.get_content_type())
-    except (OSError, http.client.HTTPException) as error:
+        with _opened(address, request) as answer:
+            text = _text(answer, time.monotonic() + _WAIT)
+            return Answer(answer.status or 0, text, answer.headers.get_content_type())
+    except (OSError, http.client.HTTPException, ValueError) as error:
         why = getattr(error, "reason", None) or error
         raise NotWitnessed(f"the witness {url} does not answer: {why}") from error
 
 
-def _text(answer: http.client.HTTPResponse | urllib.error.HTTPError) -> str:
-    return answer.read(MOST_BYTES).decode(errors="replace")
+def _opened(address: str, request: bytes) -> http.client.HTTPResponse | urllib.error.HTTPError:
+    """The answer, whatever its status is."""
+    try:
+        opened: http.client.HTTPResponse = urllib.request.urlopen(address, request, timeout=_WAIT)
+    except urllib.error.HTTPError as error:
+        return error
+    return opened
+
+
+def _text(answer: http.client.HTTPResponse | urllib.error.HTTPError, deadline: float) -> str:
+    """Raises TimeoutError: a witness that sends a byte now and then would keep others waiting."""
+    data = b""
+    while some := answer.read1(MOST_BYTES - len(data)) if len(data) < MOST_BYTES else b"":
+        data += some
+        if time.monotonic() > deadline:
+            raise TimeoutError("its answer takes too long")
+    return data.decode(errors="replace")
 
 
 def _lines(body: str) -> list[str]:

@@ -16,10 +16,12 @@ from minivault.cli.witness import served
 from minivault.errors import CannotStart, InvalidRequest
 from minivault.service import Service
 from minivault.settings import Settings
+from minivault.vault.publishing import publisher as publisher_module
 from minivault.vault.publishing import shipping
 from minivault.vault.publishing.bucket import FolderBucket
 from minivault.vault.publishing.inspection import inspect
-from minivault.vault.publishing.publisher import Publisher
+from minivault.vault.publishing.publisher import Party, Publisher
+from minivault.vault.publishing.tile_log import Overtaken
 from minivault.vault.signing import Signer, write_keys
 from minivault.vault.tree.cosignature import ED25519, WitnessKey, key_of
 from minivault.vault.tree.proof import head_of, prove, witnessed
@@ -122,6 +124,35 @@ def test_while_another_server_ships_only_its_last_number_is_taken_over(
     publisher._ship()
     assert bucket.problem is None
     assert bucket.level > 1.0
+
+
+def test_who_is_overtaken_every_time_is_told() -> None:
+    party = Party("b", "bucket")
+
+    def overtaken() -> None:
+        raise Overtaken("another one published meanwhile")
+
+    for _ in range(2):
+        party.give(overtaken)
+        party.give(overtaken)
+        assert party.problem is None
+        party.give(lambda: None)
+    for _ in range(3):
+        party.give(overtaken)
+    assert party.problem == "another one published meanwhile"
+
+
+def test_whatever_goes_wrong_with_all_witnesses_is_told_and_the_thread_goes_on(
+    writer: Writer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def wrong(logs: Path) -> None:
+        raise ValueError("what nobody thought of")
+
+    monkeypatch.setattr(publisher_module, "signed_head", wrong)
+    key = WitnessKey("w", ED25519, bytes(32))
+    publisher = Publisher(writer.logs, None, [WitnessAt("http://w", key)])
+    publisher._ask()
+    assert publisher.witnesses(300)[0].problem == "ValueError: what nobody thought of"
 
 
 @pytest.mark.parametrize("is_away", ["witness", "bucket"])

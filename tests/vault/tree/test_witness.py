@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import importlib
 import json
 import os
 import shutil
+import socket
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
@@ -24,6 +26,7 @@ from minivault.vault.signing import (
     verifier_key,
     write_keys,
 )
+from minivault.vault.tree import witness as witness_module
 from minivault.vault.tree.cosignature import ML_DSA_44, WitnessKey, cosign, key_of
 from minivault.vault.tree.head import TreeHead
 from minivault.vault.tree.proof import BadProof, Growth, Inclusion, head_of, prove, prove_growth
@@ -146,6 +149,51 @@ def test_what_cannot_be_witnessed_is_said(
     grow(tmp_path / "unsigned", 1)
     with pytest.raises(BadCheckpoint, match="signing-key"):
         ask(tmp_path / "unsigned", url, key)
+
+
+@pytest.mark.parametrize("status", [200, 500])
+def test_a_witness_that_drips_is_left_after_a_while(
+    status: int, logs: Path, key: WitnessKey, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(witness_module, "_WAIT", 0.2)
+    left = threading.Event()
+
+    def drip(listener: socket.socket) -> None:
+        connection, _ = listener.accept()
+        with connection, contextlib.suppress(OSError):
+            connection.sendall(b"HTTP/1.1 %d x\r\nContent-Length: 1000\r\n\r\n" % status)
+            for _ in range(1000):
+                connection.sendall(b"x")
+                left.wait(0.01)
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=drip, args=(listener,))
+        thread.start()
+        with pytest.raises(NotWitnessed, match="does not answer: its answer takes too long"):
+            ask(logs, f"http://127.0.0.1:{listener.getsockname()[1]}", key)
+        left.set()
+        thread.join()
+
+
+@pytest.mark.parametrize("status", [200, 500])
+def test_a_witness_that_falls_silent_in_its_answer_does_not_answer(
+    status: int, logs: Path, key: WitnessKey, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(witness_module, "_WAIT", 0.1)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        told = b"HTTP/1.1 %d x\r\nContent-Length: 9\r\n\r\nx" % status
+        held: list[socket.socket] = []
+
+        def say() -> None:
+            held.append(listener.accept()[0])
+            held[0].sendall(told)
+
+        thread = threading.Thread(target=say)
+        thread.start()
+        with pytest.raises(NotWitnessed, match="does not answer"):
+            ask(logs, f"http://127.0.0.1:{listener.getsockname()[1]}", key)
+        thread.join()
+        held[0].close()
 
 
 def test_every_flipped_bit_of_a_cosignature_is_seen(key: WitnessKey, tmp_path: Path) -> None:
