@@ -34,11 +34,10 @@ from minivault.system import gives_back_freed, has_large_pages, unnoticed_reader
 from minivault.variables import complaints
 from minivault.vault.private_file import Folder
 from minivault.vault.publishing.bucket import Away
-from minivault.vault.publishing.publisher import open_shipping, require_key
+from minivault.vault.publishing.publisher import open_parties
 from minivault.vault.publishing.shipping import WRITERS, shipped
 from minivault.vault.reader import Reader
 from minivault.vault.tree.proof import witnessed
-from minivault.vault.tree.witness import WitnessAt
 
 #: Seconds that the hub gets to answer.
 _PATIENCE = 3.0
@@ -236,7 +235,10 @@ def _open_to_others(path: Path) -> bool:
 
 def _publishing(settings: Settings) -> Iterator[Finding]:
     """Whether the bucket answers, and what buckets and witnesses still lack."""
-    shipping, newest = open_shipping(settings), Reader(settings.logs_dir).last_seq()
+    shipping, witnesses = open_parties(settings)
+    if not (shipping or witnesses):
+        return
+    newest = Reader(settings.logs_dir).last_seq()
     if shipping:
         there = shipped(settings.logs_dir)
         told = f"{shipping.hashes.url} has the log up to record {there.last if there else 0}"
@@ -248,10 +250,9 @@ def _publishing(settings: Settings) -> Iterator[Finding]:
             yield Finding("shipping", "costs", f"{told} of {newest}: {error}", remedy)
         else:
             yield Finding("shipping", "good", f"{told} of {newest}, and answers")
-    if settings.witness:
-        require_key(settings, "--witness")
+    if witnesses:
         seen = witnessed(settings.logs_dir)
-        asked = [WitnessAt.parse(each).key for each in settings.witness]
+        asked = [each.key for each in witnesses]
         lacking = [each.name for each in asked if seen is None or each.seen(seen) is None]
         up_to = f"up to record {seen.last if seen else 0} of {newest}"
         if lacking:

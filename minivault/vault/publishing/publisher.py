@@ -213,12 +213,7 @@ class Publisher:
 
 def open_publisher(settings: Settings) -> Publisher:
     """As a server's settings say. Raises CannotStart, InvalidRequest."""
-    shipping = open_shipping(settings)
-    witnesses = [WitnessAt.parse(each) for each in settings.witness]
-    if witnesses:
-        require_key(settings, "--witness")
-    if settings.offline and (witnesses or (shipping and shipping.is_remote)):
-        raise CannotStart("--offline opens no connection; --ship-hashes and --witness need one")
+    shipping, witnesses = open_parties(settings)
     return Publisher(
         settings.logs_dir,
         shipping,
@@ -228,7 +223,18 @@ def open_publisher(settings: Settings) -> Publisher:
     )
 
 
-def open_shipping(settings: Settings) -> Shipping | None:
+def open_parties(settings: Settings) -> tuple[Shipping | None, list[WitnessAt]]:
+    """What is shipped, and who is asked. Raises CannotStart, InvalidRequest."""
+    shipping = _open_shipping(settings)
+    witnesses = [WitnessAt.parse(each) for each in settings.witness]
+    if witnesses:
+        _require_key(settings, "--witness")
+    if settings.offline and (witnesses or (shipping and shipping.is_remote)):
+        raise CannotStart("--offline opens no connection; --ship-hashes and --witness need one")
+    return shipping, witnesses
+
+
+def _open_shipping(settings: Settings) -> Shipping | None:
     """None if nothing is to be shipped. Raises CannotStart, InvalidRequest."""
     if not settings.ship_hashes:
         if settings.ship_texts:
@@ -236,14 +242,14 @@ def open_shipping(settings: Settings) -> Shipping | None:
         return None
     return Shipping.opened(
         settings.logs_dir,
-        require_key(settings, "--ship-hashes"),
+        _require_key(settings, "--ship-hashes"),
         settings.ship_hashes,
         settings.ship_texts,
         settings.ship_credentials,
     )
 
 
-def require_key(settings: Settings, option: str) -> Path:
+def _require_key(settings: Settings, option: str) -> Path:
     """The signing key that an option needs. Raises CannotStart."""
     if settings.signing_key is None:
         raise CannotStart(f"{option} needs --signing-key: what leaves this machine is signed")

@@ -11,6 +11,7 @@ import pytest
 from minivault.doctor import _publishing
 from minivault.errors import CannotStart, ChainBroken, InvalidRequest, NotFound
 from minivault.settings import Settings
+from minivault.vault.reader import Reader
 from minivault.vault.signing import BadCheckpoint, Signer, write_keys
 from minivault.vault.tree.cosignature import key_of
 from tests.test_cli_logs import run
@@ -89,6 +90,15 @@ def test_doctor_says_what_buckets_and_witnesses_lack(signed: Path, tmp_path: Pat
     bucket, _ = _publishing(settings)
     assert bucket.verdict == "costs"
     assert "has the log up to record 300 of 300: " in bucket.text
-    assert list(_publishing(Settings(logs_dir=logs))) == []
+    offline = settings.model_copy(update={"offline": True})
+    with pytest.raises(CannotStart, match="--offline opens no connection"):
+        list(_publishing(offline))
     with pytest.raises(CannotStart, match="--witness needs --signing-key"):
         list(_publishing(Settings(logs_dir=logs, witness=[witness])))
+
+
+def test_doctor_reads_no_log_for_what_is_not_published(
+    signed: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr(Reader, "last_seq")
+    assert list(_publishing(Settings(logs_dir=signed / "logs"))) == []
