@@ -9,7 +9,7 @@ import logging
 import os
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -104,6 +104,9 @@ class Shipping:
             if not is_alone:
                 return None
             head = self._ship()
+            with suppress(BadCheckpoint):
+                if shipped(self.logs) == head:
+                    return head
             TreeFolder(self.logs).publish(head.note, SHIPPED)
         return head
 

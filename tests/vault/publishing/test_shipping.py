@@ -68,7 +68,12 @@ def test_what_is_shipped_is_the_log_and_grows_with_it(writer: Writer, bucket: Bu
     assert [each for _, some in objects for each in some] == lines
     found = inspect(hashes, bucket("texts"), [KEY]).logs
     assert [(each.first, each.last, each.texts) for each in found] == [(1, 550, 550)]
+    note = writer.logs / "tree" / "shipped"
+    before = note.stat().st_ino
     assert writer.shipping.ship() == head  # nothing to do
+    assert note.stat().st_ino == before, "nothing is written where nothing is new"
+    note.write_bytes(b"damaged")
+    assert writer.shipping.ship() == head == shipped(writer.logs)
 
 
 def test_no_prompt_is_in_the_bucket_of_hashes(signed: Path, tmp_path: Path) -> None:
