@@ -83,6 +83,19 @@ def open_bucket(url: str, credentials: Path | None = None) -> Bucket:
     raise InvalidRequest([FieldError("url", f"is no address of a bucket: {kinds}")])
 
 
+def is_same(one: Bucket, other: Bucket) -> bool:
+    """Whether they are one place, however its address is written."""
+    return _place(one.url) == _place(other.url)
+
+
+def _place(url: str) -> tuple[str, str, str]:
+    parts = urlsplit(url)
+    path = unquote(parts.path)
+    if parts.scheme == "file":
+        path = os.path.realpath(path)
+    return parts.scheme, parts.netloc, "/".join(filter(None, path.split("/")))
+
+
 def require_size(size: int, most: int, where: str) -> None:
     """Raises TooLarge before anybody reads that much."""
     if size > most:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from minivault.errors import ChainBroken, FieldError, InvalidRequest
 from minivault.vault.chain import told_by
 from minivault.vault.private_file import try_lock
-from minivault.vault.publishing.bucket import Bucket, FolderBucket, open_bucket
+from minivault.vault.publishing.bucket import Bucket, FolderBucket, is_same, open_bucket
 from minivault.vault.publishing.texts import MOST_BYTES, MOST_LINES, Texts, entry_of
 from minivault.vault.publishing.tile_log import Forked, Overtaken, TileLog
 from minivault.vault.reader import Reader
@@ -81,12 +81,13 @@ class Shipping:
         credentials: Path | None = None,
     ) -> Shipping:
         """Of buckets by their addresses. Raises CannotStart, InvalidRequest."""
-        if texts and texts.rstrip("/") == hashes.rstrip("/"):
+        made = open_bucket(hashes, credentials)
+        other = open_bucket(texts, credentials) if texts else None
+        if other and is_same(made, other):
             why = "must be another bucket than that of the hashes, in which nothing can be erased"
             raise InvalidRequest([FieldError("ship_texts", why)])
         key = Signer.load(signing_key).public_key
-        other = open_bucket(texts, credentials) if texts else None
-        return cls(logs, key, open_bucket(hashes, credentials), other)
+        return cls(logs, key, made, other)
 
     @property
     def is_remote(self) -> bool:

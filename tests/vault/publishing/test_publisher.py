@@ -248,6 +248,8 @@ def _forget(asked: Asked, size: int) -> None:
         ({"ship_hashes": "h"}, "--ship-hashes needs --signing-key"),
         ({"ship_texts": "t"}, "--ship-texts needs --ship-hashes"),
         ({"ship_hashes": "h", "ship_texts": "h/", "signing_key": "k"}, "another bucket"),
+        ({"ship_hashes": "/h", "ship_texts": "file:///h", "signing_key": "k"}, "another bucket"),
+        ({"ship_hashes": "h", "ship_texts": "x/../h", "signing_key": "k"}, "another bucket"),
         ({"witness": ["http://w#{key}"]}, "--witness needs --signing-key"),
     ],
 )

@@ -14,7 +14,14 @@ import pytest
 from minivault.errors import CannotStart, ChainBroken, InvalidRequest, NotFound
 from minivault.vault import Vault
 from minivault.vault.publishing import shipping, texts
-from minivault.vault.publishing.bucket import Away, Bucket, FolderBucket, Taken, open_bucket
+from minivault.vault.publishing.bucket import (
+    Away,
+    Bucket,
+    FolderBucket,
+    Taken,
+    is_same,
+    open_bucket,
+)
 from minivault.vault.publishing.inspection import inspect
 from minivault.vault.publishing.shipping import Shipping, folder_of, shipped
 from minivault.vault.publishing.texts import Texts
@@ -346,6 +353,38 @@ def test_an_address_is_one_of_a_bucket_and_holds_no_key(url: str, why: str) -> N
     with pytest.raises(InvalidRequest, match=why) as told:
         open_bucket(url)
     assert "secret" not in str(told.value)
+
+
+@pytest.mark.parametrize(
+    "one, other, same",
+    [
+        ("s3://b/x", "s3://b//x/", True),
+        ("s3://b", "s3://b/", True),
+        ("s3://b/x", "s3://b/y", False),
+        ("s3://b/x", "gs://b/x", False),
+        ("file:///b", "file:///b%2F.", True),
+        ("file:///b", "file:///c", False),
+    ],
+)
+def test_one_place_may_be_written_in_many_ways(one: str, other: str, same: bool) -> None:
+    assert is_same(_At(one), _At(other)) is same
+
+
+class _At(FolderBucket):
+    """Called by another address."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__(Path("/"))
+        self._address = url
+
+    @property
+    def url(self) -> str:
+        return self._address
+
+
+def test_a_link_to_a_bucket_is_that_bucket(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(tmp_path / "b")
+    assert is_same(FolderBucket(tmp_path / "link"), FolderBucket(tmp_path / "b"))
 
 
 def test_credentials_come_from_a_private_file_and_are_never_told(
