@@ -202,6 +202,24 @@ def require_private(descriptor: int, name: str, folder: Path | None = None) -> N
         raise NotPrivate(errno.EPERM, f"{name} is open to others; chmod 600 {quote(str(path))}")
 
 
+def read_secret(path: Path, what: str) -> bytes:
+    """A file of somebody's keys. Raises CannotStart for one that others may read or change.
+
+    It may be another user's who gives it to a group of ours alone, as Kubernetes does.
+    """
+    try:
+        with open(os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK), "rb") as file:
+            info = os.fstat(file.fileno())
+            if not stat.S_ISREG(info.st_mode):
+                raise CannotStart(f"the {what} {path} is not a plain file")
+            if info.st_mode & (0o077 if info.st_uid == os.geteuid() else 0o026):
+                mend = f"if nobody else had it: chmod 600 {quote(str(path))}"
+                raise CannotStart(f"the {what} {path} is not private; {mend}")
+            return file.read()
+    except OSError as error:
+        raise CannotStart(f"the {what} {path} cannot be read: {error.strerror or error}") from error
+
+
 def make_folder(path: Path) -> None:
     """Makes a private folder and those above it, so that they outlast a power cut. Any of them may
     be there already. Raises OSError."""

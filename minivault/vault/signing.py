@@ -6,12 +6,11 @@ import base64
 import binascii
 import hashlib
 import os
-import stat
 from pathlib import Path
-from shlex import quote
 from typing import TYPE_CHECKING
 
 from minivault.errors import CannotStart, MiniVaultError
+from minivault.vault.private_file import read_secret
 
 if TYPE_CHECKING:  # loaded only where a key is configured
     from cryptography.hazmat.primitives.asymmetric.ed25519 import (
@@ -41,17 +40,11 @@ class Signer:
         from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
         from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
+        data = read_secret(path, "signing key")
         try:
-            with open(os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK), "rb") as file:
-                _require_private(os.fstat(file.fileno()), path)
-                key = load_pem_private_key(file.read(), password=None)
-        except OSError as error:
-            why = error.strerror or error
-            raise CannotStart(f"the signing key {path} cannot be read: {why}") from error
+            key = load_pem_private_key(data, password=None)
         except Exception as error:  # whatever the library raises for bytes that are no key
             reason = "it is no private key in PEM (minivault logs keygen makes one)"
-            if isinstance(error, CannotStart):
-                raise
             raise CannotStart(f"the signing key {path} cannot be used: {reason}") from error
         if not isinstance(key, Ed25519PrivateKey):
             raise CannotStart(f"the signing key {path} is not an Ed25519 key")
@@ -168,18 +161,6 @@ def _write_new(path: Path, data: bytes, mode: int) -> None:
         temporary.unlink()
         raise FileExistsError(17, "File exists", str(path))
     os.rename(temporary, path)
-
-
-def _require_private(info: os.stat_result, path: Path) -> None:
-    """Who can write the key can sign with another one; who can read it can sign."""
-    if not stat.S_ISREG(info.st_mode):
-        raise CannotStart(f"the signing key {path} is not a plain file")
-    others = 0o077 if info.st_uid == os.geteuid() else 0o026
-    if info.st_mode & others:
-        raise CannotStart(
-            f"the signing key {path} is not private; if nobody else had it: "
-            f"chmod 600 {quote(str(path))}"
-        )
 
 
 def _key_id(name: str, key: Ed25519PublicKey) -> bytes:

@@ -5,14 +5,13 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-import stat
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
-from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 from minivault.errors import CannotStart
+from minivault.vault.private_file import read_secret
 from minivault.vault.publishing.bucket import MOST_BYTES, Away, Bucket, Taken, require_size
 
 if TYPE_CHECKING:
@@ -48,17 +47,9 @@ def open_store(url: str, credentials: Path | None) -> Bucket:
 def _settings(path: Path) -> Iterator[tuple[str, str]]:
     """The lines of a private file. Raises CannotStart, which quotes none of them."""
     try:
-        with open(path, encoding="utf-8") as file:
-            info = os.fstat(file.fileno())
-            lines = file.read().splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        why = getattr(error, "strerror", None) or "it is not text"
-        raise CannotStart(f"the credentials {path} cannot be read: {why}") from error
-    if info.st_mode & (stat.S_IRWXG | stat.S_IRWXO):
-        mend = f"chmod 600 {quote(str(path))}"
-        raise CannotStart(
-            f"the credentials {path} are not private; if nobody else had them: {mend}"
-        )
+        lines = read_secret(path, "file of credentials").decode().splitlines()
+    except UnicodeDecodeError:
+        raise CannotStart(f"the credentials {path} cannot be read: it is not text") from None
     for number, line in enumerate(lines, 1):
         if not line.strip() or line.lstrip().startswith("#"):
             continue

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -412,3 +413,13 @@ def test_credentials_come_from_a_private_file_and_are_never_told(
     assert "hushhush" not in str(refused.value)
     with pytest.raises(CannotStart, match="cannot be read"):
         open_bucket("s3://bucket", tmp_path / "none")
+    os.mkfifo(tmp_path / "pipe", 0o600)
+    with pytest.raises(CannotStart, match="is not a plain file"):
+        open_bucket("s3://bucket", tmp_path / "pipe")
+    file.write_bytes(b"\xff")
+    with pytest.raises(CannotStart, match="is not text"):
+        open_bucket("s3://bucket", file)
+    file.chmod(0o440)
+    monkeypatch.setattr(os, "geteuid", lambda: file.stat().st_uid + 1)
+    with pytest.raises(CannotStart, match="is not text"):  # a group's, as in a container
+        open_bucket("s3://bucket", file)
