@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from minivault.errors import FieldError, InvalidRequest, Unsupported
@@ -12,6 +12,8 @@ from minivault.text_request import Tool, Tools
 from minivault.web.openai.fields import Fields
 
 MOST_TOOLS = 128
+MOST_NESTED = 200
+"""Objects and lists in each other: what writes and reads them further on goes little deeper."""
 _NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 _CHOICES = ("auto", "none", "required")
 _NOTHING = {"type": "object", "properties": {}, "additionalProperties": False}
@@ -84,6 +86,8 @@ def _tool(place: str, given: Mapping[str, Any]) -> Tool:
     if not isinstance(schema, dict | None):
         message = 'must be a JSON schema such as {"type": "object", "properties": {…}}'
         raise InvalidRequest([FieldError(f"{place}.parameters", message)])
+    check_writable(f"{place}.description", about)
+    check_writable(f"{place}.parameters", schema)
     return Tool(name=name, description=about, parameters=schema or _NOTHING)
 
 
@@ -117,11 +121,35 @@ def earlier_call(place: str, given: Mapping[str, Any]) -> dict[str, Any]:
     try:
         arguments = function.get("arguments") or "{}"
         read = json.loads(arguments) if isinstance(arguments, str) else arguments
-    except ValueError:
+    except (ValueError, RecursionError):
         read = None
     if not isinstance(read, dict):
         message = "must be a JSON object, written as a string"
         raise InvalidRequest([FieldError(f"{place}.function.arguments", message)])
+    check_writable(f"{place}.function.arguments", read)
+    check_writable(f"{place}.function.name", name)
     id = given.get("id")
+    check_writable(f"{place}.id", id)
     told = {"type": "function", "function": {"name": name, "arguments": read}}
     return {"id": id, **told} if isinstance(id, str) else told
+
+
+def check_writable(place: str, value: Any) -> None:
+    """Raises InvalidRequest for what is JSON, but no text in UTF-8, or nested without measure."""
+    level, depth = [value], 0
+    while level := [each for outer in level for each in _inside(outer)]:
+        depth += 1
+        if depth > MOST_NESTED:
+            message = f"is nested too deep: at most {MOST_NESTED} objects and lists in each other"
+            raise InvalidRequest([FieldError(place, message)])
+    try:
+        json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        message = "holds half of a surrogate pair, which is no character"
+        raise InvalidRequest([FieldError(place, message)]) from None
+
+
+def _inside(value: Any) -> Collection[Any]:
+    if isinstance(value, dict):
+        return value.values()
+    return value if isinstance(value, list) else ()

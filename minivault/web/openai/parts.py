@@ -11,7 +11,9 @@ from typing import Any
 
 from minivault.backends.base import Part, Reader
 from minivault.background import in_thread
+from minivault.errors import InvalidRequest
 from minivault.generations import Event, Follower, Generation
+from minivault.web.openai.calls import check_writable
 
 _DOORS = ("openai.chat", "openai.responses")
 
@@ -39,10 +41,15 @@ class CallMade:
 
     @property
     def turn(self) -> dict[str, Any]:
-        """As chat templates get it. One that was cut off has no arguments that can be read."""
+        """As chat templates get it. Without arguments, where they are none that a client may send:
+        cut off, no object, half a character in them.
+        """
         try:
             arguments = json.loads(self.arguments)
-        except ValueError:
+            check_writable("arguments", arguments)
+        except (ValueError, RecursionError, InvalidRequest):
+            arguments = {}
+        if not isinstance(arguments, dict):
             arguments = {}
         function = {"name": self.name, "arguments": arguments}
         return {"id": self.id, "type": "function", "function": function}
