@@ -30,6 +30,13 @@ RIGHT = {
     "parallel_tool_calls": "must be true or false",
     "chat_template_kwargs": 'must be an object such as {"enable_thinking": false}',
 }
+#: What a chat template is told of the request itself, and why it cannot be told otherwise.
+_RESERVED = {
+    "tools": "goes as tools",
+    "messages": "goes as the messages of the request",
+    "add_generation_prompt": "follows from the last message: an answer begins behind a user's",
+    "now": "is told by the server",
+}
 
 
 class CallingFields(Fields):
@@ -43,10 +50,18 @@ class CallingFields(Fields):
     @property
     def calling(self) -> dict[str, Any]:
         """What a request has of it. Raises InvalidRequest."""
+        _check_template(self.chat_template_kwargs or {})
         return {
             "tools": tools_of(self.tools or [], self.tool_choice, self.parallel_tool_calls),
             "template": self.chat_template_kwargs or None,
         }
+
+
+def _check_template(told: Mapping[str, Any]) -> None:
+    for name, why in _RESERVED.items():
+        if told.get(name) is not None:
+            raise InvalidRequest([FieldError(f"chat_template_kwargs.{name}", why)])
+    check_writable("chat_template_kwargs", told)
 
 
 def tools_of(

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from minivault.errors import InvalidRequest
-from minivault.web.openai.calls import MOST_NESTED, earlier_call, tools_of
+from minivault.web.openai.calls import MOST_NESTED, CallingFields, earlier_call, tools_of
 from minivault.web.openai.parts import CallMade
 
 HALF = "\ud800"
@@ -64,3 +64,24 @@ def test_what_is_nested_as_deep_as_may_be_comes_through() -> None:
 def test_a_call_that_was_made_goes_back_without_arguments_that_none_are(made: str) -> None:
     assert CallMade("c", "f", made).turn["function"]["arguments"] == {}
     assert CallMade("c", "f", '{"a": 1}').turn["function"]["arguments"] == {"a": 1}
+
+
+@pytest.mark.parametrize(
+    "name, value, field, right",
+    [
+        ("tools", [1], "chat_template_kwargs.tools", "goes as tools"),
+        ("messages", [], "chat_template_kwargs.messages", "goes as the messages"),
+        ("add_generation_prompt", False, "chat_template_kwargs.add_generation_prompt", "follows"),
+        ("now", "x", "chat_template_kwargs.now", "told by the server"),
+        ("a", HALF, "chat_template_kwargs", "surrogate"),
+        ("a", json.loads(DEEP), "chat_template_kwargs", "nested too deep"),
+    ],
+)
+def test_a_template_is_told_nothing_that_the_request_says(
+    name: str, value: Any, field: str, right: str
+) -> None:
+    with pytest.raises(InvalidRequest) as raised:
+        _ = CallingFields(chat_template_kwargs={name: value}).calling
+    (error,) = raised.value.errors
+    assert (error.field, right in error.message) == (field, True)
+    assert CallingFields(chat_template_kwargs={"tools": None, "a": 1}).calling["template"]
