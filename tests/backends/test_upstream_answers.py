@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import pytest
 
+from minivault.backends.upstream.server import UpstreamServer
 from minivault.errors import Incomplete, InvalidRequest, PromptTooLong
 from tests.backends.upstream_servers import PLAIN, door, scripted, text, words
 
@@ -58,6 +61,24 @@ def test_a_conversation_goes_by_the_servers_own_template(
         every = bad.bodies + good.bodies
         last = next(each for each in every if each.get("messages") == open_answer)
         assert last.get("continue_final_message") is (True if owner == "vllm" else None)
+
+
+@pytest.mark.parametrize("status", [429, 500, 502, 503, 404, 501])
+def test_a_server_in_trouble_is_not_taken_for_one_without_a_chat_template(status: int) -> None:
+    async def play() -> None:
+        async with httpx2.AsyncClient(trust_env=False) as http:
+            server = UpstreamServer(one.url, http, 1)
+            one.chat_status = status
+            await server.probe()
+            assert (server.problem is None) == (status in (404, 501))
+            assert not (server.facts and server.facts.chat)
+            one.chat_status = 200
+            await server.probe()
+            assert server.facts
+            assert server.facts.chat
+
+    with scripted(chat=True) as one:
+        asyncio.run(play())
 
 
 @pytest.mark.parametrize("chat", [True, False])

@@ -28,8 +28,9 @@ class Scripted:
     """Token n of a text is ` w<seed + n>`, whoever makes it, from its id `seed + n`.
 
     `cut_after` tokens the connection breaks, `stall_after` it goes silent, `status` is what every
-    request gets, `ids` whether token ids are told, `chat` whether there is a chat template, and
-    `merged` how many tokens come in one chunk; `bodies` are all requests that came for a text.
+    request gets, `chat_status` each conversation, `ids` whether token ids are told, `chat` whether
+    there is a chat template, and `merged` how many tokens come in one chunk; `bodies` are all
+    requests that came for a text.
     """
 
     model: str = "org/scripted"
@@ -41,6 +42,7 @@ class Scripted:
     cut_after: int | None = None
     stall_after: int | None = None
     status: int = 200
+    chat_status: int = 200
     word: str = "w"
     delay: float = 0.001
     url: str = ""
@@ -59,6 +61,8 @@ class Scripted:
         body = await request.json()
         if "messages" in body and not self.chat:
             return self.refusal(400)
+        if "messages" in body and self.chat_status != 200:
+            return self.refusal(self.chat_status)
         if not body.get("stream"):
             choice = {"text": " a", "finish_reason": "length"}
             return JSONResponse({"choices": [choice], "system_fingerprint": self.fingerprint})

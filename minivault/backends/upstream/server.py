@@ -20,6 +20,7 @@ SILENCE = 60.0  # seconds without a byte after which a server counts as lost
 PROBE = 30.0  # seconds that a probe may take
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 30.0  # seconds before a lost server is tried again
 BUSY = {429, 502, 503, 504, 529}  # the server's trouble; any other status is the request's
+NO_TEMPLATE = {400, 404, 405, 422, 501}  # to a conversation; any other is a server in trouble
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,12 +139,17 @@ class UpstreamServer:
             return None
 
     async def _chats(self, model: str) -> bool:
-        """Whether it answers conversations by a template, as an answer of one token shows."""
+        """Whether it answers conversations by a template, as an answer of one token shows.
+
+        Raises ValueError where it cannot tell now.
+        """
         messages = [{"role": "user", "content": "a"}]
         body = {"model": model, "messages": messages, "max_tokens": 1, "temperature": 0, "seed": 1}
         answer = await self._http.post(f"{self.url}/v1/chat/completions", json=body, timeout=PROBE)
-        if not answer.is_success:
+        if answer.status_code in NO_TEMPLATE:
             return False
+        if not answer.is_success:
+            raise ValueError(f"status {answer.status_code}")
         return (answer.json().get("minivault") or {}).get("template") != "plain"
 
     async def _refusal(self, answer: httpx2.Response) -> Exception:
