@@ -10,6 +10,7 @@ import pytest
 from tokenizers import AddedToken
 
 from minivault.backends.base import Part
+from minivault.engine.chat import reader
 from minivault.engine.tokenizer import Tokenizer
 from minivault.engine.tokenizer_files import TokenizerFiles
 from minivault.errors import InvalidRequest, Unsupported
@@ -79,6 +80,9 @@ ANSWERS = {
         Part("arguments", '{"x": 1'),
     ],
     "a <tool_call>no JSON</tool_call>b": [Part("content", "ano JSONb")],
+    '<tool_call>{"name": "a\\q", "arguments": {}}</tool_call>b': [
+        Part("content", '{"name": "a\\q", "arguments": {}}b')
+    ],
 }
 
 
@@ -208,6 +212,41 @@ def test_a_response_template_of_the_tokenizer_holds() -> None:
         Part("name", "add"),
         Part("arguments", '{"x": 1}'),
     ]
+
+
+def test_what_a_template_cannot_read_is_told_as_it_stands_however_it_is_cut() -> None:
+    tokenizer = with_template(OWN)
+    before = "So: " + "x" * 300
+    text = f'{before}<|call|>add {{"x": 1}}</call>a<|call|>add no JSON</call> and more'
+    expected = [Part("content", before), Part("name", "add"), Part("arguments", '{"x": 1}')]
+    expected.append(Part("content", "a no JSON</call> and more"))
+    assert told(tokenizer, [text], calls=tools()) == expected
+    made = tokenizer.reader("", tokenizer.call_format("", tools(), None))
+    assert made
+    assert [each.kind for each in made.feed(before)] == ["content"]  # in one, however long
+    for cut in (1, 3, 7):
+        cuts = [text[begin : begin + cut] for begin in range(0, len(text), cut)]
+        assert told(tokenizer, cuts, calls=tools()) == expected
+
+
+def test_a_name_is_looked_for_at_the_beginning_of_a_call_alone(
+    calling: Tokenizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks: list[int] = []
+
+    class Counting:
+        def match(self, text: str, begin: int = 0, end: int = 10**9) -> Any:
+            looks.append(min(len(text), end))
+            return named.match(text, begin, end)
+
+    named = reader._Call._NAMED
+    monkeypatch.setattr(reader._Call, "_NAMED", Counting())
+    endless = ["<tool_call>", '{"name": "', *["x" * 64] * 1000]
+    assert told(calling, endless)[0].kind == "content"
+    assert max(looks) <= 4096
+    assert len(looks) < 100
+    late = f'<tool_call>{{"name": "{"x" * 5000}", "arguments": {{}}}}</tool_call>'
+    assert told(calling, [late]) == told(calling, list(late))
 
 
 @pytest.mark.parametrize("own, mark", [(OWN, "<|call|>"), (None, "<tool_call>")])

@@ -5,12 +5,17 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from itertools import groupby
 from typing import Any
 
 from minivault.backends.base import Part
 
 REASONING = ("reasoning_content", "reasoning", "thinking")
 """Fields of response templates that hold what was thought."""
+
+_PIECE = 256  # letters that the parser gets at once
+_HEAD = 4096  # letters of a call in which its name is looked for
 
 
 class AnswerReader:
@@ -28,19 +33,68 @@ class AnswerReader:
         self._strips = False  # blanks between two regions belong to neither
         self._broken = False
         self._held = 0  # letters of the prompt that the parser has not decided about
-        self._parser = ResponseParser(dict(template), prefix=start, tools=[*map(dict, tools)])
+
+        def made() -> Any:
+            return ResponseParser(dict(template), prefix=start, tools=[*map(dict, tools)])
+
+        self._fed: list[str] = []
+        self._made = made
+        self._parser = made()
         list(self._parts(self._parser.initial_events))
         self._held = _undecided(ResponseParser(dict(template), prefix=start))
 
     def feed(self, text: str) -> list[Part]:
         """What is certain now."""
-        if self._broken:
-            return [Part("content", text)] if text else []
+        found: list[Part] = []
+        for begin in range(0, len(text), _PIECE):
+            if self._broken:
+                found.append(Part("content", text[begin:]))
+                break
+            found += self._piece(text[begin : begin + _PIECE])
+        return _joined(found) if len(text) > _PIECE else found
+
+    def _piece(self, text: str) -> list[Part]:
         try:
-            return list(self._parts(self._parser.feed(text)))
+            events = self._parser.feed(text)
         except Exception:  # noqa: BLE001 (a model writes anything, and a template may parse it)
+            return list(self._by_letters(text))
+        self._fed.append(text)
+        return self._told(events)
+
+    def _by_letters(self, text: str) -> Iterator[Part]:
+        """The parts of what the parser raises at: as far as it can be read, then as it stands.
+
+        By letters, so that they are the same however the text came.
+        """
+        self._parser = self._made()
+        for each in self._fed:
+            self._parser.feed(each)
+        for place, letter in enumerate(text):
+            try:
+                events = self._parser.feed(letter)
+            except Exception:  # noqa: BLE001 (as above)
+                self._broken = True
+                yield from self._rest("".join([*self._fed, text[:place]]), text[place:])
+                return
+            yield from self._told(events)
+
+    def _rest(self, read: str, rest: str) -> list[Part]:
+        """What was not told: a call with the marks behind it, and the rest."""
+        call, self._call = self._call, None
+        if call and call.text:
+            begin = read.rfind(call.text)
+            rest = read[begin + len(call.text) if call.told else begin :] + rest
+        return [Part("content", rest)]
+
+    def _told(self, events: Sequence[Mapping[str, Any]]) -> list[Part]:
+        found: list[Part] = []
+        try:
+            for part in self._parts(events):
+                found.append(part)
+        except Exception:  # noqa: BLE001 (as above)
             self._broken = True
-            return [*self._unread(), Part("content", text)]
+            found += self._unread()
+        return found
 
     def end(self) -> list[Part]:
         """What is left once the text has ended."""
@@ -50,7 +104,7 @@ class AnswerReader:
             _, events = self._parser.finalize()
         except Exception:  # noqa: BLE001 (a call that was cut off is no JSON)
             return self._unread()
-        return list(self._parts(events))
+        return self._told(events)
 
     def _unread(self) -> list[Part]:
         """The text of a call that cannot be read, unless it was told as one."""
@@ -89,6 +143,16 @@ class AnswerReader:
             self._calls += call.told or sum(part.kind == "name" for part in parts)
 
 
+def _joined(parts: Sequence[Part]) -> list[Part]:
+    """The same with neighbours of one kind as one: as many as a text has regions."""
+
+    def place(part: Part) -> tuple[object, ...]:
+        return part.kind, part.call, part.kind == "name" and id(part)
+
+    groups = (list(group) for _, group in groupby(parts, place))
+    return [replace(each[0], text="".join(part.text for part in each)) for each in groups]
+
+
 def _undecided(parser: Any) -> int:
     """How many letters at the end of a prompt may still be the beginning of something."""
     try:
@@ -101,7 +165,7 @@ def _undecided(parser: Any) -> int:
 class _Call:
     """The JSON of one call as it is written: its name at once, its arguments in parts."""
 
-    _HEAD = re.compile(
+    _NAMED = re.compile(
         r'\s*\{\s*"name"\s*:\s*("(?:[^"\\]|\\.)*")\s*,\s*"(?:arguments|parameters)"\s*:\s*(?=\{)'
     )
 
@@ -113,10 +177,16 @@ class _Call:
         self._at = 0  # where the arguments go on; -1 behind them
 
     def push(self, text: str, index: int) -> Iterator[Part]:
+        begin = len(self.text)
         self.text += text
-        if not self.told and (head := self._HEAD.match(self.text)):
-            self.told, self._at = True, head.end()
-            yield Part("name", json.loads(head[1], strict=False), index)
+        if not self.told and begin < _HEAD and (head := self._NAMED.match(self.text, 0, _HEAD)):
+            try:
+                name = json.loads(head[1], strict=False)
+            except ValueError:  # an escape that is none: it is no call, and told as it stands
+                name = None
+            if name is not None:
+                self.told, self._at = True, head.end()
+                yield Part("name", name, index)
         if self.told and self._at >= 0 and (more := self._more()):
             yield Part("arguments", more, index)
 
