@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections import deque
 from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
@@ -20,15 +21,22 @@ _DOORS = ("openai.chat", "openai.responses")
 SLICE = 256
 """Events that are told at once: others of the loop have their turn in between."""
 
+LETTERS = 4096
+"""Letters of them; where one event has more, as a remembered text has, a thread reads it."""
+
 Batch = Sequence[tuple[int, Event]]
 
 
 async def slices(batch: Batch) -> AsyncIterator[Batch]:
     """A batch in parts that take the event loop a few milliseconds each."""
-    for begin in range(0, len(batch), SLICE):
-        if begin:
+    begin = letters = 0
+    for place, (_, event) in enumerate(batch):
+        if place > begin and (place - begin >= SLICE or letters + len(event.text) > LETTERS):
+            yield batch[begin:place]
+            begin, letters = place, 0
             await asyncio.sleep(0)
-        yield batch[begin : begin + SLICE]
+        letters += len(event.text)
+    yield batch[begin:]
 
 
 @dataclass(slots=True)
@@ -83,21 +91,40 @@ class Answer:
         self._generation = generation
         self._reader = reader
         self._next = 1  # behind the start
+        self._ahead: deque[tuple[int, Sequence[Part]]] = deque()  # read and not told
 
     def at(self, number: int) -> Sequence[Part]:
         """The parts that event `number` brings. It depends on those before it, told or not."""
+        self._read(number)
         parts: Sequence[Part] = ()
-        events = self._generation.events
-        for event in events[self._next : number + 1]:
-            parts = self._reader.feed(event.text) if event.name is None else ()
-            self.message.add(self._generation, parts)
-        self._next = max(self._next, min(number + 1, len(events)))
+        while self._ahead and self._ahead[0][0] <= number:
+            place, told = self._ahead.popleft()
+            parts = told if place == number else ()
         return parts
 
+    async def ready(self, batch: Batch) -> None:
+        """Reads all up to the end of these events, where that is much in a thread."""
+        number = max(number for number, _ in batch)
+        if self.is_much(number):
+            await in_thread(self._read, number)
+
     async def catch_up(self, number: int) -> None:
-        """Reads all up to event `number`, where that is much in a thread."""
-        if number - self._next > SLICE:
+        """Passes over all up to event `number`, where that is much in a thread."""
+        if self.is_much(number):
             await in_thread(self.at, number)
+
+    def is_much(self, number: int) -> bool:
+        """Whether what was not read up to event `number` would keep the event loop."""
+        events = self._generation.events[self._next : number + 1]
+        return len(events) > SLICE or sum(len(each.text) for each in events) > LETTERS
+
+    def _read(self, number: int) -> None:
+        events = self._generation.events[self._next : number + 1]
+        for place, event in enumerate(events, self._next):
+            if event.name is None and (parts := self._reader.feed(event.text)):
+                self.message.add(self._generation, parts)
+                self._ahead.append((place, parts))
+        self._next += len(events)
 
     def end(self, number: int) -> Sequence[Part]:
         """The parts that are certain once the text has ended, with event `number`."""

@@ -85,9 +85,12 @@ class Told:
                 yield openings
         left = len(self.followers)
         async for index, batch in batches(self.followers):
-            if answer := self._answer(index):
+            answer = self._answer(index)
+            if answer:
                 await answer.catch_up(batch[0][0] - 1)
             async for events in slices(batch):
+                if answer:
+                    await answer.ready(events)
                 parts = []
                 for number, event in events:
                     if index in waiting and event.name not in ("start", "queued"):

@@ -15,7 +15,7 @@ from minivault.background import in_thread
 from minivault.generations import Event, Follower, Generation
 from minivault.schemas import FinishReason
 from minivault.web.openai.ending import DONE, failure_of, ours_of, usage_of
-from minivault.web.openai.parts import SLICE, Answer, answer_of, slices
+from minivault.web.openai.parts import Answer, answer_of, slices
 from minivault.web.openai.responses.items import Items, Told
 from minivault.web.openai.shapes import Chat, Entries
 
@@ -126,9 +126,11 @@ class Events:
             yield opening
         async for batch in self._follower.batches():
             before = batch[0][0] - 1
-            if self._answer and before - self._next > SLICE:  # all of it was heard
+            if self._answer and self._answer.is_much(before):  # all of it was heard
                 await in_thread(list, self._taken_apart(before, self._answer))
             async for events in slices(batch):
+                if self._answer:
+                    await self._answer.ready(events)
                 parts = [part for number, event in events for part in self._told(number, event)]
                 if any(parts):
                     yield b"".join(parts)

@@ -1,0 +1,102 @@
+"""Long answers are taken apart in a thread, by how many letters they have, not how many events."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncGenerator, Iterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from minivault.backends.base import Finish, Part, Piece, Reader, Request
+from minivault.generations import Event
+from minivault.web.openai.parts import LETTERS, SLICE, Batch, slices
+from tests.engine.chat_models import tokenizer_of
+from tests.live import LiveServer, live_server
+from tests.web.asking import ask
+from tests.web.openai.stage import CHAT, chunks, post
+from tests.web.openai.test_resume import forget
+from tests.web.openai.test_tools import CALL, RESPONSES, Scripted, body
+
+LONG = f"<think>\n{'Hm. ' * 5000}</think>\n\n{'So: ' * 5000}\n{CALL}"
+Fed = list[tuple[int, str]]
+
+
+class Watched:
+    """A reader that notes how much it got, and in which thread."""
+
+    def __init__(self, reader: Reader, fed: Fed) -> None:
+        self._reader, self._fed = reader, fed
+
+    def feed(self, text: str) -> Sequence[Part]:
+        self._fed.append((len(text), threading.current_thread().name))
+        return self._reader.feed(text)
+
+    def end(self) -> Sequence[Part]:
+        return self._reader.end()
+
+
+class AtOnce(Scripted):
+    """Says all of it in one piece."""
+
+    async def generate(self, request: Request) -> AsyncGenerator[Piece | Finish, None]:
+        pieces = [each async for each in super().generate(request) if isinstance(each, Piece)]
+        yield Piece("".join(each.text for each in pieces), len(pieces))
+        yield Finish()
+
+
+@pytest.fixture(scope="module")
+def fed() -> Fed:
+    return []
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory, fed: Fed) -> Iterator[LiveServer]:
+    backend = AtOnce(tokenizer_of("calling"))
+    make = backend.info.reader
+    assert make
+
+    def watched(request: Request) -> Reader | None:
+        reader = make(request)
+        return Watched(reader, fed) if reader else None
+
+    backend.info = replace(backend.info, context_length=50_000, reader=watched)
+    with live_server(tmp_path_factory.mktemp("server"), backend) as live:
+        yield live
+
+
+@pytest.mark.parametrize("known", [True, False])
+@pytest.mark.parametrize("door", [CHAT, RESPONSES])
+def test_a_long_answer_is_read_beside_the_loop(
+    server: LiveServer, fed: Fed, door: str, known: bool
+) -> None:
+    fields: dict[str, Any] = body(LONG, stream=True)
+    if door == RESPONSES:
+        fields = {"input": LONG, "tools": fields["tools"], "stream": True}
+    fed.clear()
+    whole = post(server, door, **fields)
+    if door == CHAT:
+        deltas = [each["choices"][0]["delta"] for each in chunks(whole)]
+        assert "".join(each.get("content", "") for each in deltas) == ("So: " * 5000)[:-1]
+    if not known:
+        id = server.records()[-1]["id"]
+        forget(server, id)
+        prefix = "chatcmpl-" if door == CHAT else "resp_"
+        rest = ask(server, "GET", f"{door}/{prefix}{id}?stream=true&starting_after=0").text
+        assert "function_call_arguments.done" in rest or "tool_calls" in rest
+    assert max(fed)[0] > LETTERS
+    assert all(name.startswith("asyncio_") for letters, name in fed if letters > LETTERS)
+
+
+def test_a_slice_has_a_bound_of_events_and_one_of_letters() -> None:
+    pieces = [Event(None, {"text": text}) for text in ["x"] * (SLICE + 1) + ["y" * LETTERS] * 2]
+    batch = list(enumerate(pieces))
+
+    async def sliced() -> list[Batch]:
+        return [each async for each in slices(batch)]
+
+    found = asyncio.run(sliced())
+    assert [len(each) for each in found] == [SLICE, 1, 1, 1]
+    assert [pair for each in found for pair in each] == batch
