@@ -11,10 +11,13 @@ from typing import Any
 import pytest
 
 from minivault.backends.base import Finish, Part, Piece, Reader, Request
+from minivault.background import in_thread
+from minivault.engine.tokenizer import Tokenizer
 from minivault.generations import Event
 from minivault.web.openai.parts import LETTERS, SLICE, Batch, slices
+from minivault.web.openai.responses import telling
 from tests.engine.chat_models import tokenizer_of
-from tests.live import LiveServer, live_server
+from tests.live import LiveServer, live_server, wait_for
 from tests.web.asking import ask
 from tests.web.openai.stage import CHAT, chunks, post
 from tests.web.openai.test_resume import forget
@@ -39,11 +42,17 @@ class Watched:
 
 
 class AtOnce(Scripted):
-    """Says all of it in one piece."""
+    """Says all of it in one piece, and ends when it may."""
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        super().__init__(tokenizer)
+        self.may_end = threading.Event()
+        self.may_end.set()
 
     async def generate(self, request: Request) -> AsyncGenerator[Piece | Finish, None]:
         pieces = [each async for each in super().generate(request) if isinstance(each, Piece)]
         yield Piece("".join(each.text for each in pieces), len(pieces))
+        await in_thread(self.may_end.wait)
         yield Finish()
 
 
@@ -53,8 +62,14 @@ def fed() -> Fed:
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory, fed: Fed) -> Iterator[LiveServer]:
-    backend = AtOnce(tokenizer_of("calling"))
+def backend() -> AtOnce:
+    return AtOnce(tokenizer_of("calling"))
+
+
+@pytest.fixture(scope="module")
+def server(
+    tmp_path_factory: pytest.TempPathFactory, backend: AtOnce, fed: Fed
+) -> Iterator[LiveServer]:
     make = backend.info.reader
     assert make
 
@@ -88,6 +103,26 @@ def test_a_long_answer_is_read_beside_the_loop(
         assert "function_call_arguments.done" in rest or "tool_calls" in rest
     assert max(fed)[0] > LETTERS
     assert all(name.startswith("asyncio_") for letters, name in fed if letters > LETTERS)
+
+
+def test_a_response_that_ends_while_it_is_read_is_told_ended(
+    server: LiveServer, backend: AtOnce, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backend.may_end.clear()
+    made = post(server, RESPONSES, input=CALL, tools=body()["tools"], background=True).json()
+    generation = server.service.registry.find(made["id"].removeprefix("resp_"))
+    assert generation
+    wait_for(lambda: generation.last > 0)
+
+    async def until_it_ends(work: Any, *arguments: Any) -> None:
+        await in_thread(work, *arguments)
+        backend.may_end.set()
+        await generation.over()
+
+    monkeypatch.setattr(telling, "in_thread", until_it_ends)
+    told = ask(server, "GET", f"{RESPONSES}/{made['id']}").json()
+    assert told["status"] == "completed"
+    assert [each["status"] for each in told["output"]] == ["completed"]
 
 
 def test_a_slice_has_a_bound_of_events_and_one_of_letters() -> None:

@@ -38,13 +38,19 @@ async def whole_response(generation: Generation) -> dict[str, Any]:
     answer = await answer_of(generation)
     if answer is None:
         return response_of(generation)
-    ended, items = generation.ended, Items(generation)
+    items = Items(generation)
 
-    def take() -> None:
-        for number in range(1, len(generation.events)):
+    def take(first: int, last: int) -> None:
+        for number in range(first, last + 1):
             list(items.take(answer.at(number), _entries(generation.events[number])))
 
-    await in_thread(take)
+    taken = 0
+    while True:
+        ended, last = generation.ended, generation.last
+        await in_thread(take, taken + 1, last)
+        taken = last
+        if ended or not generation.ended:
+            break  # else it has ended meanwhile, and its status would say so
     if ended:
         list(items.take(answer.end(generation.last)))
         list(items.end(_item_status(status_of(generation))))
