@@ -29,8 +29,9 @@ class Scripted:
 
     `cut_after` tokens the connection breaks, `stall_after` it goes silent, `status` is what every
     request gets, `chat_status` each conversation, `ids` whether token ids are told, `chat` whether
-    there is a chat template, and `merged` how many tokens come in one chunk; `bodies` are all
-    requests that came for a text.
+    there is a chat template, `drips` whether counts come without an end, and `merged` how many
+    tokens come in one chunk; `bodies` are all requests that came for a text, `counted` how many
+    came for a count.
     """
 
     model: str = "org/scripted"
@@ -43,6 +44,8 @@ class Scripted:
     stall_after: int | None = None
     status: int = 200
     chat_status: int = 200
+    drips: bool = False
+    counted: int = 0
     word: str = "w"
     delay: float = 0.001
     url: str = ""
@@ -72,6 +75,9 @@ class Scripted:
     async def tokenize(self, request: Request) -> Response:
         if self.status != 200:
             return self.refusal()
+        self.counted += 1
+        if self.drips:
+            return StreamingResponse(_drops(), media_type="application/json")
         body = await request.json()
         texts = [body["prompt"]] if "prompt" in body else [m["content"] for m in body["messages"]]
         return JSONResponse({"count": sum(len(each.split()) for each in texts)})
@@ -125,6 +131,12 @@ def _logprobs(text: str, body: dict[str, Any]) -> dict[str, Any]:
         return {"tokens": [text], "token_logprobs": [-0.5], "top_logprobs": [likely]}
     top = [{"token": each, "logprob": value, "bytes": None} for each, value in likely.items()]
     return {"content": [{"token": text, "logprob": -0.5, "bytes": None, "top_logprobs": top}]}
+
+
+async def _drops() -> AsyncIterator[str]:
+    while True:
+        yield " "
+        await asyncio.sleep(0.02)
 
 
 def _chunk(choice: dict[str, Any]) -> str:

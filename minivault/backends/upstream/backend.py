@@ -14,6 +14,7 @@ import httpx2
 
 from minivault.backends.base import Finish, ModelInfo, Piece, Rendered, Request
 from minivault.backends.upstream.chunks import Said
+from minivault.backends.upstream.counting import Counting
 from minivault.backends.upstream.server import SILENCE, Facts, UpstreamServer
 from minivault.background import start_task
 from minivault.errors import BackendFailed, CannotStart, FieldError, InvalidRequest, Lost
@@ -21,7 +22,6 @@ from minivault.schemas import FinishReason
 
 ATTEMPTS = 4  # servers that one text may lose, less one
 PATIENCE = 30.0  # seconds that a text waits for a server that works
-COUNTING = 5.0  # seconds that counting a prompt may take
 TICK = 0.25  # seconds between two looks at the servers that were lost
 UNKNOWN_CONTEXT = 2048
 
@@ -52,10 +52,11 @@ class UpstreamBackend:
             headers=headers,
             trust_env=False,
         )
-        self._counting = httpx2.Client(timeout=COUNTING, headers=headers, trust_env=False)
         self._servers = [UpstreamServer(url, self._http, limit) for url in urls]
         self._splices = self._losses = 0
         self._first: Facts | None = None
+        self._lacks: str | None = None
+        self._counting: Counting | None = None
         self._watch: asyncio.Task[None] | None = None
         self.info = ModelInfo(name="upstream", context_length=UNKNOWN_CONTEXT)
 
@@ -68,13 +69,15 @@ class UpstreamBackend:
         facts = [each.facts for each in self._servers if each.facts]
         contexts = [each.context_length for each in facts if each.context_length]
         context = min(contexts, default=None)
+        self._lacks = self._notice(context)
+        self._counting = Counting(self._servers)
         self.info = ModelInfo(
             name=self._first.model.rsplit("/", 1)[-1],
             context_length=context or UNKNOWN_CONTEXT,
             reproducible=self._same_bytes,
             chat=self._first.chat,
             engine=self._first.engine,
-            notice=self._notice(context),
+            notice=self._lacks,
         )
         self._watch = start_task(self._probe_the_lost())
 
@@ -83,7 +86,6 @@ class UpstreamBackend:
         if self._watch:
             self._watch.cancel()
         await self._http.aclose()
-        self._counting.close()
 
     def render(self, messages: Sequence[Mapping[str, Any]]) -> str:
         """What is recorded of a conversation: its texts. The server's template makes the prompt.
@@ -97,9 +99,15 @@ class UpstreamBackend:
         return _plain(messages)
 
     def count_tokens(self, prompt: str) -> int | None:
-        """The prompt's tokens, as any server tells; None if none does. Any thread."""
-        asked = (each.count_tokens(prompt, self._counting) for each in self._servers)
-        return next((each for each in asked if each is not None), None)
+        """The prompt's tokens, as a server tells; None if none does. Any thread but the loop's."""
+        counting = self._counting
+        if counting is None:
+            return None
+        before, count = counting.notice, counting.count(prompt)
+        if counting.notice != before:
+            notices = filter(None, (self._lacks, counting.notice))
+            self.info = replace(self.info, notice="; ".join(notices) or None)
+        return count
 
     def problem(self) -> str | None:
         """Why nothing can be made now: no server works."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import random
 import time
@@ -12,6 +13,7 @@ from typing import Any
 import httpx2
 
 from minivault.backends.base import Finish, Request
+from minivault.backends.upstream import bounded
 from minivault.backends.upstream.chunks import Said, items
 from minivault.backends.upstream.dialect import DIALECTS, Dialect, completion, counted, kind_of
 from minivault.errors import BackendFailed, Lost
@@ -21,6 +23,18 @@ PROBE = 30.0  # seconds that a probe may take
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 30.0  # seconds before a lost server is tried again
 BUSY = {429, 502, 503, 504, 529}  # the server's trouble; any other status is the request's
 NO_TEMPLATE = {400, 404, 405, 422, 501}  # to a conversation; any other is a server in trouble
+REFUSING = 5.0  # seconds that the words of a refusal may take
+
+_NO_ANSWER = (
+    httpx2.HTTPError,
+    TimeoutError,
+    RecursionError,
+    AttributeError,
+    KeyError,
+    IndexError,
+    TypeError,
+    ValueError,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +103,7 @@ class UpstreamServer:
             answer = await self._json("POST", "/v1/completions", json={**body, "seed": 1})
             answer["choices"][0]["text"]
             chat = await self._chats(model["id"])
-        except (httpx2.TransportError, KeyError, IndexError, TypeError, ValueError) as error:
+        except _NO_ANSWER as error:
             self.lost(f"{self.url} does not answer as OpenAI's API does ({type(error).__name__})")
             return
         self.facts = Facts(
@@ -116,27 +130,32 @@ class UpstreamServer:
             async with self._http.stream("POST", self.url + path, json=body) as answer:
                 if answer.status_code != 200:
                     raise await self._refusal(answer)
-                async for item in items(answer.aiter_lines(), request.params.top_logprobs):
+                async for item in items(
+                    bounded.lines(answer.aiter_bytes()), request.params.top_logprobs
+                ):
                     yield item
         except httpx2.TransportError as error:
             raise Lost(f"{self.url} went away ({type(error).__name__})") from error
         finally:
             self.running -= 1
 
-    def count_tokens(self, prompt: str, http: httpx2.Client) -> int | None:
-        """The prompt's tokens; None if it cannot tell now. Any thread; asks the server."""
+    def counting(self, prompt: str) -> tuple[str, dict[str, Any]] | None:
+        """Where its tokens are counted, and what goes there; None if it cannot tell now."""
         facts = self.facts
         body = counted(facts.dialect, facts.model, prompt) if facts else None
-        if self.problem or body is None:
+        if self.problem or facts is None or body is None or facts.dialect.counts is None:
             return None
-        assert facts
-        assert facts.dialect.counts
+        return facts.dialect.counts[0], body
+
+    async def counted(self, path: str, body: bytes, seconds: float) -> bytes | None:
+        """What it answers to that, in so many seconds; None if it does not."""
         try:
-            answer = http.post(self.url + facts.dialect.counts[0], json=body)
-            told = answer.raise_for_status().json()
-            return int(told["count"] if "count" in told else len(told["tokens"]))
-        except (httpx2.HTTPError, KeyError, TypeError, ValueError):
+            headers = {"Content-Type": "application/json"}
+            asked = self._fetched("POST", path, seconds, content=body, headers=headers)
+            status, answer = await asked
+        except (httpx2.HTTPError, TimeoutError, ValueError):
             return None
+        return answer if status == 200 else None
 
     async def _chats(self, model: str) -> bool:
         """Whether it answers conversations by a template, as an answer of one token shows.
@@ -145,12 +164,13 @@ class UpstreamServer:
         """
         messages = [{"role": "user", "content": "a"}]
         body = {"model": model, "messages": messages, "max_tokens": 1, "temperature": 0, "seed": 1}
-        answer = await self._http.post(f"{self.url}/v1/chat/completions", json=body, timeout=PROBE)
-        if answer.status_code in NO_TEMPLATE:
-            return False
-        if not answer.is_success:
-            raise ValueError(f"status {answer.status_code}")
-        return (answer.json().get("minivault") or {}).get("template") != "plain"
+        try:
+            answer = await self._json("POST", "/v1/chat/completions", json=body)
+        except _Refused as error:
+            if error.status in NO_TEMPLATE:
+                return False
+            raise
+        return (answer.get("minivault") or {}).get("template") != "plain"
 
     async def _refusal(self, answer: httpx2.Response) -> Exception:
         status = answer.status_code
@@ -158,18 +178,43 @@ class UpstreamServer:
             return Lost(f"{self.url} answered {status}")
         # Its message may quote the prompt, which an error must not; what is wrong stands beside it.
         try:
-            error = json.loads(await answer.aread())["error"]
+            async with asyncio.timeout(REFUSING):
+                words = await bounded.body(answer.aiter_bytes(), bounded.LONGEST_REFUSAL)
+            error = json.loads(words)["error"]
             told = [str(error[name]) for name in ("type", "code", "param") if error.get(name)]
-        except (ValueError, KeyError, TypeError, AttributeError):
+        except (TimeoutError, ValueError, RecursionError, KeyError, TypeError, AttributeError):
             told = []
         return BackendFailed(f"{self.url} refused with {status} ({', '.join(told) or 'no reason'})")
 
     async def _json(self, method: str, path: str, **options: Any) -> dict[str, Any]:
-        answer = await self._http.request(method, self.url + path, timeout=PROBE, **options)
-        if not answer.is_success:
-            raise ValueError(f"status {answer.status_code}")
-        content: dict[str, Any] = answer.json()
+        status, body = await self._fetched(method, path, PROBE, **options)
+        if not 200 <= status < 300:
+            raise _Refused(status)
+        content: dict[str, Any] = json.loads(body)
         return content
+
+    async def _fetched(
+        self, method: str, path: str, seconds: float, **options: Any
+    ) -> tuple[int, bytes]:
+        """Status and body of a whole answer, which may take so many seconds in all.
+
+        Raises TimeoutError, ValueError for one that is too long, httpx2.HTTPError.
+        """
+        url = self.url + path
+        async with (
+            asyncio.timeout(seconds),
+            self._http.stream(method, url, timeout=seconds, **options) as answer,
+        ):
+            found = await bounded.body(answer.aiter_bytes(), bounded.LONGEST_BODY)
+            return answer.status_code, found
+
+
+class _Refused(ValueError):
+    """An answer of another status than success."""
+
+    def __init__(self, status: int) -> None:
+        super().__init__(f"status {status}")
+        self.status = status
 
 
 def _context(model: Mapping[str, Any]) -> int | None:
