@@ -14,6 +14,7 @@ from minivault.backends.base import Finish, Part, Piece, Reader, Request
 from minivault.background import in_thread
 from minivault.engine.tokenizer import Tokenizer
 from minivault.generations import Event
+from minivault.vault import Record
 from minivault.web.openai.parts import LETTERS, SLICE, Batch, slices
 from minivault.web.openai.responses import telling
 from tests.engine.chat_models import tokenizer_of
@@ -123,6 +124,36 @@ def test_a_response_that_ends_while_it_is_read_is_told_ended(
     told = ask(server, "GET", f"{RESPONSES}/{made['id']}").json()
     assert told["status"] == "completed"
     assert [each["status"] for each in told["output"]] == ["completed"]
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_a_response_is_looked_up_and_taken_apart_once(
+    server: LiveServer, backend: AtOnce, monkeypatch: pytest.MonkeyPatch, known: bool
+) -> None:
+    make, vault = backend.info.reader, server.service.registry.vault
+    assert make
+    looks, readers = [], []
+
+    def find(id: str) -> list[Record]:
+        looks.append(id)
+        return look(id)
+
+    def counted(request: Request) -> Reader | None:
+        readers.append(request)
+        return make(request)
+
+    look = vault.find
+    monkeypatch.setattr(vault, "find", find)
+    never_again = replace(backend.info, reader=counted, reproducible=False)
+    monkeypatch.setattr(backend, "info", never_again)
+    made = post(server, RESPONSES, input=CALL, tools=body()["tools"]).json()
+    if not known:
+        forget(server, made["id"].removeprefix("resp_"))
+    looks.clear()
+    readers.clear()
+    whole = ask(server, "GET", f"{RESPONSES}/{made['id']}?stream=true&starting_after=1").text
+    assert "response.completed" in whole
+    assert (len(looks), len(readers)) == (0 if known else 1, 1)
 
 
 def test_a_slice_has_a_bound_of_events_and_one_of_letters() -> None:

@@ -74,12 +74,17 @@ async def show(request: Request) -> Response:
         follower.close()
         return await told(follower.generation)
     after = _starting_after(request)
-    heard = after // STEP - 1 if await _is_taken_apart(request, id) else after - BEFORE + 1
     known = service_of(request).registry.find(id)
+    recalled = None if known else await _recalled(request, id)
+    found = known or recalled
+    answer = await answer_of(found) if found else None
+    heard = after // STEP - 1 if answer else after - BEFORE + 1
     # Whoever has heard all of the text still lacks how it ended.
     most = known.last - 1 if known and known.ended else heard
-    follower = await _come_back(request, id, max(-1, min(heard, most)))
-    return streamed(Events(follower, after, await answer_of(follower.generation)), follower)
+    follower = await _come_back(request, id, max(-1, min(heard, most)), recalled=recalled)
+    if follower.generation is not found:  # made again
+        answer = await answer_of(follower.generation)
+    return streamed(Events(follower, after, answer), follower)
 
 
 async def cancel(request: Request) -> Response:
@@ -123,19 +128,16 @@ async def input_tokens(request: Request) -> Response:
     return JSONResponse({"object": "response.input_tokens", "input_tokens": count})
 
 
-async def _is_taken_apart(request: Request, id: str) -> bool:
-    """Whether a response's events are those of its parts; see `Events`."""
+async def _recalled(request: Request, id: str) -> Generation | None:
+    """A recorded response, where it matters whether it is taken apart; see `Events`."""
     service = service_of(request)
     if service.info.reader is None:
-        return False
-    known = service.registry.find(id)
-    if known is None:
-        follower = await service.generations.recall(id, visitor_of(request, Client.JSON))
-        if follower is None:
-            return False
-        follower.close()
-        known = follower.generation
-    return await answer_of(known) is not None
+        return None
+    follower = await service.generations.recall(id, visitor_of(request, Client.JSON))
+    if follower is None:
+        return None
+    follower.close()
+    return follower.generation
 
 
 def _keep(generation: Generation) -> None:
@@ -175,11 +177,16 @@ async def _now(request: Request, id: str) -> Follower:
 
 
 async def _come_back(
-    request: Request, id: str, after: int, choice: Choice | None = None
+    request: Request,
+    id: str,
+    after: int,
+    choice: Choice | None = None,
+    recalled: Generation | None = None,
 ) -> Follower:
     """The events behind number `after`; all of them, where all or nothing of the text was heard.
 
-    Then they may be those of the record, which has the whole text as one piece.
+    Then they may be those of the record, which has the whole text as one piece: `recalled`, where
+    it was read already.
     """
     visitor = visitor_of(request, Client.SSE, choice)
     asked = choice.request if choice else None
@@ -187,6 +194,8 @@ async def _come_back(
     if isinstance(answer, Resumed):
         return of_door(answer.follower, [DOOR])
     if isinstance(answer, Nothing) or after <= 0:
+        if recalled and recalled.ended and not recalled.unfinished:
+            return of_door(recalled.follow(), [DOOR])
         return await as_it_is(request, id, [DOOR])
     raise NotFound(f"{NOT_HERE}. Where it has ended, GET it without stream")
 
