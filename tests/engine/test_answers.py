@@ -224,6 +224,9 @@ def test_what_a_template_cannot_read_is_told_as_it_stands_however_it_is_cut() ->
     made = tokenizer.reader("", tokenizer.call_format("", tools(), None))
     assert made
     assert [each.kind for each in made.feed(before)] == ["content"]  # in one, however long
+    assert told(tokenizer, ['<|call|>add {"x" </ca'], calls=tools()) == [
+        Part("content", ' {"x" </ca')  # its limit
+    ]
     for cut in (1, 3, 7):
         cuts = [text[begin : begin + cut] for begin in range(0, len(text), cut)]
         assert told(tokenizer, cuts, calls=tools()) == expected

@@ -84,7 +84,7 @@ class AnswerReader:
         if call and call.text:
             begin = read.rfind(call.text)
             rest = read[begin + len(call.text) if call.told else begin :] + rest
-        return [Part("content", rest)]
+        return [Part("content", rest)] if rest else []
 
     def _told(self, events: Sequence[Mapping[str, Any]]) -> list[Part]:
         found: list[Part] = []
@@ -103,7 +103,9 @@ class AnswerReader:
         try:
             _, events = self._parser.finalize()
         except Exception:  # noqa: BLE001 (a call that was cut off is no JSON)
-            return self._unread()
+            if self._call and self._call.told:
+                return []
+            return self._rest("".join(self._fed), "") if self._call else []
         return self._told(events)
 
     def _unread(self) -> list[Part]:
