@@ -111,12 +111,12 @@ class Places:
         """Those in the queue or just accepted that will find no place now, and the room left.
 
         Whoever comes waits for a moment, even where a place is free. And what unheard generations
-        have is free: they would give way. Replays come last of all, so they see all others.
+        have is free: they would give way, except to replays, which come last of all.
         """
-        line = [each for each in self._line.order() if each.heard]
+        line = [each for each in self._line.order() if replay or each.heard]
         coming = [each for each in [*line, *accepted] if replay or each.replays is None]
         room = self._after_giving_way
-        for each in self._unheard():
+        for each in () if replay else self._unheard():
             room = room.with_back(each)
         for place, each in enumerate(coming):
             if not room.holds(each.share):
@@ -169,10 +169,13 @@ class Places:
     # ---- who is next ----------------------------------------------------------------------------
 
     def schedule(self) -> None:
-        """Starts whatever has a place; a listened-to one takes the place of an unheard one."""
+        """Starts whatever has a place; a listened-to one takes the place of an unheard one.
+
+        But no replay does: unheard ones that wait come before it, and would take it back.
+        """
         while (waiting := self._line.order()) and self._fits(waiting[0]):
             self._start(waiting[0])
-        self._make_room([each for each in waiting if each.heard])
+        self._make_room([each for each in waiting if each.heard and each.replays is None])
         self._line.tell_positions()
 
     def drop_unheard(self) -> None:

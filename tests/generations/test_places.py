@@ -172,6 +172,27 @@ def test_replays_that_wait_take_no_newcomers_place(tmp_path: Path) -> None:
     asyncio.run(scenario())
 
 
+def test_no_replay_takes_the_place_of_one_that_nobody_hears(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        backend = Reins(allowed=9)
+        async with asyncio.timeout(10), house(tmp_path, backend, max_running=1) as here:
+            await rest_of(await here.start("once"))
+            record = here.vault.find(here.records()[0]["id"])[0]
+            backend.allowed = 0
+            await left_alone(here, 3)
+            runs = backend.runs
+            replay = asyncio.create_task(here.generations.replay(record, here.visitor()))
+            while here.registry.statistics()["waiting"] < 3:
+                await asyncio.sleep(0.001)
+            await settled()
+            assert backend.runs == runs, "whoever runs goes on, and is not begun again"
+            backend.go()
+            assert (await replay).verdict is Verdict.SAME
+            assert backend.runs == runs + 3
+
+    asyncio.run(scenario())
+
+
 @pytest.mark.slow
 def test_what_is_kept_is_counted_by_what_it_really_takes(tmp_path: Path) -> None:
     async def scenario() -> tuple[int, int, int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import os
 import shutil
 from collections.abc import Callable
 from itertools import islice
@@ -140,3 +141,18 @@ def test_a_damaged_packed_file_is_named_and_stops_nobody(damage: str, tmp_path: 
     assert Reader(folder).get(14).seq == 14
     with pytest.raises(ChainBroken, match=packed.name if packed.stat().st_size else "beginning"):
         verify(folder)
+
+
+def test_the_parent_of_each_new_folder_is_synced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, synced = os.fsync, set()
+
+    def noted(descriptor: int) -> None:
+        synced.add(os.fstat(descriptor).st_ino)
+        real(descriptor)
+
+    monkeypatch.setattr(os, "fsync", noted)
+    _grow(tmp_path / "new" / "logs", 1)
+    parents = {tmp_path.stat().st_ino, (tmp_path / "new").stat().st_ino}
+    assert parents <= synced, "a power cut would take the folder, and the log with it"
