@@ -29,6 +29,7 @@ _RIGHT = {
     "stop": "must be up to 8 strings of 1 to 1000 characters",
     "seed": f"must be a whole number from 0 to {MAX_SEED}",
     "top_logprobs": "must be a whole number from 0 to 20; 0 is off",
+    "end_at_sentence": "must be true or false",
     "key": "must be 8 to 64 characters of A-Z, a-z, 0-9, _ and -",
 }
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from difflib import get_close_matches
 from enum import StrEnum
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import (
     AliasChoices,
@@ -110,6 +110,10 @@ class Parameters(BaseModel):
         le=20,
         description="Alternatives to report with each token's log probability; 0 is off.",
     )
+    end_at_sentence: bool = Field(
+        default=False,
+        description="End with a sentence in the last quarter of max_tokens, where one ends there.",
+    )
 
 
 class Message(BaseModel):
@@ -157,9 +161,13 @@ class GenerateRequest(Parameters):
 
 
 class EffectiveParameters(Steering):
-    """The parameters that were used, as `start`, the JSON answer and the record report them."""
+    """The parameters that were used, as `start`, the JSON answer and the record report them.
+
+    `sentence_after`: the text ends with the first sentence that ends after so many tokens.
+    """
 
     model_config = ConfigDict(extra="ignore", frozen=True)
+    left_out: ClassVar[tuple[str, ...]] = ("sentence_after",)
 
     max_tokens: int
     max_tokens_requested: int
@@ -169,6 +177,7 @@ class EffectiveParameters(Steering):
     repetition_penalty: float
     stop: tuple[str, ...] = ()
     top_logprobs: int = 0
+    sentence_after: int = 0
 
 
 class Usage(BaseModel):

@@ -21,6 +21,7 @@ LAYERS = [
     {
         "errors",
         "size",
+        "sentence_end",
         "stage",
         "stop_strings",
         "console_log",

@@ -119,6 +119,7 @@ def test_the_defaults_are_the_contract() -> None:
         "stop": [],
         "seed": None,
         "top_logprobs": 0,
+        "end_at_sentence": False,
         "key": None,
     }
 

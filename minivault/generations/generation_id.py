@@ -67,6 +67,8 @@ class GenerationIds:
     def request_hash(self, request: GenerateRequest) -> bytes:
         """A keyed hash of everything that was asked for, the client's key apart."""
         asked = request.model_dump(mode="json", exclude={"key"})
+        if not request.end_at_sentence:
+            del asked["end_at_sentence"]  # ids are older than this parameter
         return hmac.digest(self._request_key, _canonical(asked), sha256)[:8]
 
     def _tag(self, body: bytes, caller: str) -> bytes:

@@ -155,6 +155,10 @@ def _has_places(message: dict[str, Any], length: int) -> bool:
 
 def _effective(asked: GenerateRequest, left: int) -> EffectiveParameters:
     values = asked.model_dump(exclude=_NO_PARAMETERS)
+    most = min(asked.max_tokens, left)
     return EffectiveParameters(
-        max_tokens=min(asked.max_tokens, left), max_tokens_requested=asked.max_tokens, **values
+        max_tokens=most,
+        max_tokens_requested=asked.max_tokens,
+        sentence_after=max(1, most * 3 // 4) if asked.end_at_sentence else 0,
+        **values,
     )

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from minivault.backends.base import Backend, Finish, Piece, Request
 from minivault.schemas import FinishReason
+from minivault.sentence_end import SentenceEnd
 from minivault.stop_strings import StopStrings
 from minivault.vault.record import clean
 
@@ -15,7 +16,9 @@ from minivault.vault.record import clean
 def run(backend: Backend, request: Request) -> AsyncGenerator[Piece | Finish, None]:
     """Pieces, and one Finish at the end. Closing it closes the backend's generator."""
     source = _normalized(backend, request)
-    return source if backend.info.applies_limits else _limited(source, request)
+    if not backend.info.applies_limits:
+        source = _limited(source, request)
+    return _ended(source, request) if request.params.sentence_after else source
 
 
 async def _normalized(backend: Backend, request: Request) -> AsyncGenerator[Piece | Finish, None]:
@@ -54,3 +57,19 @@ async def _limited(
                 finish = Finish(FinishReason.LENGTH)
                 break
     yield finish
+
+
+async def _ended(
+    source: AsyncGenerator[Piece | Finish, None], request: Request
+) -> AsyncGenerator[Piece | Finish, None]:
+    """Ends with a sentence, once the text is as long as was asked for."""
+    sentence = SentenceEnd(request.params.sentence_after)
+    async with aclosing(source):
+        async for item in source:
+            if isinstance(item, Piece):
+                text = sentence.push(item.text, item.tokens)
+                item = replace(item, text=text, tail="") if sentence.found else item
+            yield item
+            if sentence.found:
+                yield Finish(FinishReason.STOP)
+                return

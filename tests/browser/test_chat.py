@@ -92,7 +92,7 @@ def test_retry_makes_the_same_text_with_the_same_seed(chat: ChatPage) -> None:
     expect(facts.get_by_text("seed")).to_be_hidden()
     facts.get_by_text("more").click()
     expect(facts.get_by_text("seed")).to_be_visible()
-    expect(facts).to_contain_text("cut at 256 tokens")
+    expect(facts).to_contain_text("cut at 320 tokens")
     expect(chat.last.locator("[data-action=continue]")).to_have_class("main")
 
 

@@ -157,6 +157,7 @@ def test_continue_slides_the_window_of_a_text_that_fills_the_context(
     with live_server(tmp_path, EchoBackend(context_length=64)) as server:
         chat = ChatPage(page, server.url).open()
         chat.parameter("max_tokens").fill("16")
+        chat.parameter("end_at_sentence").uncheck()
         story = PROMPT = "It was a dark night. The fox came. "
         story += chat.ask(PROMPT)
         for step in range(2, 8):

@@ -53,7 +53,7 @@ def test_what_is_set_is_sent_and_kept(chat: ChatPage, echo: LiveServer) -> None:
     chat.page.reload()
     expect(chat.parameter("stop")).to_have_value("never\\n\nnor this")
     chat.page.get_by_role("button", name="Reset all").click()
-    expect(chat.parameter("max_tokens")).to_have_value("256")
+    expect(chat.parameter("max_tokens")).to_have_value("320")
 
 
 def test_a_stop_string_ends_the_text_before_it(chat: ChatPage) -> None:

@@ -35,7 +35,14 @@ def test_a_list_is_a_list_and_a_cut_answer_goes_on_in_itself(page: Page, tmp_pat
         said = [(each["role"], each["content"]) for each in second["messages"]]
         assert said == [("user", QUESTION), ("assistant", first["response"])]
         assert second["prompt"].endswith(first["response"])
+        assert "sentence_after" not in second["params"]
+        expect(chat.parameter("end_at_sentence")).to_be_hidden()
         with page.expect_download() as download:
             chat.act("Share")
         shared = Path(download.value.path()).read_text(encoding="utf-8")
         assert first["response"] + second["response"] in shared
+        page.get_by_role("button", name="Reset all").click()
+        page.get_by_role("button", name="New conversation").click()
+        chat.ask("What is the capital of France? Answer with one word.")
+        assert server.records()[-1]["finish_reason"] == "stop"
+        assert server.records()[-1]["params"]["max_tokens_requested"] == 8192

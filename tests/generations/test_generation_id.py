@@ -60,6 +60,7 @@ def test_the_request_hash_covers_everything_but_the_key() -> None:
         {"stop": ["x"]},
         {"seed": 1},
         {"top_logprobs": 2},
+        {"end_at_sentence": True},
     ]
     hashes = {IDS.request_hash(parse_parameters(base | change)) for change in [{}, *changes]}
     assert len(hashes) == len(changes) + 1

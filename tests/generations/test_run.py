@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator
+from dataclasses import replace
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -31,7 +33,7 @@ class Says:
 
 
 def collect(
-    backend: Says, *, max_tokens: int = 100, stop: tuple[str, ...] = ()
+    backend: Says, *, max_tokens: int = 100, stop: tuple[str, ...] = (), sentence_after: int = 0
 ) -> tuple[str, FinishReason, str]:
     """The text, the reason, and the tail of the last piece."""
     params = EffectiveParameters(
@@ -42,6 +44,7 @@ def collect(
         top_p=1,
         repetition_penalty=1,
         stop=stop,
+        sentence_after=sentence_after,
     )
 
     async def everything() -> list[Piece | Finish]:
@@ -94,3 +97,16 @@ def test_the_text_ends_before_the_first_complete_stop_string(
     expected = whole[: min(ends)[1]] if ends else whole
     text, _, tail = collect(Says(*pieces), stop=tuple(stops))
     assert text + tail == expected
+
+
+@pytest.mark.parametrize("applies_limits", [False, True])
+def test_a_text_that_is_long_enough_ends_with_a_sentence(applies_limits: bool) -> None:
+    backend = Says("One. ", "Two", " three", ".", " Four", Finish(FinishReason.LENGTH))
+    backend.info = replace(backend.info, applies_limits=applies_limits)
+    ended = collect(backend, sentence_after=2)
+    assert ended == ("One. Two three.", FinishReason.STOP, "")
+    assert backend.closed
+    assert collect(backend, sentence_after=5)[:2] == (
+        "One. Two three. Four",
+        FinishReason.LENGTH,
+    )

@@ -201,7 +201,7 @@ export class Chat extends EventTarget {
   /** Fills in what depends on the model; stored, so that a reload makes the same request. */
   #decide(/** @type {Exchange} */ exchange) {
     exchange.chat ??= this.server.chat;
-    if (exchange.chat) exchange.context = "above";
+    if (exchange.chat) exchange.context = "above", delete exchange.params.end_at_sentence;
     if (exchange.context === "alone") exchange.skip = 0;
     exchange.params.max_tokens ??= this.controls.usualLength;
     this.store.save(exchange);

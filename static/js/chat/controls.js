@@ -7,7 +7,7 @@ import { PRESETS, presetOf, presetValues } from "./presets.js";
 
 const STORED = "minivault.controls";
 /** How long a text may get that is only continued; an answer may get as long as the context. */
-const USUAL_LENGTH = 256;
+const USUAL_LENGTH = 320;
 
 /** Fires "change" when a value has changed, "tokens" when the probability view goes on or off. */
 export class Controls extends EventTarget {
@@ -25,7 +25,7 @@ export class Controls extends EventTarget {
     this.contextBox = find("#context");
     this.formatBox = find("#formatted");
     for (const [name, schema] of JSON.parse(this.form.dataset.parameters)) this.#add(name, schema);
-    this.#defaults.max_tokens = this.usualLength;
+    Object.assign(this.#defaults, { max_tokens: this.usualLength, end_at_sentence: true });
     this.#addPresets();
     this.contextBox.onchange = () => this.#changed();
     this.formatBox.onchange = () => (this.#changed(), this.dispatchEvent(new Event("tokens")));

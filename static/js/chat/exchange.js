@@ -181,16 +181,18 @@ export class ExchangeView {
 
   #actions() {
     const { chat, exchange } = this;
-    const begun = exchange.text !== "";
+    const { start, end, text } = exchange;
+    const begun = text !== "";
+    const more = end?.finish_reason === "length" || end?.usage?.completion_tokens > start?.params?.sentence_after;
     return [
       action("copy", "Copy", () => copy(chat.conversation.story(exchange)).then(() => announce("Copied"))),
-      begun && action("continue", "Continue", () => chat.continue(exchange), "", exchange.end?.finish_reason === "length"),
+      begun && action("continue", "Continue", () => chat.continue(exchange), "", more),
       action("retry", "Retry", () => chat.retry(exchange), "The same request and seed again"),
       action("regenerate", "Regenerate", () => chat.regenerate(exchange), "The same prompt with a new seed"),
       exchange.chat
         ? exchange.kind === "prompt" && action("edit", "Edit", () => this.#edit(), "Change the prompt and run it again")
         : action("edit", "Edit", () => this.#edit(), "Write in the text, and let it go on from any place"),
-      exchange.end?.receipt && action("share", "Share", () => this.#share(), "One file with the text, its parameters and its line in the vault"),
+      end?.receipt && action("share", "Share", () => this.#share(), "One file with the text, its parameters and its line in the vault"),
     ].filter(Boolean);
   }
 

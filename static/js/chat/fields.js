@@ -12,6 +12,7 @@ import { labelOf } from "../shared/explain.js";
 
 /** Sliders of such ranges are followed by steps that fit the default. @type {Record<string, number>} */
 const WIDEST = { integer: 1, number: 0.05 };
+const LIKELIEST = { title: "Show probabilities", description: "Colours each token by its probability; point at one, or use the arrow keys, for the alternatives." };
 
 /**
  * @param {string} name
@@ -21,7 +22,8 @@ const WIDEST = { integer: 1, number: 0.05 };
  */
 export function makeField(name, schema, changed) {
   if (name === "seed") return seedField(schema, changed);
-  if (name === "top_logprobs") return switchField(schema, changed);
+  if (name === "top_logprobs") return switchField(name, LIKELIEST, changed, Math.min(5, schema.maximum));
+  if (schema.type === "boolean") return switchField(name, schema, changed);
   if (schema.type === "array") return listField(name, schema, changed);
   return numberField(name, schema, changed);
 }
@@ -69,11 +71,11 @@ function seedField(/** @type {any} */ schema, /** @type {() => void} */ changed)
   };
 }
 
-/** On or off; on asks for the five likeliest tokens. @returns {Field} */
-function switchField(/** @type {any} */ schema, /** @type {() => void} */ changed) {
-  const box = element("input", { type: "checkbox", role: "switch", id: idOf("top_logprobs"), name: "top_logprobs", onchange: changed, "aria-describedby": "top_logprobs-help" });
-  const node = element("div", { class: "field" }, labelFor("top_logprobs", "Show probabilities"), box, help("top_logprobs", { description: "Colours each token by its probability; point at one, or use the arrow keys, for the alternatives." }));
-  return { node, read: () => (box.checked ? Math.min(5, schema.maximum) : undefined), write: (value) => (box.checked = Boolean(value)) };
+/** On or off; a number is asked for where it is on. @returns {Field} */
+function switchField(/** @type {string} */ name, /** @type {any} */ schema, /** @type {() => void} */ changed, asked = 0) {
+  const box = element("input", { type: "checkbox", role: "switch", id: idOf(name), name, onchange: changed, "aria-describedby": `${name}-help` });
+  const node = element("div", { class: "field" }, labelFor(name, schema.title ?? labelOf(name)), box, help(name, schema));
+  return { node, read: () => (asked ? (box.checked ? asked : undefined) : box.checked), write: (value) => (box.checked = Boolean(value)) };
 }
 
 function labelFor(/** @type {string} */ name, /** @type {string} */ text) {
