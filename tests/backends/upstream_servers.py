@@ -29,9 +29,10 @@ class Scripted:
 
     `cut_after` tokens the connection breaks, `stall_after` it goes silent, `status` is what every
     request gets, `chat_status` each conversation, `ids` whether token ids are told, `chat` whether
-    there is a chat template, `drips` whether counts come without an end, and `merged` how many
-    tokens come in one chunk; `bodies` are all requests that came for a text, `counted` how many
-    came for a count.
+    there is a chat template, `poison` the seed whose text breaks off at once, `mute` that nothing
+    comes of a probe, `unheard` how many came then, `drips` whether counts come without an end, and
+    `merged` how many tokens come in one chunk; `bodies` are all requests that came for a text,
+    `counted` how many came for a count.
     """
 
     model: str = "org/scripted"
@@ -44,6 +45,9 @@ class Scripted:
     stall_after: int | None = None
     status: int = 200
     chat_status: int = 200
+    poison: int | None = None
+    mute: bool = False
+    unheard: int = 0
     drips: bool = False
     counted: int = 0
     word: str = "w"
@@ -53,6 +57,9 @@ class Scripted:
     bodies: list[dict[str, Any]] = field(default_factory=list)
 
     async def models(self, request: Request) -> Response:
+        if self.mute:
+            self.unheard += 1
+            await asyncio.sleep(3600)
         if self.status != 200:
             return self.refusal()
         model = {"id": self.model, "owned_by": self.owner, "max_model_len": 1000}
@@ -95,7 +102,7 @@ class Scripted:
         try:
             most = body["max_tokens"]
             for n in range(0, most, self.merged):
-                if self.cut_after == n:
+                if self.cut_after == n or self.poison == body["seed"]:
                     raise ConnectionAbortedError
                 if self.stall_after == n:
                     await asyncio.sleep(3600)

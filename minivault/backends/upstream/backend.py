@@ -13,6 +13,7 @@ from typing import Any
 import httpx2
 
 from minivault.backends.base import Finish, ModelInfo, Piece, Rendered, Request
+from minivault.backends.upstream.bounded import Spoilt
 from minivault.backends.upstream.chunks import Said
 from minivault.backends.upstream.counting import Counting
 from minivault.backends.upstream.server import SILENCE, Facts, UpstreamServer
@@ -57,7 +58,7 @@ class UpstreamBackend:
         self._first: Facts | None = None
         self._lacks: str | None = None
         self._counting: Counting | None = None
-        self._watch: asyncio.Task[None] | None = None
+        self._watches: list[asyncio.Task[None]] = []
         self.info = ModelInfo(name="upstream", context_length=UNKNOWN_CONTEXT)
 
     async def start(self) -> None:
@@ -79,12 +80,13 @@ class UpstreamBackend:
             engine=self._first.engine,
             notice=self._lacks,
         )
-        self._watch = start_task(self._probe_the_lost())
+        # Each on its own: one that is silent must not keep another from coming back.
+        self._watches = [start_task(self._probe_when_due(each)) for each in self._servers]
 
     async def close(self) -> None:
         """Hangs up everywhere."""
-        if self._watch:
-            self._watch.cancel()
+        for each in self._watches:
+            each.cancel()
         await self._http.aclose()
 
     def render(self, messages: Sequence[Mapping[str, Any]]) -> str:
@@ -158,7 +160,10 @@ class UpstreamBackend:
                             yield piece
             except Lost as error:
                 self._losses += 1
-                server.lost(str(error))
+                if isinstance(error, Spoilt):
+                    server.doubt()
+                else:
+                    server.lost(str(error))
                 if made.tokens >= request.max_tokens:
                     yield Finish(FinishReason.LENGTH)
                     return
@@ -180,9 +185,10 @@ class UpstreamBackend:
             await asyncio.sleep(TICK)
         raise BackendFailed(f"no upstream server works: {self.problem() or 'all are full'}")
 
-    async def _probe_the_lost(self) -> None:
+    async def _probe_when_due(self, server: UpstreamServer) -> None:
         while True:
-            await self._probe([each for each in self._servers if each.due])
+            if server.due:
+                await self._probe([server])
             await asyncio.sleep(TICK)
 
     async def _probe(self, servers: list[UpstreamServer]) -> None:

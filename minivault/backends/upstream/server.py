@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import random
+import re
 import time
 from collections.abc import AsyncGenerator, Mapping
 from dataclasses import asdict, dataclass
@@ -14,6 +15,7 @@ import httpx2
 
 from minivault.backends.base import Finish, Request
 from minivault.backends.upstream import bounded
+from minivault.backends.upstream.bounded import Spoilt
 from minivault.backends.upstream.chunks import Said, items
 from minivault.backends.upstream.dialect import DIALECTS, Dialect, completion, counted, kind_of
 from minivault.errors import BackendFailed, Lost
@@ -22,6 +24,7 @@ SILENCE = 60.0  # seconds without a byte after which a server counts as lost
 PROBE = 30.0  # seconds that a probe may take
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 30.0  # seconds before a lost server is tried again
 BUSY = {429, 502, 503, 504, 529}  # the server's trouble; any other status is the request's
+_NAME = re.compile(r"[\w.\[\]-]{1,60}")  # of an error or a field, and no sentence
 NO_TEMPLATE = {400, 404, 405, 422, 501}  # to a conversation; any other is a server in trouble
 REFUSING = 5.0  # seconds that the words of a refusal may take
 
@@ -68,6 +71,7 @@ class UpstreamServer:
         self.facts: Facts | None = None
         self.problem: str | None = "it was not asked yet"
         self._http = http
+        self._doubted = False
         self._next_probe = 0.0
 
     @property
@@ -81,8 +85,15 @@ class UpstreamServer:
 
     @property
     def due(self) -> bool:
-        """Whether a lost server should be tried again now."""
-        return self.problem is not None and time.monotonic() >= self._next_probe
+        """Whether a doubted server, or a lost one, should be tried now."""
+        return self._doubted or (self.problem is not None and time.monotonic() >= self._next_probe)
+
+    def doubt(self) -> None:
+        """A text came to nothing: a probe is to tell whether the server or that text was at fault.
+
+        Others go on being asked of it meanwhile, or one request could take it away from them.
+        """
+        self._doubted = True
 
     def lost(self, why: str) -> None:
         """Opens the circuit; the pause doubles with each loss in a row."""
@@ -96,6 +107,7 @@ class UpstreamServer:
 
         Closes the circuit, or leaves it open for longer.
         """
+        self._doubted = False
         try:
             models = await self._json("GET", "/v1/models")
             model = models["data"][0]
@@ -120,22 +132,26 @@ class UpstreamServer:
     ) -> AsyncGenerator[Said | Finish, None]:
         """The completion of a prompt that holds `told` of the request's tokens already.
 
-        Closing it hangs up, at which the server stops. Raises Lost, or BackendFailed where the
-        request is at fault.
+        Closing it hangs up, at which the server stops. Raises Lost where the server is, Spoilt
+        where only this text may be, BackendFailed where the request is at fault.
         """
         assert self.facts
+        begun = False
         path, body = completion(self.facts.kind, self.facts.model, request, prompt, told)
         self.running += 1
         try:
             async with self._http.stream("POST", self.url + path, json=body) as answer:
                 if answer.status_code != 200:
                     raise await self._refusal(answer)
+                begun = True
                 async for item in items(
                     bounded.lines(answer.aiter_bytes()), request.params.top_logprobs
                 ):
                     yield item
         except httpx2.TransportError as error:
-            raise Lost(f"{self.url} went away ({type(error).__name__})") from error
+            silent = isinstance(error, httpx2.TimeoutException)
+            lost = Spoilt if begun and not silent else Lost
+            raise lost(f"{self.url} went away ({type(error).__name__})") from error
         finally:
             self.running -= 1
 
@@ -182,6 +198,7 @@ class UpstreamServer:
                 words = await bounded.body(answer.aiter_bytes(), bounded.LONGEST_REFUSAL)
             error = json.loads(words)["error"]
             told = [str(error[name]) for name in ("type", "code", "param") if error.get(name)]
+            told = [each for each in told if _NAME.fullmatch(each)]
         except (TimeoutError, ValueError, RecursionError, KeyError, TypeError, AttributeError):
             told = []
         return BackendFailed(f"{self.url} refused with {status} ({', '.join(told) or 'no reason'})")
