@@ -91,10 +91,9 @@ def environment(fleet: Fleet, *, leaving: int = _LEAVING) -> Mapping[str, str]:
         "RAY_worker_niceness": "0",
         # Each replica listens itself and HAProxy hands bytes on: no Ray on a token's way.
         "RAY_SERVE_ENABLE_HA_PROXY": "1",
-        # Who comes back, stops or asks again finds the replica that has the text.
-        "RAY_SERVE_HAPROXY_BALANCE_ALGORITHM": "url_param key",
-        # Its lines hold the whole query, and so the prompt.
+        # Its lines hold the whole query, and so the prompt: for a log, and for Ray's metrics.
         "RAY_SERVE_HAPROXY_LOG_TARGET": "/dev/null",
+        "RAY_SERVE_HAPROXY_METRICS_ENABLED": "0",
         # Whose replica dies before it says a word is answered by another (POST apart).
         "RAY_SERVE_HAPROXY_RETRY_ON": "conn-failure empty-response",
         "RAY_SERVE_HAPROXY_RETRIES": "5",

@@ -44,7 +44,11 @@ def up(settings: Settings, fleet: Fleet) -> int:
     require_room(fleet.largest, settings)
     settings = _settled(settings, fleet)
     written = _checked(settings)
-    with _folder() as folder, _environment(folder, fleet), _ray_heard_elsewhere(folder):
+    with (
+        _folder() as folder,
+        _environment(folder, settings.host, fleet),
+        _ray_heard_elsewhere(folder),
+    ):
         _announce(settings, fleet, folder)
         began = time.monotonic()
         try:
@@ -127,7 +131,7 @@ def _ray_heard_elsewhere(folder: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _environment(folder: Path, fleet: Fleet) -> Iterator[None]:
+def _environment(folder: Path, host: str, fleet: Fleet) -> Iterator[None]:
     """The variables of Ray's processes, which are started with this one's."""
     ours = {
         **environment(fleet, leaving=_LEAVING),
@@ -139,6 +143,11 @@ def _environment(folder: Path, fleet: Fleet) -> Iterator[None]:
         "RAY_SERVE_HAPROXY_SERVER_STATE_FILE": str(folder / "server-state"),
         "RAY_SERVE_HAPROXY_METRICS_PORT": str(_free_port()),
         "RAY_SERVE_HAPROXY_STATS_PORT": str(_free_port()),
+        haproxy.HOST: host,
+        # Two fleets of one machine would share these ports, and answer each other's requests.
+        "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": str(_free_port()),
+        "RAY_SERVE_FALLBACK_PROXY_GRPC_PORT": str(_free_port()),
+        "SERVE_SOCKET_REUSE_PORT_ENABLED": "0",
         # Named for other systems, where Ray listens on loopback alone; so it does then on Linux.
         "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
         # Who reaches Ray's ports can run programs as this user.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging.config
+from base64 import urlsafe_b64decode
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,6 +12,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from minivault.app import create_app
 from minivault.cluster.fleet import DEPLOYMENT
+from minivault.cluster.haproxy import place_of
 from minivault.console_log import LOG_CONFIG
 from minivault.errors import BackendFailed
 from minivault.server import refuse_open_address
@@ -31,6 +33,8 @@ class Replica:
         logging.config.dictConfig(LOG_CONFIG)
         refuse_open_address(self.settings.host, self.settings)  # nobody else looks at it here
         self.service = Service.opened(self.settings)
+        place = place_of(serve.get_replica_context().replica_id.unique_id)
+        self.service.registry.ids.place = urlsafe_b64decode(place)
         return UnnamedRequests(create_app(self.settings, self.service, ready_first=True))
 
     async def check_health(self) -> None:

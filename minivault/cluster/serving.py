@@ -26,6 +26,9 @@ NO_RAY = "Ray Serve is not installed: pip install 'minivault[cluster]'"
 #: Seconds between two looks at how many replicas serve.
 _LOOK = 1.0
 
+#: Where everything listens but HAProxy's front, which is told its address on its own.
+_OWN = "127.0.0.1"
+
 _OBJECT_STORE = 100 * 2**20  # bytes: nothing of MiniVault's goes there; Ray wants as much
 
 
@@ -57,14 +60,14 @@ class Cluster:
                 object_store_memory=_OBJECT_STORE,
                 log_to_driver=False,
                 logging_level="error",
-                _node_ip_address="127.0.0.1",
+                _node_ip_address=_OWN,
                 _temp_dir=str(
                     folder / "ray"
                 ),  # which Ray opens to every user, but not what it is in
             )
             serve.start(
                 proxy_location="HeadOnly",
-                http_options=http_options(settings.host, settings.port),
+                http_options=http_options(_OWN, settings.port),
                 logging_config={"log_level": "WARNING", "enable_access_log": False},
             )
         except Exception as error:  # what it raises is of every kind

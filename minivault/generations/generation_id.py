@@ -44,14 +44,20 @@ class EventId:
 
 
 class GenerationIds:
-    """Makes and reads ids under one secret; servers that share it can continue each other's."""
+    """Makes and reads ids under one secret; servers that share it can continue each other's.
+
+    `place`: up to 3 bytes that every id made here has at the end of its nonce, so that a proxy
+    before several servers finds the one that made it.
+    """
 
     def __init__(self, secret: bytes) -> None:
+        self.place = b""
         self._tag_key = hmac.digest(secret, b"minivault generation id tag", sha256)
         self._request_key = hmac.digest(secret, b"minivault generation id request", sha256)
 
     def make(self, seed: int, request: bytes, engine: bytes, caller: str = "") -> str:
-        body = _VERSION + secrets.token_bytes(8) + seed.to_bytes(7) + request + engine
+        nonce = secrets.token_bytes(8 - len(self.place)) + self.place
+        body = _VERSION + nonce + seed.to_bytes(7) + request + engine
         return urlsafe_b64encode(body + self._tag(body, caller)).decode("ascii")
 
     def read(self, id: str, caller: str = "") -> IdParts | None:

@@ -67,6 +67,7 @@ def test_nothing_is_sent_home_and_no_line_holds_a_prompt() -> None:
     variables = environment(Fleet())
     assert variables["RAY_USAGE_STATS_ENABLED"] == "0"
     assert variables["RAY_SERVE_HAPROXY_LOG_TARGET"] == "/dev/null"
+    assert variables["RAY_SERVE_HAPROXY_METRICS_ENABLED"] == "0"
 
 
 def test_no_stream_is_cut_by_the_proxy_that_was_replaced() -> None:
@@ -85,7 +86,7 @@ def test_a_configuration_says_what_every_node_needs(guarded: dict[str, Any]) -> 
     told = serve_config({**guarded, "port": 9000, "max_running": 16}, Fleet(4, 8))
     lines = [line.strip() for line in told.splitlines()]
     assert "#   export RAY_USAGE_STATS_ENABLED=0".strip() in lines
-    assert '#   export RAY_SERVE_HAPROXY_BALANCE_ALGORITHM="url_param key"' in lines
+    assert '#   export RAY_SERVE_HAPROXY_RETRY_ON="conn-failure empty-response"' in lines
     for line in ('host: "0.0.0.0"', "port: 9000", "request_timeout_s: null", "threads: 1"):
         assert line in lines
     assert 'import_path: "minivault.cluster.replica:build"' in lines

@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from base64 import urlsafe_b64decode
 from pathlib import Path
 
 import pytest
 
 from minivault.cluster import haproxy
-from minivault.cluster.haproxy import BINARY, Unknown, binary, hardened
+from minivault.cluster.haproxy import BINARY, ID_PLACE, Unknown, binary, hardened, place_of
+from minivault.generations import GenerationIds
 
 #: The places that matter, as Ray 2.60 writes them.
 WRITTEN = """\
@@ -21,7 +23,7 @@ defaults
     mode http
     timeout client 3600s
     timeout http-request 60s
-    balance url_param key
+    balance leastconn
 frontend prometheus
     bind :9101
     mode http
@@ -29,11 +31,14 @@ frontend http_frontend
     bind 127.0.0.1:8000
     log global
 backend minivault
-    server one 127.0.0.1:30000 check
+    server SERVE_REPLICA_minivault-MiniVault-kj2h8s0a 127.0.0.1:30000 check
+    server SERVE_PROXY_ACTOR-fallback-05bd 127.0.0.1:8500 check backup
 listen stats
   bind *:8404
   stats enable
 """
+
+PLACE = place_of("kj2h8s0a")
 
 
 def test_what_is_not_for_everybody_is_on_loopback_alone() -> None:
@@ -44,9 +49,30 @@ def test_what_is_not_for_everybody_is_on_loopback_alone() -> None:
     assert "    bind 127.0.0.1:8000\n" in changed
 
 
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.7"])
+def test_the_front_alone_has_the_doors_address(host: str) -> None:
+    changed = hardened(WRITTEN, host)
+    assert f"frontend http_frontend\n    bind {host}:8000\n    http-request" in changed
+    assert changed == hardened(WRITTEN).replace("bind 127.0.0.1:8000", f"bind {host}:8000")
+
+
 def test_what_failed_at_one_replica_is_tried_at_another() -> None:
     changed = hardened(WRITTEN)
-    assert "    balance url_param key\n    hash-type consistent sdbm avalanche\n" in changed
+    assert "    balance hash var(txn.name)\n    hash-type consistent sdbm avalanche\n" in changed
+
+
+def test_a_replica_gets_what_asks_for_its_texts() -> None:
+    lines = hardened(WRITTEN).splitlines()
+    name = "SERVE_REPLICA_minivault-MiniVault-kj2h8s0a"
+    rules = [line.split(" if ") for line in lines if "use-server" in line]
+    assert rules == [[f"    use-server {name}", f"{{ var(txn.place) -m str {PLACE} }}"]]
+    assert lines[lines.index(f"    server {name} 127.0.0.1:30000 check") + 1] == " if ".join(*rules)
+    ids = GenerationIds(b"s" * 32)
+    ids.place = urlsafe_b64decode(PLACE)
+    made = {ids.make(1, b"request.", b"engine..") for _ in range(100)}
+    assert len(made) == 100
+    assert {id[ID_PLACE.start : ID_PLACE.stop] for id in made} == {PLACE}
+    assert all(ids.read(id) for id in made)
 
 
 def test_a_request_has_a_deadline_and_steers_nobody() -> None:
@@ -74,7 +100,7 @@ def test_what_is_right_stays_as_it_is() -> None:
         ("mode 666", "admin socket"),
         ("frontend http_frontend", "frontend"),
         ("defaults", "defaults"),
-        ("balance url_param", "balance"),
+        ("balance leastconn", "balance"),
     ],
 )
 def test_a_configuration_of_another_make_is_refused(gone: str, what: str) -> None:

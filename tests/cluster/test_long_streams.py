@@ -149,9 +149,13 @@ def test_no_prompt_lies_in_any_file_of_rays(echoes: Fleet) -> None:
 
 def test_what_listens_to_other_machines_wants_a_token(echoes: Fleet) -> None:
     """Nothing does but what Serve binds so: a port of each replica's, for calls between them."""
-    found = {port for pid in echoes.rest() for port in open_ports(pid)}
-    assert len(found) <= 2
-    for port in found:
+    require_tokens({port for pid in echoes.rest() for port in open_ports(pid)})
+
+
+def require_tokens(ports: set[int]) -> None:
+    """Of these, which are Serve's own between replicas."""
+    assert len(ports) <= 2
+    for port in ports:
         with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
             call = channel.unary_unary("/ray.serve.ASGIService/HandleRequest")
             with pytest.raises(grpc.RpcError) as refused:
@@ -180,6 +184,9 @@ def test_the_ports_of_replicas_show_no_log_where_the_door_is_guarded(tmp_path: P
         for port in (guarded.port, _replica_port(guarded)):
             log = asyncio.run(talk(port, request("/logs/records", accept="application/json")))
             assert log.status == 401
+        open_to_all = {port for pid in guarded.rest() for port in open_ports(pid)}
+        assert guarded.port in open_to_all
+        require_tokens(open_to_all - {guarded.port})
         assert guarded.stop() == 0
 
 
