@@ -2,13 +2,15 @@
 
 The chart is linted and rendered in all the shapes below; what comes of it and of the RayService is
 held against Kubernetes' own schemas, with unknown fields forbidden. The RayService's outer form is
-KubeRay's, whose schema is not here: only its pods and Serve's part are checked. Needs the packages
-of the lock's section `deploy`; nginx is asked where it is installed.
+KubeRay's, whose schema comes with its operator: it is held against the file that KUBERAY_CRD names
+(kubectl get crd rayservices.ray.io -o yaml), and without one only its pods and Serve's part are
+checked. Needs the packages of the lock's section `deploy`; nginx is asked where it is installed.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -19,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import helm_python as helm
+import jsonschema
 import yaml
 
 DEPLOY = Path(__file__).parents[1] / "deploy"
@@ -123,7 +126,7 @@ def chart() -> str:
 
 
 def rayservice() -> str:
-    """Its pods and its policy by Kubernetes' schemas, Serve's part by Ray's where Ray is."""
+    """By Kubernetes' schemas, and by KubeRay's and Ray's where they are."""
     text = (DEPLOY / "rayservice.yaml").read_text(encoding="utf-8")
     service, policy = yaml.safe_load_all(text)
     cluster = service["spec"]["rayClusterConfig"]
@@ -133,13 +136,48 @@ def rayservice() -> str:
         for pod in (each["template"] for each in groups)
     ]
     _validate([policy, *pods])
-    config = yaml.safe_load(service["spec"]["serveConfigV2"])
+    return f"{len(pods)} pods fit; {_kuberay(service)}; {_serve(service['spec']['serveConfigV2'])}"
+
+
+def _kuberay(service: Mapping[str, Any]) -> str:
+    name = os.environ.get("KUBERAY_CRD")
+    if not name:
+        return "KubeRay's part is NOT checked, KUBERAY_CRD names no schema"
+    definition = yaml.safe_load(Path(name).read_text(encoding="utf-8"))
+    [version] = (each for each in definition["spec"]["versions"] if each["name"] == "v1")
+    schema = version["schema"]["openAPIV3Schema"]
+    _forbid_the_unknown(schema["properties"]["spec"])
+    schema["properties"]["metadata"] = {"type": "object"}
+    try:
+        jsonschema.Draft202012Validator(schema).validate(service)
+    except jsonschema.ValidationError as error:
+        raise Wrong(f"{error.json_path}: {error.message[:300]}") from None
+    return "KubeRay takes the whole"
+
+
+def _forbid_the_unknown(schema: Any) -> None:
+    """Kubernetes drops fields that it does not know, and says nothing."""
+    if isinstance(schema, list):
+        for each in schema:
+            _forbid_the_unknown(each)
+    if not isinstance(schema, dict):
+        return
+    if schema.get("x-kubernetes-int-or-string"):
+        schema.pop("anyOf", None)
+        schema["type"] = ["integer", "string"]
+    if "properties" in schema and not schema.get("x-kubernetes-preserve-unknown-fields"):
+        schema.setdefault("additionalProperties", False)
+    for each in list(schema.values()):
+        _forbid_the_unknown(each)
+
+
+def _serve(config: str) -> str:
     try:
         from ray.serve.schema import ServeDeploySchema
     except ImportError:
-        return f"{len(pods)} pods fit; Ray is not here to read Serve's part, nor KubeRay the whole"
-    ServeDeploySchema.model_validate(config)
-    return f"{len(pods)} pods fit, and Ray reads Serve's part; KubeRay has not seen the whole"
+        return "Serve's part is NOT checked, Ray is not here"
+    ServeDeploySchema.model_validate(yaml.safe_load(config))
+    return "Ray reads Serve's part"
 
 
 def _rendered(place: str, values: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
