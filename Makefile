@@ -18,7 +18,7 @@ TOOLS    := cc chromium curl nginx strace jq node chattr
 PACKAGES := gcc libc6-dev chromium fonts-dejavu-core fonts-noto-color-emoji curl nginx-light strace jq nodejs e2fsprogs
 
 .DEFAULT_GOAL := help
-.PHONY: help install lock run chat test test-fast clients test-lowest test-newest test-cluster test-upstreams lint lint-deploy image docs fmt wheel bench bench-peers faults soak soak-cluster bench-cluster screenshots demo clean tools
+.PHONY: help install lock run chat test test-fast clients test-lowest test-newest test-cluster test-upstreams test-image lint lint-deploy image docs fmt wheel bench bench-peers faults soak soak-cluster bench-cluster screenshots demo clean tools
 
 help: ## list the commands
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|' 2>/dev/null \
@@ -195,11 +195,19 @@ lint: $(VENV)/developer ## check style, types, the docs' tables, and that the ch
 	head=$$(sed -n 's/^## \[*\([0-9][0-9.]*\).*/\1/p' CHANGELOG.md | head -n 1); \
 	[ "$$version" = "$$head" ] || { echo "error: version $$version, but CHANGELOG.md begins with $$head" >&2; exit 1; }
 
+# Podman and buildah leave the health check out of an image unless they are told to write Docker's form.
+IMAGE_BUILDERS ?= docker podman buildah
 image: ## build the container image by docker, podman or buildah (ARGS="--build-arg BASE=...")
-	@for each in docker podman buildah; do \
-	  $$each info >/dev/null 2>&1 && exec $$each build --file deploy/Dockerfile --tag minivault $(ARGS) .; \
+	@for each in $(IMAGE_BUILDERS); do \
+	  case $$each in docker) form= ;; *) form="--format docker" ;; esac; \
+	  $$each info >/dev/null 2>&1 && exec $$each build $$form --file deploy/Dockerfile --tag minivault $(ARGS) .; \
 	done; \
 	echo "error: neither docker, podman nor buildah works here" >&2; exit 1
+
+# Debian's buildah and debootstrap bring all that it needs, and no container engine.
+test-image: $(VENV)/developer ## build the image by buildah and run it, its root read-only (4 GB, some minutes, as root)
+	@$(MAKE) --no-print-directory TOOLS="buildah debootstrap unshare ip" PACKAGES="buildah debootstrap util-linux iproute2" tools
+	@$(PY) -m pytest -m image tests/test_image.py $(ARGS)
 
 # What checks deploy/ has an environment and a lock of its own.
 lint-deploy: $(VENV)-deploy/installed ## check the files of deploy/ without a cluster

@@ -67,7 +67,7 @@ def environment_stays_as_it_was() -> Iterator[None]:
 
 
 #: Marks of tests that have a make target, and an environment, of their own.
-APART = ("cluster", "upstreams")
+APART = ("cluster", "image", "upstreams")
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:

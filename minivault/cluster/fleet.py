@@ -91,6 +91,9 @@ def environment(fleet: Fleet, *, leaving: int = _LEAVING) -> Mapping[str, str]:
         "RAY_worker_niceness": "0",
         # Each replica listens itself and HAProxy hands bytes on: no Ray on a token's way.
         "RAY_SERVE_ENABLE_HA_PROXY": "1",
+        # In the server's own loop: through another thread each event is handed on by a queue that
+        # has no end, however slowly the reader reads.
+        "RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD": "0",
         # Its lines hold the whole query, and so the prompt: for a log, and for Ray's metrics.
         "RAY_SERVE_HAPROXY_LOG_TARGET": "/dev/null",
         "RAY_SERVE_HAPROXY_METRICS_ENABLED": "0",

@@ -34,14 +34,17 @@ _SET_DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG of prctl(2)
 ID_PLACE = range(8, 12)
 
 _FRONTEND = "frontend http_frontend\n"
-#: What comes from outside and would steer Serve: time-outs, and whether it notices who leaves.
-_STEERING = ("x-request-timeout-seconds", "x-request-disconnect-disabled")
+#: What comes from outside and would steer Serve (time-outs, whether it notices who leaves), or
+#: would be believed by the server that Serve starts, as `minivault serve` believes nobody.
+_STEERING = ("x-request-timeout-seconds", "x-request-disconnect-disabled", "x-forwarded-proto")
 #: The id of a text tells where it is made: in the address, in Last-Event-ID, or as what a response
 #: follows, as far as that stands in the first 15 kB of a body. One name is one replica as well.
 _RULES = "".join(
     f"    http-request {rule}\n"
     for rule in (
         *(f"del-header {name}" for name in _STEERING),
+        # Whoever tries keys is known by an address, which must not be of their own choice.
+        "set-header x-forwarded-for %[src]",
         # Sent once more, it would be accepted and recorded twice.
         "disable-l7-retry if METH_POST",
         "wait-for-body time 60s if METH_POST { path /v1/responses }",
@@ -62,6 +65,14 @@ _RULES = "".join(
 _BALANCE = "    balance hash var(txn.name)\n    hash-type consistent sdbm avalanche\n"
 
 
+#: In the place of a page that tells every client of a 500.
+_NOBODY = (
+    "http-error status {status} content-type application/problem+json hdr Retry-After 1 string '"
+    '{{"title":"No replica","status":{status},'
+    '"detail":"no replica of this fleet answers now; come again in a moment"}}\'\n'
+)
+
+
 class Unknown(Exception):
     """A configuration that is not made as the tried versions of Ray make it."""
 
@@ -75,6 +86,8 @@ def hardened(configuration: str, host: str | None = None) -> str:
     if _RULES in configuration:
         return configuration
     changed = re.sub(r"(?m)^ +timeout http-request .*\n", "", configuration)
+    errors = r"(?m)^( +)errorfile (\d+) .*\n"
+    changed = re.sub(errors, lambda each: each[1] + _NOBODY.format(status=each[2]), changed)
     if host:
         bind = rf"(?<={_FRONTEND})( +bind )\S+(:\d+\n)"
         changed = re.sub(bind, lambda found: f"{found[1]}{host}{found[2]}", changed)

@@ -77,6 +77,11 @@ def test_no_stream_is_cut_by_the_proxy_that_was_replaced() -> None:
     assert options["graceful_shutdown_timeout_s"] == 900
 
 
+def test_a_reader_that_is_slow_holds_its_text_back() -> None:
+    """Which it does not where Ray hands events from one thread to another."""
+    assert environment(Fleet())["RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD"] == "0"
+
+
 def test_a_fleet_cannot_shrink_by_growing() -> None:
     with pytest.raises(InvalidRequest, match="--max-replicas: 2 is fewer than --replicas 3"):
         Fleet(3, 2)

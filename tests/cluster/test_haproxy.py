@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -23,6 +24,8 @@ defaults
     mode http
     timeout client 3600s
     timeout http-request 60s
+    errorfile 502 /tmp/haproxy-serve/500.http
+    errorfile 503 /tmp/haproxy-serve/500.http
     balance leastconn
 frontend prometheus
     bind :9101
@@ -80,12 +83,25 @@ def test_a_request_has_a_deadline_and_steers_nobody() -> None:
     assert changed.count("timeout http-request") == 1
     assert "defaults\n    timeout http-request 10000ms\n" in changed
     _, _, frontend = changed.partition("frontend http_frontend\n    bind 127.0.0.1:8000\n")
-    rules = frontend.splitlines()[:3]
+    rules = frontend.splitlines()[:5]
     assert rules == [
         "    http-request del-header x-request-timeout-seconds",
         "    http-request del-header x-request-disconnect-disabled",
+        "    http-request del-header x-forwarded-proto",
+        "    http-request set-header x-forwarded-for %[src]",
         "    http-request disable-l7-retry if METH_POST",
     ]
+
+
+def test_what_haproxy_answers_itself_is_a_problem_with_its_own_status() -> None:
+    changed = hardened(WRITTEN)
+    assert "errorfile" not in changed
+    for status in (502, 503):
+        [line] = (each for each in changed.splitlines() if f"http-error status {status} " in each)
+        told = json.loads(line.partition(" string '")[2].removesuffix("'"))
+        assert told["status"] == status
+        assert "no replica" in told["detail"]
+        assert " hdr Retry-After 1 " in line
 
 
 def test_what_is_right_stays_as_it_is() -> None:

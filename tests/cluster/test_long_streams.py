@@ -184,10 +184,20 @@ def test_the_ports_of_replicas_show_no_log_where_the_door_is_guarded(tmp_path: P
         for port in (guarded.port, _replica_port(guarded)):
             log = asyncio.run(talk(port, request("/logs/records", accept="application/json")))
             assert log.status == 401
+        assert asyncio.run(try_keys(guarded.port))[-1] == 429, "keys can be guessed without a wait"
         open_to_all = {port for pid in guarded.rest() for port in open_ports(pid)}
         assert guarded.port in open_to_all
         require_tokens(open_to_all - {guarded.port})
         assert guarded.stop() == 0
+
+
+async def try_keys(port: int) -> list[int]:
+    """The statuses of wrong keys, each said to come from somewhere else."""
+    answers = []
+    for number in range(7):
+        head = {"Authorization": "Bearer wrong", "X-Forwarded-For": f"192.0.2.{number}"}
+        answers.append(await talk(port, request("/generate", headers=head, prompt="a")))
+    return [each.status for each in answers]
 
 
 def _replica_port(fleet: Fleet) -> int:
