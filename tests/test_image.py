@@ -49,7 +49,8 @@ def run(*command: str, seconds: float = 1800, **options: Any) -> str:
         command, capture_output=True, text=True, timeout=seconds, check=False, **options
     )
     assert ended.returncode == 0, ended.stdout[-3000:] + ended.stderr[-3000:]
-    return ended.stdout
+    said: str = ended.stdout
+    return said
 
 
 def buildah(*arguments: str, seconds: float = 1800) -> str:
