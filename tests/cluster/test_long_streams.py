@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import os
 import re
 import signal
 from pathlib import Path
@@ -164,10 +166,15 @@ def require_tokens(ports: set[int]) -> None:
 
 
 def open_ports(pid: int) -> set[int]:
-    """Those on which a process listens on all addresses."""
-    inodes = {link.readlink().name for link in Path(f"/proc/{pid}/fd").glob("*") if link.exists()}
-    tables = [Path(f"/proc/{pid}/net/{name}") for name in ("tcp", "tcp6")]
-    rows = [row.split() for table in tables for row in table.read_text().splitlines()[1:]]
+    """Those on which a process listens on all addresses; none of one that has ended meanwhile."""
+    inodes, rows = set(), list[list[str]]()
+    for link in Path(f"/proc/{pid}/fd").glob("*"):
+        with contextlib.suppress(OSError):
+            inodes.add(os.readlink(link))
+    with contextlib.suppress(OSError):
+        for name in ("tcp", "tcp6"):
+            table = Path(f"/proc/{pid}/net/{name}").read_text()
+            rows += [row.split() for row in table.splitlines()[1:]]
     return {
         int(port, 16)
         for _, local, _, state, *_, inode in (row[:10] for row in rows)

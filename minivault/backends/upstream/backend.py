@@ -176,12 +176,12 @@ class UpstreamBackend:
         raise BackendFailed(f"{ATTEMPTS} upstream servers in a row were lost")
 
     async def _chosen(self, avoid: UpstreamServer | None) -> UpstreamServer:
-        """The one that makes the fewest texts; waits for a while for one that works."""
+        """The first by `rank` that is not to be avoided; waits for a while for one that works."""
         for _ in range(round(PATIENCE / TICK)):
             free = [each for each in self._servers if each.has_room]
             others = [each for each in free if each is not avoid]
             if free:
-                return min(others or free, key=lambda each: (each.running, random.random()))
+                return min(others or free, key=UpstreamServer.rank)
             await asyncio.sleep(TICK)
         raise BackendFailed(f"no upstream server works: {self.problem() or 'all are full'}")
 

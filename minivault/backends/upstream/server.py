@@ -23,6 +23,7 @@ from minivault.errors import BackendFailed, Lost
 SILENCE = 60.0  # seconds without a byte after which a server counts as lost
 PROBE = 30.0  # seconds that a probe may take
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 30.0  # seconds before a lost server is tried again
+DOUBTFUL = 10.0  # seconds that others are asked first after a text came to nothing
 BUSY = {429, 502, 503, 504, 529}  # the server's trouble; any other status is the request's
 _NAME = re.compile(r"[\w.\[\]-]{1,60}")  # of an error or a field, and no sentence
 NO_TEMPLATE = {400, 404, 405, 422, 501}  # to a conversation; any other is a server in trouble
@@ -72,7 +73,7 @@ class UpstreamServer:
         self.problem: str | None = "it was not asked yet"
         self._http = http
         self._doubted = False
-        self._next_probe = 0.0
+        self._doubtful_until = self._next_probe = 0.0
 
     @property
     def has_room(self) -> bool:
@@ -94,6 +95,11 @@ class UpstreamServer:
         Others go on being asked of it meanwhile, or one request could take it away from them.
         """
         self._doubted = True
+        self._doubtful_until = time.monotonic() + DOUBTFUL
+
+    def rank(self) -> tuple[bool, int, float]:
+        """The lowest of all is to be asked: one that makes few texts, and spoilt none just now."""
+        return time.monotonic() < self._doubtful_until, self.running, random.random()
 
     def lost(self, why: str) -> None:
         """Opens the circuit; the pause doubles with each loss in a row."""
