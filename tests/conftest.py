@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import gc
 import os
+import ssl
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import settings
@@ -26,6 +28,8 @@ settings.load_profile("minivault")
 # start would compile the whole package again, and every run all of the tests.
 sys.dont_write_bytecode = False
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+# The models of tests are so small that a second thread of torch would only wait, at full speed.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 def _memory_for_files() -> str | None:
@@ -41,6 +45,21 @@ def _memory_for_files() -> str | None:
 # Thousands of flushes to a disk would make the tests wait for it, and none of them cuts the power.
 if (memory := _memory_for_files()) is not None:
     os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", memory)
+
+
+def _only_those_named(read: Callable[..., None]) -> Callable[..., None]:
+    """Every HTTP client reads the system's authorities anew, 20 ms each time, even one that speaks
+    plain HTTP with a server of this machine; and no test speaks with any other."""
+
+    def reading(*arguments: Any, **named: Any) -> None:
+        if os.environ.get("SSL_CERT_FILE"):
+            read(*arguments, **named)
+
+    return reading
+
+
+for name in ("load_verify_locations", "set_default_verify_paths"):
+    setattr(ssl.SSLContext, name, _only_those_named(getattr(ssl.SSLContext, name)))
 
 CLIENTS = Path(__file__).parent / "clients"
 WATCH = LoopWatch()
@@ -77,13 +96,21 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
         return "clients" not in config.option.markexpr or None
     if collection_path.suffix != ".py":
         return None
-    left_out = ["mark.slow"] * ("not slow" in config.option.markexpr)
+    left_out = [
+        f"mark.{name}" for name in ("slow", "browser") if f"not {name}" in config.option.markexpr
+    ]
     left_out += [f"mark.{name}" for name in APART if name not in config.option.markexpr]
     _, _, marks = collection_path.read_text(encoding="utf-8").partition("\npytestmark = ")
     return any(mark in marks.partition("\n\n")[0] for mark in left_out) or None
 
 
-def pytest_collection_finish() -> None:
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
     """What is imported stays: the collector need not walk over it again and again."""
-    gc.collect()
-    gc.freeze()
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.collect()
+        gc.freeze()
+        gc.enable()

@@ -25,7 +25,7 @@ DEADLINE = 20.0
 _LAST_WORDS = 5.0  # seconds for answers under way when a server is told to end
 
 
-class _Server(uvicorn.Server):
+class NimbleServer(uvicorn.Server):
     """uvicorn without its naps of a tenth of a second: hundreds of servers start and stop here."""
 
     async def main_loop(self) -> None:
@@ -49,6 +49,8 @@ class _Server(uvicorn.Server):
 
     async def _wait_tasks_to_complete(self) -> None:
         while self.server_state.connections or self.server_state.tasks:
+            if self.force_exit:
+                return
             await asyncio.sleep(0.005)
         for each in self.servers:
             await each.wait_closed()
@@ -96,7 +98,7 @@ def live_server(
     listener = socket.create_server(("127.0.0.1", port))
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # as the real server has it
     config = uvicorn.Config(create_app(settings, service), log_level="warning", lifespan="on")
-    server = _Server(config)
+    server = NimbleServer(config)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
     thread.start()
     live = LiveServer(service, server, listener.getsockname()[1])

@@ -20,7 +20,7 @@ from starlette.routing import Route
 
 from minivault.backends.upstream import UpstreamBackend
 from minivault.client import Client
-from tests.live import LiveServer, live_server, wait_for
+from tests.live import LiveServer, NimbleServer, live_server, wait_for
 
 
 @dataclass
@@ -162,7 +162,7 @@ def scripted(**options: Any) -> Iterator[Scripted]:
     ]
     config = uvicorn.Config(Starlette(routes=routes), log_level="critical", lifespan="off")
     config.timeout_graceful_shutdown = 1
-    server = uvicorn.Server(config)
+    server = NimbleServer(config)
     listener = socket.create_server(("127.0.0.1", 0))
     script.url = f"http://127.0.0.1:{listener.getsockname()[1]}"
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)

@@ -12,11 +12,12 @@ import pytest
 
 import minivault
 from minivault import AsyncClient, Client
-from minivault.client import Receipt
+from minivault.client import Receipt, reading
 from minivault.client.connection import DEFAULT_URL
 from minivault.client.proof import require_proof
 from minivault.errors import InvalidRequest, NotFound, NotProven, Unauthorized, Unreachable
 from minivault.vault.signing import load_public_key, verifier_key, write_keys
+from minivault.web import sse
 from tests.faults.cutproxy import CutProxy
 from tests.generations.backends import Reins
 from tests.live import LiveServer, live_server, wait_for
@@ -103,7 +104,9 @@ def test_awaited_it_is_the_same_text(server: LiveServer, client: Client) -> None
 MODES: list[Literal["fin", "rst"]] = ["fin", "rst"]
 
 
-def test_cuts_are_not_noticed(server: LiveServer) -> None:
+def test_cuts_are_not_noticed(server: LiveServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sse, "_RETRY", b"retry: 20\n\n")
+    monkeypatch.setattr(reading, "FIRST_PAUSE", 0.02)
     with Client(server.url) as client:
         whole = str(client.generate(PROMPT, max_tokens=60, seed=5))
     for mode in MODES:
