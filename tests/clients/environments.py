@@ -24,7 +24,9 @@ LOOPBACK = Path(__file__).parent / "loopback"
 def folder_of(name: str) -> Path:
     """Where an environment lies; leaves the test out if it was not made."""
     found = FOLDER / name
-    return found if found.exists() else leave_out(f"{found} is not here: make clients")
+    if not (found / "installed").exists():
+        leave_out(f"{found} is not here; make clients puts it there, or says why it cannot")
+    return found
 
 
 def client(name: str, folder: Path, **extra: str) -> dict[str, str]:
