@@ -193,7 +193,7 @@ class Backend(Protocol):
       which `tools` may be called, `text` being that of one without. `render` then takes what else
       the template can read, `{"tools": […]}`, as a second argument. Raises Unsupported. Without it
       `tools` are refused.
-    * `constrain(format) -> object`: any thread; raises InvalidRequest for a `response_format` in
+    * `constrain(format)`: any thread; raises InvalidRequest for a `response_format` in
       `request.params` that it cannot hold a text to. Without it all but plain text are refused.
     * `share(request, prompt_tokens) -> float`: any thread; the part of its memory that a request
       may come to take. It waits, and is told so, while the parts of those that run leave no room.

@@ -76,7 +76,7 @@ class LocalBackend:
             request = replace(request, tokens=tuple(tokens))
         constraint = None
         if format := request.params.response_format:
-            constraint = await _GRAMMARS.run(self.constrain, format)
+            constraint = await _GRAMMARS.run(self._running_tokenizer().constrain, format)
         sequence = self._sequence(request, outputs, constraint)
         if request.params.prompt_logprobs:
             yield first_score(sequence.prompt[0], self._running_tokenizer())
@@ -99,9 +99,9 @@ class LocalBackend:
             self._open.discard(outputs)
             engine.cancel(sequence)
 
-    def constrain(self, format: Mapping[str, Any]) -> Constraint | None:
-        """What holds one text to a format. Any thread. Raises InvalidRequest for a bad schema."""
-        return self._running_tokenizer().constrain(format)
+    def constrain(self, format: Mapping[str, Any]) -> None:
+        """Raises InvalidRequest for a format that no text can be held to. Any thread."""
+        self._running_tokenizer().check_format(format)
 
     def call_format(
         self, prompt: str, tools: Tools, text: Mapping[str, Any] | None

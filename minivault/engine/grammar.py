@@ -7,6 +7,7 @@ is constrained again in the same way.
 from __future__ import annotations
 
 import json
+from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 from threading import Lock
 from typing import Any
@@ -15,8 +16,9 @@ import numpy as np
 from llguidance import LLMatcher, LLTokenizer
 from llguidance.numpy import allocate_token_bitmask, fill_next_token_bitmask
 
-from minivault.engine.call_grammar import call_grammar
+from minivault.engine.call_grammar import BadSchema, call_grammar, schema_of
 from minivault.engine.likeliest import Row
+from minivault.errors import FieldError, InvalidRequest
 
 LONGEST = 2**16
 """Characters of a schema."""
@@ -24,12 +26,11 @@ LONGEST = 2**16
 DEEPEST = 64
 """Levels of a schema."""
 
+KNOWN = 16
+"""Formats whose check is remembered: a request is checked before it waits, and made after it."""
+
 # One way to write each value: small models would go on with blanks for ever.
 _FORM: Any = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
-
-
-class BadSchema(ValueError):
-    """The schema cannot be followed. The message says why, on one line."""
 
 
 class Grammars:
@@ -41,42 +42,76 @@ class Grammars:
         self._end_ids = sorted(end_ids)
         self._turn = Lock()
         self._tokenizer: LLTokenizer | None = None
+        self._known: OrderedDict[str, LLMatcher | None] = OrderedDict()
 
-    def constraint(self, format: Mapping[str, Any]) -> Constraint:
+    def check(self, format: Mapping[str, Any]) -> None:
+        """Raises InvalidRequest for a format that no text can be held to; see `constraint`."""
+        written = json.dumps(format)
+        with self._turn:
+            if written in self._known:
+                self._known.move_to_end(written)
+                return
+        matcher = self._compiled(format)
+        with self._turn:
+            self._known[written] = matcher
+            while len(self._known) > KNOWN:
+                self._known.popitem(last=False)
+
+    def constraint(self, format: Mapping[str, Any]) -> Constraint | None:
         """For one text. `format`: `{"type": "json_object"}`, or `json_schema` and the `schema`; or
-        `calls`, see `Tokenizer.call_format`.
+        `calls`, see `Tokenizer.call_format`. None for calls that are written freely.
 
-        Raises BadSchema.
+        What its check compiled goes to the first text that asks. Copies of it would share their
+        lexer's states, of which there is a limit: one text would depend on the others. Raises
+        InvalidRequest.
         """
-        if format["type"] == "calls":
-            for tool in format["tools"]:
+        written = json.dumps(format)
+        with self._turn:
+            known = self._known.get(written)
+            if known is not None:
+                self._known[written] = None
+        matcher = known or self._compiled(format)
+        return Constraint(matcher, self._tokens().vocab_size) if matcher else None
+
+    def _compiled(self, format: Mapping[str, Any]) -> LLMatcher | None:
+        calls = format["type"] == "calls"
+        if calls and not format["begin"]:
+            return None
+        try:
+            return self._of_calls(format) if calls else self._of_schema(schema_of(format))
+        except BadSchema as error:
+            field = "tools" if calls else "response_format"
+            message = f"Invalid schema for {field}: {error}"
+            raise InvalidRequest([FieldError(field, message)]) from error
+
+    def _of_calls(self, format: Mapping[str, Any]) -> LLMatcher:
+        for tool in format["tools"]:
+            _require_measure(tool["parameters"])
+        if text := format.get("text"):
+            _require_measure(schema_of(text))
+        try:
+            return self._matcher(LLMatcher.grammar_from_lark(call_grammar(format, _FORM)))
+        except BadSchema:
+            for tool in format["tools"]:  # one by one, they tell which of them it is
                 try:
                     self._of_schema(tool["parameters"])
                 except BadSchema as error:
                     raise BadSchema(f"the parameters of {tool['name']}: {error}") from error
-            if text := format.get("text"):
-                self.constraint(text)
-            grammar = LLMatcher.grammar_from_lark(call_grammar(format, _FORM))
-        else:
-            schema = format["schema"] if format["type"] == "json_schema" else {"type": "object"}
-            grammar = self._of_schema(schema)
-        tokenizer = self._tokens()
-        if why := LLMatcher.validate_grammar(grammar, tokenizer):
-            raise BadSchema(_one_line(why))
-        return Constraint(LLMatcher(tokenizer, grammar, log_level=0), tokenizer.vocab_size)
+            raise
 
-    def _of_schema(self, schema: Any) -> str:
-        """The grammar of a schema that can be followed. Raises BadSchema."""
-        written = json.dumps(schema)
-        if len(written) > LONGEST or _depth(schema) > DEEPEST:
-            raise BadSchema(f"it has more than {LONGEST} characters or {DEEPEST} levels")
+    def _of_schema(self, schema: Any) -> LLMatcher:
+        _require_measure(schema)
         try:
-            grammar = LLMatcher.grammar_from_json_schema(written, overrides=_FORM)
+            grammar = LLMatcher.grammar_from_json_schema(json.dumps(schema), overrides=_FORM)
         except ValueError as error:
             raise BadSchema(_one_line(str(error))) from error
-        if why := LLMatcher.validate_grammar(grammar, self._tokens()):
-            raise BadSchema(_one_line(why))
-        return str(grammar)
+        return self._matcher(grammar)
+
+    def _matcher(self, grammar: str) -> LLMatcher:
+        matcher = LLMatcher(self._tokens(), grammar, log_level=0)
+        if matcher.is_error():
+            raise BadSchema(_one_line(matcher.get_error()))
+        return matcher
 
     def _tokens(self) -> LLTokenizer:
         with self._turn:
@@ -84,6 +119,11 @@ class Grammars:
                 ends = self._end_ids or None
                 self._tokenizer = LLTokenizer(self._source, eos_token=ends)
             return self._tokenizer
+
+
+def _require_measure(schema: Any) -> None:
+    if len(json.dumps(schema)) > LONGEST or _depth(schema) > DEEPEST:
+        raise BadSchema(f"it has more than {LONGEST} characters or {DEEPEST} levels")
 
 
 class Constraint:

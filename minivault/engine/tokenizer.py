@@ -24,7 +24,7 @@ from minivault.engine.detokenizer import (
     TokenBytes,
     WindowDetokenizer,
 )
-from minivault.engine.grammar import BadSchema, Constraint, Grammars
+from minivault.engine.grammar import Constraint, Grammars
 from minivault.engine.tokenizer_files import TokenizerFiles, end_tokens, read_files
 from minivault.errors import FieldError, InvalidRequest, ModelUnusable, in_short
 from minivault.text_request import Tools
@@ -76,20 +76,16 @@ class Tokenizer:
         _refuse_surrogates(text)
         return self._control.encode_bare(text)
 
+    def check_format(self, format: Mapping[str, Any]) -> None:
+        """Raises InvalidRequest for a format that no text can be held to; see `Grammars`."""
+        self._grammars.check(format)
+
     def constrain(self, format: Mapping[str, Any]) -> Constraint | None:
-        """What holds one text to a format, see `Grammars`; None for calls of no known form.
+        """What holds one text to a format; None for calls that are written freely.
 
         Raises InvalidRequest.
         """
-        calls = format["type"] == "calls"
-        if calls and not format["begin"]:
-            return None
-        try:
-            return self._grammars.constraint(format)
-        except BadSchema as error:
-            field = "tools" if calls else "response_format"
-            message = f"Invalid schema for {field}: {error}"
-            raise InvalidRequest([FieldError(field, message)]) from error
+        return self._grammars.constraint(format)
 
     def decode(self, token_ids: Sequence[int]) -> str:
         """The text of all these tokens at once; special tokens make none."""

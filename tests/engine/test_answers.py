@@ -110,14 +110,85 @@ def test_calls_with_tags_are_read_by_their_schema() -> None:
     text = "<tool_call>\n<function=add>\n<parameter=n>\n12\n</parameter>\n</function>\n</tool_call>"
     read = told(tokenizer, list(text), calls=tools())
     assert read == [Part("name", "add"), Part("arguments", '{"n": 12}')]
-    with pytest.raises(Unsupported, match="none can be forced"):
-        told(tokenizer, [text], calls=tools("required"))
 
 
-def accepts(tokenizer: Tokenizer, text: str, choice: str = "auto", **how: Any) -> bool:
+FEED: dict[str, Any] = {
+    "type": "object",
+    "properties": {
+        "animal": {"$ref": "#/$defs/animal"},
+        "food": {"type": "string"},
+        "kind": {"anyOf": [{"enum": ["wet", "dry"]}, {"type": "null"}]},
+        "when": {"type": "array", "items": {"$ref": "#/$defs/hour"}},
+    },
+    "required": ["animal", "food"],
+    "$defs": {
+        "animal": {"type": "object", "properties": {"legs": {"type": "integer"}}},
+        "hour": {"type": "integer", "maximum": 23},
+    },
+}
+
+
+def fed(**values: str) -> str:
+    told = "".join(f"<parameter={key}>\n{each}\n</parameter>\n" for key, each in values.items())
+    return f"<tool_call>\n<function=feed>\n{told}</function>\n</tool_call>"
+
+
+FED = fed(animal='{"legs": 4}', food='hay, "fresh"\nand </tool_call>', kind="dry", when="[7, 19]")
+
+
+def test_calls_with_tags_can_be_forced() -> None:
+    tokenizer = tokenizer_of("calling with tags")
+    feed = Tools(offered=[Tool(name="feed", parameters=FEED), STOP], choice="required")
+    assert accepts(tokenizer, FED, feed)
+    assert told(tokenizer, list(FED), calls=feed) == [
+        Part("name", "feed"),
+        Part(
+            "arguments",
+            '{"animal": {"legs": 4}, "food": "hay, \\"fresh\\"\\nand </tool_call>", '
+            '"kind": "dry", "when": [7, 19]}',
+        ),
+    ]
+    stop = "<tool_call>\n<function=stop>\n</function>\n</tool_call>"
+    small = fed(animal="{}", food="hay")
+    for text in (small, stop, f"{small}\n{stop}", fed(animal="{}", food="", kind="null")):
+        assert accepts(tokenizer, text, feed)
+    for text in (
+        "Just words",
+        fed(animal="{}"),
+        fed(animal='{"legs": "four"}', food="hay"),
+        fed(food="hay", animal="{}"),
+        fed(animal="{}", food="hay", kind="moist"),
+        fed(animal="{}", food="hay", when="[24]"),
+    ):
+        assert not accepts(tokenizer, text, feed)
+    assert not accepts(tokenizer, f"{small}\n{stop}", feed.model_copy(update={"choice": "feed"}))
+
+
+@pytest.mark.parametrize(
+    "parameters, why",
+    [
+        ({"properties": {"x": {"type": "string", "format": "date"}}}, "x: format cannot be"),
+        ({"properties": {"x y": {}}}, "'x y' cannot stand"),
+        ({"properties": {}, "required": ["x"]}, "x is required and not described"),
+        ({"anyOf": [{"type": "object"}]}, "anyOf cannot be followed at the top"),
+        ({"properties": {"x": {"type": "array", "uniqueItems": True}}}, "uniqueItems"),
+    ],
+)
+def test_what_tags_cannot_hold_is_named(parameters: dict[str, Any], why: str) -> None:
+    tokenizer = tokenizer_of("calling with tags")
+    prompt = tokenizer.render(HELLO)
+    bad = Tools(offered=[STOP, Tool(name="bad", parameters=parameters)], choice="required")
+    with pytest.raises(InvalidRequest, match=f"the parameters of bad: .*{why}"):
+        tokenizer.check_format(tokenizer.call_format(prompt, bad, None))
+    free = bad.model_copy(update={"choice": "auto"})
+    tokenizer.check_format(tokenizer.call_format(prompt, free, None))
+
+
+def accepts(tokenizer: Tokenizer, text: str, choice: str | Tools = "auto", **how: Any) -> bool:
     """Whether a text may be all that is said."""
     prompt = tokenizer.render(HELLO, how.pop("told", None))
-    format = tokenizer.call_format(prompt, tools(choice, **how), None)
+    offered = tools(choice, **how) if isinstance(choice, str) else choice
+    format = tokenizer.call_format(prompt, offered, None)
     constraint = tokenizer.constrain(json.loads(json.dumps(format)))
     assert constraint is not None
     try:
@@ -212,6 +283,20 @@ def test_a_response_template_of_the_tokenizer_holds() -> None:
         Part("name", "add"),
         Part("arguments", '{"x": 1}'),
     ]
+
+
+def test_a_call_of_a_form_that_is_no_json_is_forced_as_json() -> None:
+    """It is read as that; what the model calls of its own accord is read by its own template."""
+    backend = vocabulary_of("chatml")
+    template = "{% for m in messages %}{{ m.content }}{% endfor %}{{ tools | tojson if tools }}"
+    tokenizer = Tokenizer(TokenizerFiles(backend, template, answers=OWN))
+    assert accepts(tokenizer, GOOD, "required")
+    assert told(tokenizer, [GOOD], calls=tools("required")) == [
+        Part("name", "add"),
+        Part("arguments", '{"x": 12}'),
+    ]
+    own = '<|call|>add {"x": 1}</call>'
+    assert told(tokenizer, [own], calls=tools())[0] == Part("name", "add")
 
 
 def test_what_a_template_cannot_read_is_told_as_it_stands_however_it_is_cut() -> None:

@@ -13,6 +13,7 @@ from typing import Any
 
 from minivault.backends.base import Rendered
 from minivault.engine.chat.contents import new_marks
+from minivault.engine.chat.parameters import typed
 from minivault.engine.chat.reader import AnswerReader
 from minivault.engine.chat.template import ChatTemplate, TemplateFails
 from minivault.errors import FieldError, Unsupported
@@ -52,14 +53,16 @@ def _template(**fields: Any) -> dict[str, Any]:
 class AnswerForm:
     """How answers are written. `template` is transformers' response template.
 
-    `begin` and `end` stand around the JSON of a call, where it has that form; else they are empty.
-    `calls`: calls can be read. `shows_tools`, `writes_calls`: the chat template has a place for
-    functions, and for calls that were made.
+    `begin` and `end` stand around a call: around its JSON, or around a name and parameters, which
+    `tags` then stand around; they are empty for calls of another form. `calls`: calls can be read.
+    `shows_tools`, `writes_calls`: the chat template has a place for functions, and for calls that
+    were made.
     """
 
     template: Mapping[str, Any] | None = None
     begin: str = ""
     end: str = ""
+    tags: Mapping[str, str] | None = None
     calls: bool = False
     shows_tools: bool = False
     writes_calls: bool = False
@@ -92,20 +95,22 @@ class AnswerForm:
         """See `Tokenizer.call_format`."""
         if tools.choice == "auto" and not self.calls:
             raise Unsupported([FieldError("tools", _NOT_READ)])
-        if tools.choice != "auto" and self.calls and not self.begin:
-            raise Unsupported([FieldError("tool_choice", _NOT_FORCED)])
-        form = self if self.calls else DESCRIBED
-        start = _start_of_answer(prompt)
+        is_auto = tools.choice == "auto"
+        form = self if self.calls and (self.begin or is_auto) else DESCRIBED
+        held = not (form.tags and is_auto)
         format: dict[str, Any] = {
             "type": "calls",
             "choice": tools.choice,
             "parallel": tools.parallel,
             "tools": [each.model_dump(exclude_none=True) for each in tools.callable],
-            "begin": form.begin,
-            "end": form.end,
+            "begin": form.begin if held else "",
+            "end": form.end if held else "",
         }
+        if form.tags and held:
+            format["tags"] = dict(form.tags)
         if not self.shows_tools:
             format["described"] = True
+        start = _start_of_answer(prompt)
         if start.rfind("<think>") > start.rfind("</think>"):
             format["thinking"] = True
         return format | ({"text": dict(text)} if text else {})
@@ -115,20 +120,20 @@ class AnswerForm:
         tools: list[dict[str, Any]] = []
         template = self.template
         if format and format["type"] == "calls":
-            tools = Tools(offered=format["tools"]).shown
-            template = template if self.calls else DESCRIBED.template
+            tools = [typed(each) for each in Tools(offered=format["tools"]).shown]
+            if not self.calls or format["begin"] not in ("", self.begin):
+                template = DESCRIBED.template
         return AnswerReader(template, _start_of_answer(prompt), tools) if template else None
 
 
 #: How a model is told to write calls whose chat template knows none.
-DESCRIBED = AnswerForm(_template(tool_calls=_JSON_CALL), "<tool_call>\n", "\n</tool_call>", True)
+DESCRIBED = AnswerForm(
+    _template(tool_calls=_JSON_CALL), "<tool_call>\n", "\n</tool_call>", calls=True
+)
 
 _NOT_READ = (
     "cannot be left to this model: nothing is known of how it writes calls. With tool_choice "
     '"required", or with a function named there, a call is forced'
-)
-_NOT_FORCED = (
-    'must be "auto" or "none": the calls of this model are no JSON, so that none can be forced'
 )
 
 
@@ -155,16 +160,24 @@ def form_of(
         written,
     )
     begin, end = found.groups() if found else ("", "")
-    tagged = rf"<tool_call>\s*<function={name}>\s*<parameter={key}>\s*{value}\s*</parameter>"
+    tags = None
+    if tagged := re.search(
+        rf"(<tool_call>\s*<function=){name}(>\s*)(<parameter=){key}(>\s*){value}"
+        r"(\s*</parameter>\s*)(</function>\s*</tool_call>)",
+        written,
+    ):
+        begin, end = tagged[1], tagged[6]
+        tags = {"named": tagged[2], "begin": tagged[3], "value": tagged[4], "end": tagged[5]}
     known = replace(bare, template=_template() if "</think>" in source else None)
     if own:
         calls = "tool_calls" in own.get("fields", {})
-        known = replace(bare, template=own, begin=begin, end=end, calls=calls)
+        known = replace(bare, template=own, begin=begin, end=end, tags=tags, calls=calls)
     elif found:
         called = _template(tool_calls=_JSON_CALL)
         known = replace(bare, template=called, begin=begin, end=end, calls=True)
-    elif re.search(tagged, written):
-        known = replace(bare, template=_template(tool_calls=_TAGGED_CALL), calls=True)
+    elif tagged:
+        called = _template(tool_calls=_TAGGED_CALL)
+        known = replace(bare, template=called, begin=begin, end=end, tags=tags, calls=True)
     return bare if _needs(known.template, hidden) else known
 
 
