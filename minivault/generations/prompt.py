@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -104,8 +105,15 @@ def _prompt(asked: GenerateRequest, backend: Backend) -> str:
 
 
 def plain(conversation: Sequence[Mapping[str, Any]]) -> str:
-    """What a model without a chat template continues of a conversation: its texts, in lines."""
-    return "\n".join(each["content"] for each in conversation)
+    """What a model without a chat template continues of a conversation: its texts, in lines, and
+    the calls of functions in it, as JSON.
+    """
+    lines = []
+    for turn in conversation:
+        calls = [each["function"] for each in turn.get("tool_calls") or ()]
+        lines += [turn["content"]] if turn["content"] or not calls else []
+        lines += [json.dumps(each, ensure_ascii=False) for each in calls]
+    return "\n".join(lines)
 
 
 def _from_tokens(tokens: list[int], backend: Backend) -> tuple[str, tuple[int, ...]]:

@@ -56,7 +56,8 @@ def read_completion(
         "prompt_logprobs": scores,
     }
     choices = []
-    for index, seed in enumerate(fields.seeds(fields.n * len(prompts))):
+    # A prompt in a list has the seeds that it would have alone.
+    for index, seed in enumerate(fields.seeds(fields.n) * len(prompts)):
         own = prompts[index // fields.n] | {"seed": seed, "key": key_of(key, index)}
         call = Call(DOOR, index, None, ignored, fields.private)
         choices.append(Choice(text_request(values | own), call))

@@ -155,6 +155,8 @@ def test_22_an_assistant_without_content_is_valid(server: LiveServer) -> None:
     messages = [*HELLO, {"role": "assistant", "content": None, "tool_calls": [call]}]
     messages += [{"role": "tool", "tool_call_id": "1", "content": "42"}]
     assert post(server, CHAT, messages=messages, max_tokens=1).status_code == 200
+    # A model without a chat template reads the call as text.
+    assert server.records()[-1]["prompt"].endswith('{"name": "f", "arguments": {}}\n42')
 
 
 def test_23_a_developer_is_a_system(server: LiveServer) -> None:
@@ -290,6 +292,9 @@ def test_36_the_same_seed_gives_the_same_text_by_every_door(server: LiveServer) 
     assert [each["choices"][0]["text"] for each in alone] == [
         each["text"] for each in many["choices"]
     ]
+    listed = texts(server, ["other", words], seed=7, n=2, max_tokens=5).json()
+    assert [each["seed"] for each in listed["minivault"]["choices"]] == [7, 8, 7, 8]
+    assert listed["choices"][2]["text"] == many["choices"][0]["text"]
 
 
 def test_38_a_preflight_allows_any_header(server: LiveServer, actor: Actor) -> None:
