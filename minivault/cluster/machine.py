@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import re
 import secrets
 import shutil
 import signal
@@ -183,10 +184,11 @@ def _stop_ray(folder: Path) -> None:
     ray = sys.modules.get("ray")
     if ray is not None:
         ray.shutdown()
-    # An HAProxy that is ended in the middle of a change stays behind.
+    # An HAProxy that is ended in the middle of a change stays behind. Ray has a folder a node.
+    configuration = re.compile(re.escape(f"{folder}/") + r"(\w+/)?haproxy\.cfg\0")
     for process in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):
-            if str(folder / "haproxy.cfg").encode() in (process / "cmdline").read_bytes():
+            if configuration.search((process / "cmdline").read_text(errors="replace")):
                 os.kill(int(process.name), signal.SIGKILL)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import re
+import signal
 import socket
 import subprocess
 import sys
@@ -171,3 +172,20 @@ def test_a_taken_port_is_said_before_ray_is_started(
         settings = Settings(backend="echo", port=port, logs_dir=tmp_path / "logs")
         with pytest.raises(CannotStart, match=f"cannot listen on 127.0.0.1, port {port}"):
             machine.up(settings, Fleet())
+
+
+@pytest.mark.parametrize("name", ["haproxy.cfg", "05bd317ccd85/haproxy.cfg"])
+def test_an_haproxy_that_stayed_behind_is_ended(tmp_path: Path, name: str) -> None:
+    command = [sys.executable, "-c", "input()", "-f"]
+    ours, others = (
+        subprocess.Popen([*command, str(folder / name), "-dR"], stdin=subprocess.PIPE)
+        for folder in (tmp_path / "ours", tmp_path / "ours-not")
+    )
+    try:
+        machine._stop_ray(tmp_path / "ours")
+        assert ours.wait(10) == -signal.SIGKILL
+        assert others.poll() is None
+    finally:
+        for each in (ours, others):
+            each.kill()
+            each.communicate()
