@@ -49,10 +49,13 @@ class Places:
         self._callers = callers
         self._expected: set[Generation] = set()  # their share of the memory is not known yet
         self._admitted: set[Generation] = set()  # their begin is being written
-        self._line = WaitingLine(self._by_caller)
+        self._line = WaitingLine(lambda: self._places_of.copy())
         self._turns: dict[Generation, tuple[Work, asyncio.Future[Running | None]]] = {}
         self._running: dict[Generation, Running] = {}
         self._giving_way: set[Generation] = set()
+        # Sums over those that run, kept as they come and go: there may be ten thousand of them.
+        self._spare = _Room(most_running, 1.0)  # what nobody has
+        self._places_of: Counter[str] = Counter()  # how many each caller has
 
     @property
     def running(self) -> int:
@@ -95,8 +98,14 @@ class Places:
         self, caller: str, share: float, accepted: list[Generation], *, replay: bool
     ) -> None:
         """Raises QueueFull unless one of this share finds a place now, or one in the queue."""
-        waiting, room = self._without_place(accepted, replay=replay)
-        if not waiting and room.holds(share):
+        room = self._after_giving_way
+        waiting, left = self._without_place(accepted, room, replay=replay)
+        if not replay and (waiting or not left.holds(share)):
+            # What unheard generations have is free: they would give way, but to no replay.
+            for each in self._unheard():
+                room = room.with_back(each)
+            waiting, left = self._without_place(accepted, room, replay=replay)
+        if not waiting and left.holds(share):
             return
         if len(waiting) >= self._most_waiting:
             many = "1 request is" if len(waiting) == 1 else f"{len(waiting)} requests are"
@@ -106,18 +115,14 @@ class Places:
             raise QueueFull(f"{own} of your requests are waiting already; come again in a moment")
 
     def _without_place(
-        self, accepted: list[Generation], *, replay: bool
+        self, accepted: list[Generation], room: _Room, *, replay: bool
     ) -> tuple[list[Generation], _Room]:
-        """Those in the queue or just accepted that will find no place now, and the room left.
+        """Those in the queue or just accepted that find no place in this room, and what is left.
 
-        Whoever comes waits for a moment, even where a place is free. And what unheard generations
-        have is free: they would give way, except to replays, which come last of all.
+        Whoever comes waits for a moment, even where a place is free. Replays come last of all.
         """
         line = [each for each in self._line.order() if replay or each.heard]
         coming = [each for each in [*line, *accepted] if replay or each.replays is None]
-        room = self._after_giving_way
-        for each in () if replay else self._unheard():
-            room = room.with_back(each)
         for place, each in enumerate(coming):
             if not room.holds(each.share):
                 left = coming[place:]
@@ -139,7 +144,7 @@ class Places:
                 break
             # Only the work is ever cancelled, by `halt`; whoever waits here goes on.
             await asyncio.wait([task])
-            del self._running[generation]
+            self._ended(generation)
             gave_way = generation in self._giving_way
             self._giving_way.discard(generation)
             self.schedule()
@@ -200,13 +205,25 @@ class Places:
         generation.state = State.RUNNING
         generation.times.started = generation.times.started or time.monotonic()
         self._running[generation] = task = start_task(work(), failed=lambda _: None)
+        self._spare = self._spare.without(generation)
+        self._places_of[generation.visitor.caller] += 1
         _resolve(turn, task)
+
+    def _ended(self, generation: Generation) -> None:
+        del self._running[generation]
+        self._spare = self._spare.with_back(generation)
+        self._places_of[generation.visitor.caller] -= 1
+        if not self._running:  # no rounding goes on for ever
+            self._spare = _Room(self._most_running, 1.0)
+            self._places_of.clear()
 
     def _fits(self, generation: Generation) -> bool:
         return not self._running or self._spare.holds(generation.share)
 
     def _make_room(self, wanted: list[Generation]) -> None:
         """Takes places from generations that nobody listens to, for those that want one."""
+        if not wanted:
+            return
         spare = self._after_giving_way
         unheard = self._unheard()
         for generation in wanted:
@@ -220,14 +237,6 @@ class Places:
             for each in leaving:
                 self._giving_way.add(each)
                 self.halt(each)
-
-    @property
-    def _spare(self) -> _Room:
-        """What nobody has."""
-        room = _Room(self._most_running, 1.0)
-        for generation in self._running:
-            room = room.without(generation)
-        return room
 
     @property
     def _after_giving_way(self) -> _Room:
@@ -244,10 +253,6 @@ class Places:
             for each in self._running
             if not each.heard and each not in self._giving_way and each.info.reproducible
         ]
-
-    def _by_caller(self) -> Counter[str]:
-        """How many places each caller has."""
-        return Counter(generation.visitor.caller for generation in self._running)
 
 
 def _resolve(turn: asyncio.Future[Running | None], task: Running | None) -> None:

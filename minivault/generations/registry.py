@@ -225,7 +225,7 @@ class Registry:
         }
 
     def _check_idle(self) -> None:
-        if not self.shelf.open():
+        if all(each.ended for each in self.shelf):  # no list: it is asked at each one's end
             self._idle.set()
 
     def _spawn(

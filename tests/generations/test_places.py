@@ -13,6 +13,7 @@ import pytest
 
 from minivault.backends.base import Request
 from minivault.errors import InvalidRequest, QueueFull
+from minivault.generations import places
 from minivault.generations.generation import Follower, State
 from minivault.generations.shelf import KEEP_BYTES
 from minivault.vault.replay import Verdict
@@ -47,6 +48,33 @@ def test_where_memory_is_short_the_vanished_give_their_places_to_a_reader(tmp_pa
             assert here.registry.statistics()["running"] == 2
             backend.go()
             assert names_of(await rest_of(reader))[-1] == "done"
+
+    asyncio.run(scenario())
+
+
+def test_who_comes_is_not_weighed_against_each_that_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ten thousand may run: a pass over them for each that comes held the loop for 20 ms."""
+    weighed: list[object] = []
+
+    def counted(room: places._Room, generation: Any) -> places._Room:
+        weighed.append(generation)
+        return places._Room(room.places - 1, room.memory - generation.share)
+
+    async def scenario() -> None:
+        backend = Narrow(allowed=1, tokens=10_000)
+        async with asyncio.timeout(10), house(tmp_path, backend, max_running=100) as here:
+            readers = [await here.start(max_tokens=8) for _ in range(40)]
+            await settled()
+            monkeypatch.setattr(places._Room, "without", counted)
+            readers.append(await here.start(max_tokens=8))
+            await settled()
+            assert 0 < len(weighed) < 10
+            backend.go()
+            for each in readers:
+                assert names_of(await rest_of(each))[-1] == "done"
+            assert here.registry.places._spare == places._Room(100, 1.0)
 
     asyncio.run(scenario())
 
