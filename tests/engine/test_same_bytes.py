@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from minivault.engine.engine import Engine
 from minivault.engine.native import prefix_cache
 from minivault.engine.native.drafts import Drafter
+from minivault.engine.native.numbers import Array
 from minivault.engine.native.runner import NativeRunner
 from minivault.engine.sequence import Output, SamplingParams, Sequence
 from tests.engine.gpt2_models import (
@@ -181,6 +182,41 @@ def test_the_next_turn_of_a_conversation_computes_what_is_new_alone(dtype: str) 
     cold = make_sequence(prompt, SAMPLED)
     spoken(load(small_model(), dtype=dtype), cold)
     assert found == [cold.generated] * 2
+
+
+def test_the_next_turn_of_the_last_text_finds_its_chunks_in_place(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Those of a text that another has ended after are copied. No slot is lost to it."""
+    runner = load(small_model(), dtype="float32", prefix_memory=2**24, max_running=2)
+    one, other = random_prompt(5, 200), random_prompt(6, 200)
+    params = dataclasses.replace(SAMPLED, max_tokens=1)
+    spoken(runner, make_sequence(one, params))
+    spoken(runner, make_sequence(other, params))
+    copied = []
+    cache = runner._decoder.cache
+    part = cache.part
+
+    def counted(slot: int, begin: int, end: int) -> Array:
+        copied.append(begin)
+        return part(slot, begin, end)
+
+    found = []
+    for prompt, copies in ((one, [0, 64, 128, 192]), (other, [192])):
+        monkeypatch.setattr(cache, "part", counted)
+        copied.clear()
+        next_turn = make_sequence([*prompt, 7], SAMPLED)
+        runner.prefill(next_turn)
+        assert copied == copies
+        monkeypatch.undo()
+        found.append(next_turn)
+    with pytest.raises(IndexError):
+        runner.prefill(make_sequence(one, SAMPLED))
+    for each in found:
+        runner.release(each)
+    fresh = make_sequence([*one, 8, 9], SAMPLED), make_sequence([*other, 8, 9], SAMPLED)
+    for each in fresh:
+        runner.prefill(each)
 
 
 def test_texts_that_part_share_what_they_begin_with() -> None:

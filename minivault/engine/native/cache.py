@@ -38,6 +38,10 @@ class BlockCache:
             "width": padded,
         }
 
+    @property
+    def full(self) -> bool:
+        return not self._free.any
+
     def take(self) -> int:
         """The lowest free slot. IndexError if none is free."""
         return self._free.take()

@@ -20,6 +20,11 @@ class Slots:
     def __init__(self, count: int) -> None:
         self._free = list(range(count))
 
+    @property
+    def any(self) -> bool:
+        """Whether one is free."""
+        return bool(self._free)
+
     def take(self) -> int:
         """IndexError if none is free."""
         return self._free.pop(0)

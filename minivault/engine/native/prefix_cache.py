@@ -5,6 +5,9 @@ Kept in parts: whole chunks, and what a text had beyond its last one when it end
 token's keys and values depend on it and those before it alone, whether a prefill computed them or
 it was drawn; so a prompt gets the same text with them as without, also where it has no more than
 the beginning of a part.
+
+The text that ended last stays in its slot until another ends: what its next turn finds there need
+not be copied, to pages that the system would have to give first.
 """
 
 from __future__ import annotations
@@ -12,6 +15,7 @@ from __future__ import annotations
 from array import array
 from bisect import bisect, bisect_left, insort
 from collections import OrderedDict
+from collections.abc import Sequence as Items
 from dataclasses import dataclass, replace
 from hashlib import blake2b
 
@@ -54,50 +58,83 @@ class PrefixCache:
         # What follows a key, in order: what has most in common with a prompt stands beside the
         # prompt's own place. None is the beginning of another.
         self._after: dict[bytes, list[Tokens]] = {}
+        self._left: Slot | None = None  # of the text that ended last, as it was
         self.bytes = 0
         self.hits = 0
         self.misses = 0
 
-    def reuse(self, slot: Slot, prompt: Tokens) -> None:
-        """Begins a text with what is kept of its prompt.
+    def begin(self, group: str, prompt: Tokens) -> Slot:
+        """A slot for a text, which begins with what is kept of its prompt.
 
-        Its last token has to be computed: the first one of the text is drawn from that.
+        Its last token has to be computed: the first one of the text is drawn from that. IndexError
+        if no slot is free.
         """
+        keys = [first_key(group)]
         used: list[_Part] = []
-        while slot.length == CHUNK * len(used):  # else what follows is another text's
-            wanted = prompt[slot.length : len(prompt) - 1][:CHUNK]
-            part = self._nearest(slot.key, wanted)
+        length = 0
+        while length == CHUNK * len(used):  # else what follows is another text's
+            wanted = prompt[length : len(prompt) - 1][:CHUNK]
+            part = self._nearest(keys[-1], wanted)
             count = _common(part.tokens, wanted) if part else 0
             if not part or not count:
                 break
             used.append(part)
-            begin, slot.length = slot.length, slot.length + count
-            room = self._cache.part(slot.index, begin, slot.length)
-            room[...] = part.numbers[:, :, : room.shape[2]]
+            length += count
             if count == CHUNK:
-                slot.key = part.key
+                keys.append(part.key)
+        index, there = self._slot_for(keys)
+        for number, part in enumerate(used[there:], there):
+            room = self._cache.part(index, number * CHUNK, min(length, (number + 1) * CHUNK))
+            room[...] = part.numbers[:, :, : room.shape[2]]
         for part in reversed(used):  # the first part is the last to go
             self._parts.move_to_end(part.key)
-        self.hits += slot.length
-        self.misses += len(prompt) - slot.length
+        self.hits += length
+        self.misses += len(prompt) - length
+        return Slot(index, length, keys=keys)
+
+    def take(self) -> int:
+        """A free slot; that of the text that ended last, if there is no other."""
+        if self._cache.full:
+            self._drop_left()
+        return self._cache.take()
 
     def keep_chunks(self, slot: Slot, sequence: Sequence, begin: int) -> None:
         """The chunks of a text that have become whole since `begin` tokens of it were computed."""
         for end in range(begin // CHUNK * CHUNK + CHUNK, slot.length + 1, CHUNK):
-            slot.key = self._keep(slot, sequence, end - CHUNK, end)
+            slot.keys.append(self._keep(slot, sequence, end - CHUNK, end))
 
-    def keep_rest(self, slot: Slot, sequence: Sequence) -> None:
-        """What an ended text has beyond its last whole chunk, for its next turn."""
+    def end(self, slot: Slot, sequence: Sequence) -> None:
+        """Keeps what an ended text has beyond its last whole chunk, too, and frees its slot."""
         end = slot.length - len(slot.rest)
         begin = end // CHUNK * CHUNK
-        if begin < end:
-            self._keep(slot, sequence, begin, end)
+        try:
+            if begin < end:
+                self._keep(slot, sequence, begin, end)
+        finally:
+            self._drop_left()
+            if slot.length * self._cache.bytes_per_token <= self._memory:
+                self._left = Slot(slot.index, keys=slot.keys)
+            else:
+                self._cache.give_back(slot.index)
+
+    def _slot_for(self, keys: list[bytes]) -> tuple[int, int]:
+        """A free slot, and how many of the chunks with these keys it holds."""
+        there = _common(self._left.keys, keys) - 1 if self._left else 0
+        if not self._left or there < 1:
+            return self.take(), 0
+        index, self._left = self._left.index, None
+        return index, there
+
+    def _drop_left(self) -> None:
+        if self._left:
+            self._cache.give_back(self._left.index)
+            self._left = None
 
     def _keep(self, slot: Slot, sequence: Sequence, begin: int, end: int) -> bytes:
         """Copies a part, where there is room for it; its key. One that is its beginning goes."""
         numbers = self._cache.part(slot.index, begin, end)
-        part = _Part(slot.key, sequence.part(begin, end), numbers)
-        near = self._nearest(slot.key, part.tokens)
+        part = _Part(slot.keys[-1], sequence.part(begin, end), numbers)
+        near = self._nearest(slot.keys[-1], part.tokens)
         common = _common(near.tokens, part.tokens) if near else 0
         if numbers.nbytes > self._memory or common == end - begin:
             return part.key
@@ -106,7 +143,7 @@ class PrefixCache:
         while self.bytes + numbers.nbytes > self._memory:
             self._drop(next(iter(self._parts.values())))
         self._parts[part.key] = replace(part, numbers=numbers.copy())
-        insort(self._after.setdefault(slot.key, []), part.tokens)
+        insort(self._after.setdefault(slot.keys[-1], []), part.tokens)
         self.bytes += numbers.nbytes
         return part.key
 
@@ -137,7 +174,7 @@ def _key(before: bytes, tokens: Tokens) -> bytes:
     return blake2b(before + b"\0" + array("I", tokens).tobytes(), digest_size=32).digest()
 
 
-def _common(one: Tokens, other: Tokens) -> int:
-    """How many tokens both begin with."""
+def _common(one: Items[object], other: Items[object]) -> int:
+    """How many of them both begin with."""
     pairs = enumerate(zip(one, other, strict=False))
     return next((place for place, (a, b) in pairs if a != b), min(len(one), len(other)))

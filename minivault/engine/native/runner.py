@@ -16,7 +16,7 @@ from minivault.engine.native.checkpoint import open_checkpoint
 from minivault.engine.native.decoder import Decoder
 from minivault.engine.native.models import describe
 from minivault.engine.native.numbers import Floats
-from minivault.engine.native.prefix_cache import CHUNK, PrefixCache, first_key
+from minivault.engine.native.prefix_cache import CHUNK, PrefixCache
 from minivault.engine.native.slot import Slot
 from minivault.engine.processor import available_cores
 from minivault.engine.runner import Dtype
@@ -147,7 +147,7 @@ class NativeRunner:
 
         For measuring quality; `tokens` fit in the context.
         """
-        slot = Slot(self._decoder.cache.take())
+        slot = Slot(self._prefixes.take())
         found = []
         try:
             while slot.length < len(tokens) - 1:
@@ -166,10 +166,7 @@ class NativeRunner:
         if slot is None:
             return
         self._open -= 1
-        try:
-            self._prefixes.keep_rest(slot, sequence)
-        finally:
-            self._decoder.cache.give_back(slot.index)
+        self._prefixes.end(slot, sequence)
 
     def statistics(self) -> Mapping[str, float]:
         kept = self._prefixes
@@ -185,11 +182,9 @@ class NativeRunner:
         """The sequence's slot; a new one begins with what is kept of its prompt."""
         slot: Slot | None = sequence.cache
         if slot is None:
-            index = self._decoder.cache.take()
-            sequence.cache = slot = Slot(index, key=first_key(sequence.group))
+            sequence.cache = slot = self._prefixes.begin(sequence.group, sequence.prompt)
             self._open += 1
             self._decoder.begin(slot.index, sequence)
-            self._prefixes.reuse(slot, sequence.prompt)
             sequence.reused = slot.length
         return slot
 

@@ -15,15 +15,15 @@ from minivault.engine.native.drafts import Drafter
 class Slot:
     """Where a sequence's keys and values lie, and how many tokens they stand for.
 
-    `rest` are the last of these, if they have yet to be computed, along with the first draw. `key`
-    stands for all chunks that are whole, and for who may reuse them. `ahead` are tokens that were
-    drawn already and have yet to be said, each with its logits.
+    `rest` are the last of these, if they have yet to be computed, along with the first draw. `keys`
+    stand for who may reuse them, then for all tokens up to the end of each whole chunk. `ahead` are
+    tokens that were drawn already and have yet to be said, each with its logits.
     """
 
     index: int
     length: int = 0
     rest: tuple[int, ...] = ()
-    key: bytes = b""
+    keys: list[bytes] = field(default_factory=lambda: [b""])
     ahead: deque[tuple[int, Row]] = field(default_factory=deque)
     drafter: Drafter = field(default_factory=Drafter)
 
