@@ -58,10 +58,10 @@ def prepare(asked: GenerateRequest, seed: int, backend: Backend, caller: str = "
     if count is not None and count >= context:
         raise PromptTooLong(count, context)
     known = count or 0
-    request = Request(prompt, _effective(asked, context - known), seed, caller, tokens)
+    request = Request(prompt, _effective(asked, context - known, backend), seed, caller, tokens)
     if is_cut and (share := optional.share(backend, request, known)) > 1:
         fitting = int((known + request.max_tokens) / share) - known
-        request = replace(request, params=_effective(asked, max(1, fitting)))
+        request = replace(request, params=_effective(asked, max(1, fitting), backend))
     return prepare_again(request, count, backend)
 
 
@@ -161,9 +161,13 @@ def _has_places(message: dict[str, Any], length: int) -> bool:
         return False
 
 
-def _effective(asked: GenerateRequest, left: int) -> EffectiveParameters:
+def _effective(asked: GenerateRequest, left: int, backend: Backend) -> EffectiveParameters:
+    """Where a request is silent, the model's makers count; /v1 has seen to that in its own way."""
     values = asked.model_dump(exclude=_NO_PARAMETERS)
     most = min(asked.max_tokens, left)
+    if not isinstance(asked, TextRequest):
+        recommended = backend.info.defaults
+        values |= {each: recommended[each] for each in recommended.keys() - asked.model_fields_set}
     return EffectiveParameters(
         max_tokens=most,
         max_tokens_requested=asked.max_tokens,

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
 
-from minivault.backends.base import Finish, Piece, Request
+from minivault.backends.base import Finish, ModelInfo, Piece, Request
 from minivault.errors import InvalidRequest
+from minivault.generations.prompt import prepare
+from minivault.schemas import GenerateRequest
 from tests.generations.backends import Reins
 from tests.generations.house import house, names_of, rest_of, until
 
@@ -66,3 +68,18 @@ def test_a_backend_that_only_counts_gets_no_tokens(tmp_path: Path) -> None:
             assert backend.given == [None]
 
     asyncio.run(scenario())
+
+
+def test_where_a_request_is_silent_the_models_makers_count() -> None:
+    class Recommending(Reins):
+        @property
+        def info(self) -> ModelInfo:
+            return replace(super().info, defaults={"temperature": 0.6, "top_k": 20, "min_p": 0.1})
+
+    def effective(backend: Reins, **said: object) -> list[object]:
+        params = prepare(GenerateRequest(prompt="a", **said), 1, backend).request.params  # type: ignore[arg-type]
+        return [params.temperature, params.top_k, params.top_p, params.min_p]
+
+    assert effective(Recommending()) == [0.6, 20, 0.95, 0.1]
+    assert effective(Recommending(), temperature=0.8, top_k=50) == [0.8, 50, 0.95, 0.1]
+    assert effective(Reins()) == [0.8, 50, 0.95, 0.0]
