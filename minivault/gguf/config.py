@@ -21,13 +21,15 @@ class Family:
     """How one architecture of GGUF is told to transformers.
 
     `neighbours`: rows of queries and keys lie so that RoPE turns neighbours, not halves.
-    `norms_plus_one`: the file's norms have 1 added. `own` adds what this family alone has.
+    `norms_plus_one`: the file's norms have 1 added. `own` adds what this family alone has; where it
+    has `learned_positions`, all but the vocabulary.
     """
 
     model_type: str
     own: Callable[[Fields, dict[str, Any]], None]
     neighbours: bool = False
     norms_plus_one: bool = False
+    learned_positions: bool = False
 
 
 def family_of(file: GgufFile) -> Family:
@@ -50,10 +52,27 @@ def config_of(file: GgufFile) -> dict[str, Any]:
     if file.metadata.get("general.type", "model") != "model":
         kind = str(file.metadata["general.type"])[:40]
         raise ModelUnusable(f"{file.path.name} holds no whole model but {kind!r}")
-    heads = fields.whole("attention.head_count")
     config: dict[str, Any] = {
         "model_type": family.model_type,
         "vocab_size": _vocabulary(file),
+        "tie_word_embeddings": "output.weight" not in file.tensors,
+    }
+    config |= {f"{each}_token_id": None for each in ("bos", "eos", "pad")}  # the tokenizer's matter
+    if not family.learned_positions:
+        config |= _rotary(fields)
+    family.own(fields, config)
+    fields.skip("vocab_size", "tensor_data_layout", "rope.scaling.finetuned")
+    fields.demand("attention.causal", True)
+    for count in ("expert_count", "expert_used_count"):
+        fields.demand(count, 0)
+    fields.finish()
+    return config
+
+
+def _rotary(fields: Fields) -> dict[str, Any]:
+    """What all decoders with rotary positions have."""
+    heads = fields.whole("attention.head_count")
+    config: dict[str, Any] = {
         "hidden_size": fields.whole("embedding_length"),
         "intermediate_size": fields.whole("feed_forward_length"),
         "num_hidden_layers": fields.whole("block_count"),
@@ -61,21 +80,13 @@ def config_of(file: GgufFile) -> dict[str, Any]:
         "num_key_value_heads": fields.whole("attention.head_count_kv", heads),
         "max_position_embeddings": fields.whole("context_length"),
         "rms_norm_eps": fields.number("attention.layer_norm_rms_epsilon"),
-        "tie_word_embeddings": "output.weight" not in file.tensors,
     }
     if 0 in (heads, config["hidden_size"], config["num_key_value_heads"]):
-        raise ModelUnusable(f"{file.path.name} is damaged: a count of heads or a width is 0")
-    if config["num_hidden_layers"] > len(file.tensors):
+        raise ModelUnusable(f"{fields.file.path.name} is damaged: a count of heads or a width is 0")
+    if config["num_hidden_layers"] > len(fields.file.tensors):
         raise fields.wrong("block_count", config["num_hidden_layers"])
-    config |= {f"{each}_token_id": None for each in ("bos", "eos", "pad")}  # the tokenizer's matter
     config["head_dim"] = _head_width(fields, config)
     config["rope_parameters"] = rope_of(fields, config)
-    family.own(fields, config)
-    fields.skip("vocab_size", "tensor_data_layout", "rope.scaling.finetuned")
-    fields.demand("attention.causal", True)
-    for count in ("expert_count", "expert_used_count"):
-        fields.demand(count, 0)
-    fields.finish()
     return config
 
 
@@ -162,8 +173,25 @@ def _phi3(fields: Fields, config: dict[str, Any]) -> None:
     }
 
 
+def _gpt2(fields: Fields, config: dict[str, Any]) -> None:
+    heads, hidden = fields.whole("attention.head_count"), fields.whole("embedding_length")
+    fields.demand("attention.head_count_kv", heads)
+    config |= {
+        "n_embd": hidden,
+        "n_inner": fields.whole("feed_forward_length", 4 * hidden),
+        "n_layer": fields.whole("block_count"),
+        "n_head": heads,
+        "n_positions": fields.whole("context_length"),
+        "layer_norm_epsilon": fields.number("attention.layer_norm_epsilon"),
+        "activation_function": "gelu_new",
+    }
+    if config["n_layer"] > len(fields.file.tensors):
+        raise fields.wrong("block_count", config["n_layer"])
+
+
 #: By `general.architecture`. A Mistral says that it is a llama, since it differs in nothing.
 FAMILIES = {
+    "gpt2": Family("gpt2", _gpt2, learned_positions=True),
     "llama": Family("llama", _llama, neighbours=True),
     "mistral3": Family("ministral3", _mistral3, neighbours=True),
     "qwen2": Family("qwen2", _whole_rotary),

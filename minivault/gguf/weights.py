@@ -45,7 +45,20 @@ _OF_FAMILY = {
         "post_ffw_norm": "post_feedforward_layernorm",
     },
     "phi3": {"ffn_up": "mlp.gate_up_proj"},
+    "gpt2": {
+        "token_embd": "transformer.wte",
+        "position_embd": "transformer.wpe",
+        "output_norm": "transformer.ln_f",
+        "attn_norm": "ln_1",
+        "attn_qkv": "attn.c_attn",
+        "attn_output": "attn.c_proj",
+        "ffn_norm": "ln_2",
+        "ffn_up": "mlp.c_fc",
+        "ffn_down": "mlp.c_proj",
+    },
 }
+_LAYERS = {"gpt2": "transformer.h"}
+_INPUTS_FIRST = ("attn.c_attn.weight", "attn.c_proj.weight", "mlp.c_fc.weight", "mlp.c_proj.weight")
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,21 +66,27 @@ class Weight:
     """A tensor of the file under a name of transformers; its numbers are read when asked for.
 
     `rows`: which of the file's rows is each of its own, where RoPE pairs others. `plus_one`: the
-    file holds it with 1 added.
+    file holds it with 1 added. `inputs_first`: transformers' tensor is the file's on its side.
     """
 
     tensor: GgufTensor
     rows: NDArray[np.intp] | None = None
     plus_one: bool = False
+    inputs_first: bool = False
 
     @property
     def shape(self) -> tuple[int, ...]:
-        return self.tensor.shape
+        """As transformers has it."""
+        return self.tensor.shape[::-1] if self.inputs_first else self.tensor.shape
+
+    def whole(self) -> NDArray[np.float32]:
+        """All of it, as transformers has it."""
+        return self.values().T if self.inputs_first else self.values()
 
     def values(self, rows: slice = slice(None)) -> NDArray[np.float32]:
-        """Rows of it in float32, as transformers has them."""
+        """Rows of it in float32; of a product an output each."""
         chosen = rows if self.rows is None else self.rows[rows]
-        if len(self.shape) == 1:
+        if len(self.tensor.shape) == 1:
             values = self.tensor.values()[chosen]
         else:
             values = self.tensor.type.values(self.tensor.blocks[chosen])
@@ -84,10 +103,12 @@ def weights_of(file: GgufFile, family: Family, config: Mapping[str, Any]) -> dic
         if name in ROPE_TENSORS:  # in the config already
             continue
         heads = _heads(name, config) if family.neighbours else 0
-        found[_name(file, family, name)] = Weight(
+        called = _name(file, family, name)
+        found[called] = Weight(
             tensor,
             halves_from_neighbours(tensor.shape[0], heads, name) if heads else None,
             family.norms_plus_one and name.endswith("_norm.weight"),
+            called.endswith(_INPUTS_FIRST),
         )
     return found
 
@@ -113,13 +134,14 @@ def _heads(name: str, config: Mapping[str, Any]) -> int:
 
 def _name(file: GgufFile, family: Family, name: str) -> str:
     stem, _, kind = name.rpartition(".")
-    parts = stem.split(".")
+    parts, own = stem.split("."), _OF_FAMILY.get(family.model_type, {})
     place = None
     if len(parts) == 1:
-        place = _WHOLE.get(stem)
+        place = {**_WHOLE, **own}.get(stem)
     elif len(parts) == 3 and parts[0] == "blk" and parts[1].isdecimal():
-        called = {**_OF_LAYER, **_OF_FAMILY.get(family.model_type, {})}.get(parts[2])
-        place = called and f"model.layers.{parts[1]}.{called}"
+        called = {**_OF_LAYER, **own}.get(parts[2])
+        layers = _LAYERS.get(family.model_type, "model.layers")
+        place = called and f"{layers}.{parts[1]}.{called}"
     if place is None or kind not in ("weight", "bias"):
         raise ModelUnusable(f"{file.path.name} holds the tensor {name[:80]!r}, which is not known")
     return f"{place}.{kind}"

@@ -153,7 +153,9 @@ class InMemory:
     def tensor(self, name: str) -> Array:
         return self._tensors[name]
 
-    weight = tensor
+    def weight(self, name: str, *, inputs_first: bool = False) -> Array:
+        assert not inputs_first
+        return self._tensors[name]
 
 
 def made(name: str) -> Any:
@@ -239,6 +241,7 @@ def test_a_gguf_file_gives_what_its_source_computes(name: str, tmp_path: Path) -
     expected = model(torch.tensor([tokens])).logits[0]
     found = prefilled(decoder_of(open_checkpoint(path), 128), tokens)
     assert closeness(found, expected) < 1e-4
+    assert torch.equal(found.argmax(-1), expected.argmax(-1)), "what it says greedily"
 
 
 #: Types of a file's matrices, in turn.

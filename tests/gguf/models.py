@@ -167,6 +167,7 @@ MODELS: dict[str, tuple[str, str, dict[str, Any], dict[str, Any]]] = {
         },
     ),
     "olmo2": ("olmo2", "olmo2", rope(500000.0), {"rope.freq_base": 500000.0}),
+    "gpt2": ("gpt2", "gpt2", {"n_inner": 96}, {"attention.layer_norm_epsilon": 1e-5}),
 }
 
 
@@ -186,7 +187,7 @@ def metadata(name: str, config: Any) -> dict[str, Any]:
     """What the converter says of it."""
     architecture, _, _, own = MODELS[name]
     width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-    keys = {
+    keys: dict[str, Any] = {
         "block_count": config.num_hidden_layers,
         "context_length": config.max_position_embeddings,
         "embedding_length": config.hidden_size,
@@ -198,6 +199,10 @@ def metadata(name: str, config: Any) -> dict[str, Any]:
         "vocab_size": config.vocab_size,
         **own,
     }
+    if architecture == "gpt2":  # has nothing of these
+        for key in ("head_count_kv", "layer_norm_rms_epsilon"):
+            del keys[f"attention.{key}"]
+        del keys["rope.dimension_count"]
     named = {f"{architecture}.{key}": value for key, value in keys.items()}
     return {"general.architecture": architecture, **named}
 
@@ -212,6 +217,8 @@ def tensors(name: str, model: Any, gguf: Any) -> dict[str, Tensor]:
         values = parameter.detach().numpy()
         if architecture in ("llama", "mistral3", "smollm3", "granite"):
             values = _permuted(called, values, config)
+        if called.endswith(("c_attn.weight", "c_proj.weight", "c_fc.weight")):  # of GPT-2
+            values = values.T
         if architecture == "gemma3" and "norm" in called:
             values = values + 1
         made[names.get_name(called, try_suffixes=(".weight", ".bias"))] = floats(values)

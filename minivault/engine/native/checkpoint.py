@@ -57,8 +57,9 @@ class Checkpoint(Protocol):
         for a type that is not known."""
         ...
 
-    def weight(self, name: str) -> Array | Groups:
-        """The same of a product: in groups, where the file has it so and it is to stay so."""
+    def weight(self, name: str, *, inputs_first: bool = False) -> Array | Groups:
+        """The same of a product, a row for each output: in groups, where the file has it so and it
+        is to stay so. `inputs_first`: transformers has it the other way round."""
         ...
 
 
@@ -110,8 +111,9 @@ class _Safetensors:
         refuse_no_numbers(name, tensor)
         return tensor
 
-    def weight(self, name: str) -> Array:
-        return self.tensor(name)
+    def weight(self, name: str, *, inputs_first: bool = False) -> Array:
+        tensor = self.tensor(name)
+        return tensor.T if inputs_first else tensor
 
 
 class _GgufCheckpoint:
@@ -133,7 +135,7 @@ class _GgufCheckpoint:
         """In float32, or in bfloat16 where that is what will be made of it."""
         weight = self._weights[name]
         wide = self.dtype != "bfloat16" or len(weight.shape) < 2
-        tensor = np.empty(weight.shape, np.float32 if wide else np.uint16)
+        tensor = np.empty(weight.tensor.shape, np.float32 if wide else np.uint16)
         for begin in range(0, len(tensor), _ROWS):
             rows = slice(begin, begin + _ROWS)
             values = weight.values(rows)
@@ -141,8 +143,9 @@ class _GgufCheckpoint:
             tensor[rows] = values if wide else narrowed(values)
         return tensor
 
-    def weight(self, name: str) -> Array | Groups:
+    def weight(self, name: str, *, inputs_first: bool = False) -> Array | Groups:
         weight = self._weights[name]
+        assert weight.inputs_first == inputs_first
         if not self._in_groups or weight.tensor.type.weights == 1:
             return self.tensor(name)
         groups = from_gguf(weight.tensor)

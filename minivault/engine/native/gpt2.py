@@ -53,14 +53,18 @@ def describe(source: Checkpoint, context: int | None = None) -> Description:
     Raises Unsupported for what is no plain GPT-2, ModelUnusable for files that are wrong.
     """
     shape = read_shape(source.config)
-    tensors = read_weights(source, shape)
+    names = _names(source, shape)
     context = min(context or shape.context, shape.context)
 
+    def tensor(name: str) -> Array:
+        return source.tensor(names[name])
+
     def norm(name: str) -> Weights:
-        return Weights(tensors[f"{name}.weight"], tensors[f"{name}.bias"])
+        return Weights(tensor(f"{name}.weight"), tensor(f"{name}.bias"))
 
     def product(name: str) -> Weights:
-        return Weights(tensors[f"{name}.weight"].T, tensors[f"{name}.bias"])
+        weight = source.weight(names[f"{name}.weight"], inputs_first=True)
+        return Weights(weight, tensor(f"{name}.bias"))
 
     def layer(index: int) -> Layer:
         return Layer(
@@ -85,12 +89,12 @@ def describe(source: Checkpoint, context: int | None = None) -> Description:
         norm="layer",
         epsilon=shape.epsilon,
         activation=shape.activation,
-        tokens=tensors["wte.weight"],
-        positions=tensors["wpe.weight"][:context],
+        tokens=tensor("wte.weight"),
+        positions=tensor("wpe.weight")[:context],
         depth=shape.layers,
         layer=layer,
         last=norm("ln_f"),
-        head=tensors["wte.weight" if shape.tied else "lm_head.weight"],
+        head=source.weight(names["wte.weight" if shape.tied else "lm_head.weight"]),
     )
 
 
@@ -110,26 +114,26 @@ def read_shape(config: Mapping[str, Any]) -> Gpt2Shape:
         raise Unsupported(f"configuration: {error!r}") from error
 
 
-def read_weights(source: Checkpoint, shape: Gpt2Shape) -> dict[str, Array]:
-    """The weights by their names without `transformer.`; `lm_head.weight` only if not tied.
+def _names(source: Checkpoint, shape: Gpt2Shape) -> dict[str, str]:
+    """The tensors' names by those without `transformer.`; `lm_head.weight` only if not tied.
 
     Raises ModelUnusable with the names of tensors that are missing, unknown or of another shape.
     """
-    weights = {
-        name.removeprefix("transformer."): source.tensor(name)
+    names = {
+        name.removeprefix("transformer."): name
         for name in source.shapes
         if not name.endswith(_BUFFERS)
     }
     if shape.tied:
-        weights.pop("lm_head.weight", None)
-    if shape.layers > len(weights):
-        raise ModelUnusable(f"config.json says {shape.layers} layers, of {len(weights)} tensors")
+        names.pop("lm_head.weight", None)
+    if shape.layers > len(names):
+        raise ModelUnusable(f"the settings say {shape.layers} layers, of {len(names)} tensors")
     expected = _expected(shape)
-    refuse_names("missing", expected.keys() - weights.keys())
-    refuse_names("unknown", weights.keys() - expected.keys())
-    wrong = {name for name, size in expected.items() if weights[name].shape != size}
+    refuse_names("missing", expected.keys() - names.keys())
+    refuse_names("unknown", names.keys() - expected.keys())
+    wrong = {name for name, size in expected.items() if source.shapes[names[name]] != size}
     refuse_names("of another shape than the configuration says", wrong)
-    return weights
+    return names
 
 
 def _shape(config: Mapping[str, Any], activation: Activation) -> Gpt2Shape:

@@ -120,5 +120,5 @@ class _Part:
     def tensor(self, name: str) -> Array:
         return self.whole.tensor(self.names[name])
 
-    def weight(self, name: str) -> Array | Groups:
-        return self.whole.weight(self.names[name])
+    def weight(self, name: str, *, inputs_first: bool = False) -> Array | Groups:
+        return self.whole.weight(self.names[name], inputs_first=inputs_first)

@@ -31,7 +31,7 @@ def gguf_model(path: Path, dtype: torch.dtype) -> Any:
         if shapes.get(name) != weight.shape:
             expected = shapes.get(name, "no such tensor")
             raise ModelUnusable(f"{path.name} holds {name} of {weight.shape}; expected: {expected}")
-        weights[name] = torch.from_numpy(weight.values()).to(dtype)
+        weights[name] = torch.from_numpy(weight.whole()).to(dtype)
     tied = {"lm_head.weight"} if values["tie_word_embeddings"] else set()
     if lacking := sorted(shapes.keys() - weights.keys() - tied):
         raise ModelUnusable(f"{path.name} lacks {', '.join(lacking[:5])}")
