@@ -44,7 +44,7 @@ WRONG: dict[str, tuple[Change, str]] = {
     "no architecture": (lambda keys, _: keys.pop("general.architecture"), "its architecture"),
     "an unknown one": (
         lambda keys, _: keys.update({"general.architecture": "rwkv7"}),
-        "architecture 'rwkv7', which is not supported from GGUF; these are: gemma3, granite,",
+        "architecture 'rwkv7', which is not supported from GGUF; these are: gemma3, gpt2, granite,",
     ),
     "an adapter": (lambda keys, _: keys.update({"general.type": "adapter"}), "'adapter'"),
     "a missing key": (lambda keys, _: keys.pop("llama.block_count"), "lacks llama.block_count"),
