@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -76,8 +77,8 @@ def test_where_a_request_is_silent_the_models_makers_count() -> None:
         def info(self) -> ModelInfo:
             return replace(super().info, defaults={"temperature": 0.6, "top_k": 20, "min_p": 0.1})
 
-    def effective(backend: Reins, **said: object) -> list[object]:
-        params = prepare(GenerateRequest(prompt="a", **said), 1, backend).request.params  # type: ignore[arg-type]
+    def effective(backend: Reins, **said: Any) -> list[float]:
+        params = prepare(GenerateRequest(prompt="a", **said), 1, backend).request.params
         return [params.temperature, params.top_k, params.top_p, params.min_p]
 
     assert effective(Recommending()) == [0.6, 20, 0.95, 0.1]
