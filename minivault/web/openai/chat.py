@@ -13,7 +13,7 @@ from minivault.text_request import Call, Turn
 from minivault.web.openai.asked import Asked, Choice, check_count, key_of, limit, text_request
 from minivault.web.openai.calls import RIGHT as CALLS
 from minivault.web.openai.calls import CallingFields, earlier_call
-from minivault.web.openai.fields import Role, read
+from minivault.web.openai.fields import INSTEAD, Role, read
 
 DOOR = "openai.chat"
 EXAMPLE = '{"messages": [{"role": "user", "content": "Hello"}]}'
@@ -45,6 +45,11 @@ class Said(BaseModel):
 
 class ChatFields(CallingFields):
     """The body."""
+
+    instead = {
+        **INSTEAD,
+        **dict.fromkeys(("system", "instructions"), "it goes as the first message, of role system"),
+    }
 
     messages: list[Said] = Field(min_length=1, max_length=MOST_MESSAGES)
     max_completion_tokens: int | None = Field(None, ge=-1)

@@ -6,9 +6,10 @@ cannot change it is ignored, and told so.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from difflib import get_close_matches
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
@@ -104,6 +105,17 @@ RIGHT: dict[str, str] = {
     "response_format": FORMATS,
 }
 
+#: Names that other doors and other servers have for what goes by another one here.
+INSTEAD: Mapping[str, str] = {
+    **dict.fromkeys(
+        ("max_new_tokens", "max_length", "max_output_tokens", "n_predict", "num_predict"),
+        "max_tokens says how long the text may be",
+    ),
+    "stop_sequences": "stop has the strings before which the text ends",
+    "repeat_penalty": "repetition_penalty is meant",
+    "text": "response_format says what form the text must have",
+}
+
 _Bias = Annotated[float, Field(ge=-100, le=100)]
 _Stop = Annotated[str, Field(max_length=1000)]
 
@@ -122,6 +134,8 @@ class Fields(BaseModel):
     model_config = ConfigDict(
         extra="ignore", frozen=True, strict=True, allow_inf_nan=False, hide_input_in_errors=True
     )
+
+    instead: ClassVar[Mapping[str, str]] = INSTEAD
 
     model: str | None = None
     temperature: float | None = Field(None, ge=0, le=2)
@@ -217,6 +231,9 @@ def read(
     """
     given = {name: value for name, value in data.items() if value is not None}
     ignored = []
+    for name in given:
+        if why := kind.instead.get(_as_ours(name)):
+            raise InvalidRequest([FieldError(name, f"is no field of this request; {why}")])
     for name in [each for each in given if each not in kind.model_fields]:
         value = given.pop(name)
         if name in NEUTRAL:
@@ -229,7 +246,7 @@ def read(
     try:
         return kind.model_validate(given), tuple(ignored)
     except ValidationError as error:
-        raise InvalidRequest(_in_our_words(field_errors(error), {**RIGHT, **right})) from None
+        raise InvalidRequest(in_our_words(field_errors(error), {**RIGHT, **right})) from None
 
 
 #: These are the heart of another route's request.
@@ -246,12 +263,17 @@ def _refuse_misspelling(name: str, kind: type[Fields]) -> None:
     if name in _ELSEWHERE:
         message = f"is no field of this request; POST it to {_ELSEWHERE[name]}"
         raise InvalidRequest([FieldError(name, message)])
-    for meant in get_close_matches(name[:64], kind.model_fields, n=1, cutoff=0.85):
+    for meant in get_close_matches(_as_ours(name[:64]), kind.model_fields, n=1, cutoff=0.85):
         message = f"is no field of this request; {meant} may be meant"
         raise InvalidRequest([FieldError(printable(name), message)])
 
 
-def _in_our_words(errors: list[FieldError], right: Mapping[str, str]) -> list[FieldError]:
+def _as_ours(name: str) -> str:
+    """`maxTokens` and `max-tokens` are meant as `max_tokens`."""
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name[:64]).replace("-", "_").lower()
+
+
+def in_our_words(errors: list[FieldError], right: Mapping[str, str]) -> list[FieldError]:
     """One for each field: of one with several forms pydantic tells what is wrong with each."""
     told: dict[str, FieldError] = {}
     for error in errors:

@@ -8,7 +8,8 @@ from starlette.routing import Route
 
 from minivault.web.openai.envelope import wrapped
 
-_WITHOUT_PREFIX = ("/chat/completions", "/completions", "/responses")
+_WITHOUT_PREFIX = ("/chat/completions", "/completions", "/responses", "/v1/v1/{rest:path}", "/v1")
+_OLLAMA = ("chat", "generate", "tags", "show", "version")
 _NOT_HERE = {
     "embeddings": "this server makes texts, no embeddings",
     "moderations": "this server makes texts and moderates none",
@@ -30,6 +31,12 @@ async def _without_prefix(request: Request) -> Response:
     return JSONResponse(wrapped(message, code="unsupported"), 404)
 
 
+async def _ollama(request: Request) -> Response:
+    base = f"{request.url.scheme}://{request.url.netloc}/v1"
+    message = f"Ollama's interface is not served; OpenAI's is, with the base URL {base}"
+    return JSONResponse(wrapped(message, code="unsupported"), 404)
+
+
 async def _not_here(request: Request) -> Response:
     kind = request.url.path.split("/v1/", 1)[1].split("/")[0]
     return JSONResponse(wrapped(_NOT_HERE[kind], code="unsupported"), 404)
@@ -39,6 +46,7 @@ _METHODS = ["GET", "POST"]
 
 routes = [
     *(Signpost(path, _without_prefix, methods=_METHODS) for path in _WITHOUT_PREFIX),
+    *(Signpost(f"/api/{each}", _ollama, methods=_METHODS) for each in _OLLAMA),
     *(Signpost(f"/v1/{kind}", _not_here, methods=_METHODS) for kind in _NOT_HERE),
     *(Signpost(f"/v1/{kind}/{{rest:path}}", _not_here, methods=_METHODS) for kind in _NOT_HERE),
 ]

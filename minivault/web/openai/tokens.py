@@ -20,6 +20,7 @@ from minivault.web.carried import service_of
 from minivault.web.openai import bodies
 from minivault.web.openai.asked import check_model
 from minivault.web.openai.chat import Said, turns_of
+from minivault.web.openai.fields import in_our_words
 from minivault.web.operations import JSON, Operation
 
 MOST_FIELDS = 1024
@@ -73,8 +74,12 @@ async def detokenize(request: Request) -> Response:
         fields = _read(DetokenizeFields, body, '{"tokens": [1, 2]}')
         check_model(fields.model, backend.info, service.settings.model_alias)
         if any(not 0 <= each < 2**31 for each in fields.tokens):
-            raise InvalidRequest([FieldError("tokens", "must be a list of token ids")])
-        return str(_known(optional.detokenize(backend, fields.tokens), "tokens", backend))
+            raise InvalidRequest([FieldError("tokens", _RIGHT["tokens"])])
+        try:
+            text = optional.detokenize(backend, fields.tokens)
+        except InvalidRequest as error:  # it speaks of prompts
+            raise InvalidRequest([FieldError("tokens", error.errors[0].message)]) from error
+        return str(_known(text, "tokens", backend))
 
     return JSONResponse({"prompt": await TOKENS.run(read)})
 
@@ -117,14 +122,14 @@ def _read(kind: type[Any], body: bytes, example: str) -> Any:
     try:
         return kind.model_validate({k: v for k, v in data.items() if v is not None})
     except ValidationError as error:
-        raise InvalidRequest(field_errors(error, _RIGHT)) from None
+        raise InvalidRequest(in_our_words(field_errors(error), _RIGHT)) from None
 
 
 _RIGHT = {
     "prompt": "must be a string",
     "content": "must be a string",
     "messages": "must be a list of 1 to 1000 messages, each with a role and a content",
-    "tokens": "must be a list of token ids",
+    "tokens": "must be a list of token ids, which are whole numbers",
     "add_special_tokens": "must be true or false",
     "model": "must be the name of a model",
 }

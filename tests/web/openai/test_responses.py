@@ -154,6 +154,8 @@ WRONG: list[tuple[dict[str, Any], str, str]] = [
     ),
     ({"input": "x", "previous_response_id": "resp_y"}, "previous_response_id", "is not here"),
     ({"input": "x", "max_output_tokens": 0}, "max_output_tokens", "at least 1"),
+    ({"input": "x", "max_tokens": 5}, "max_tokens", "max_output_tokens says"),
+    ({"input": "x", "response_format": {"type": "text"}}, "response_format", "text.format says"),
     ({"input": "x", "n": 2}, "n", "must be 1"),
     ({"input": "x", "conversation": "c"}, "conversation", "leave it out"),
     ({"input": "x", "background": "yes"}, "background", "true or false"),

@@ -169,9 +169,9 @@ def test_tokens_are_told_and_read(server: LiveServer) -> None:
     assert ask(server, "POST", "/tokenize", json=turns).json() == told
     info = ask(server, "GET", "/tokenizer_info").json()
     assert info["model_max_length"] == told["max_model_len"]
-    bad: list[dict[str, Any]] = [{"tokens": [-1]}, {"tokens": [10**6]}, {"tokens": "x"}, {}]
+    bad: list[dict[str, Any]] = [{"tokens": [-1]}, {"tokens": [10**6]}, {"tokens": ["x"]}, {}]
     for wrong in bad:
-        refused(ask(server, "POST", "/detokenize", json=wrong))
+        assert refused(ask(server, "POST", "/detokenize", json=wrong))["param"] == "tokens"
     bad = [{}, {"prompt": 1}, {"prompt": "a", "messages": []}]
     for wrong in bad:
         refused(ask(server, "POST", "/tokenize", json=wrong))

@@ -82,6 +82,13 @@ WRONG_CHAT: list[tuple[str, Any, str]] = [
     ("audio", {}, "writes text"),
     ("grammar", "root ::= x", "leave it out"),
     ("max_token", 5, "max_tokens may be meant"),
+    ("maxTokens", 5, "max_tokens may be meant"),
+    ("max_new_tokens", 5, "max_tokens says how long"),
+    ("max_output_tokens", 5, "max_tokens says how long"),
+    ("stopSequences", ["x"], "stop has the strings"),
+    ("repeat_penalty", 1.1, "repetition_penalty is meant"),
+    ("text", {"format": {"type": "json_object"}}, "response_format says"),
+    ("system", "Be brief.", "of role system"),
     ("prompt", "Hello", "/v1/completions"),
 ]
 WRONG_TEXTS: list[tuple[str, Any, str]] = [
@@ -141,6 +148,9 @@ def test_what_is_no_json_is_told_what_would_be(server: LiveServer) -> None:
         ("GET", "/v1/models/other", 404, "actor serves"),
         ("GET", "/v1/chat/completions/chatcmpl-x", 404, "nothing with this id"),
         ("POST", "/chat/completions", 404, "/v1"),
+        ("POST", "/v1/v1/chat/completions", 404, "ends in /v1"),
+        ("GET", "/v1", 404, "ends in /v1"),
+        ("POST", "/api/chat", 404, "the base URL http://"),
     ],
 )
 def test_a_wrong_address_is_told_the_right_one(

@@ -16,7 +16,7 @@ from minivault.web.openai.asked import key_of, text_request
 from minivault.web.openai.calls import RIGHT as CALLS
 from minivault.web.openai.calls import CallingFields, earlier_call
 from minivault.web.openai.chat import Said, turns_of
-from minivault.web.openai.fields import read
+from minivault.web.openai.fields import INSTEAD, read
 from minivault.web.openai.formats import format_of
 
 DOOR = "openai.responses"
@@ -35,6 +35,10 @@ _RIGHT = {
 }
 
 
+_OWN = ("text", "max_output_tokens")
+_LIMITS = ("max_tokens", "max_completion_tokens", "max_new_tokens", "max_length", "n_predict")
+
+
 class TextOptions(BaseModel):
     """What form the text has."""
 
@@ -46,6 +50,13 @@ class TextOptions(BaseModel):
 
 class ResponseFields(CallingFields):
     """The body."""
+
+    instead = {
+        **{name: why for name, why in INSTEAD.items() if name not in _OWN},
+        **dict.fromkeys(_LIMITS, "max_output_tokens says how long the text may be"),
+        "response_format": "text.format says what form the text must have",
+        "system": "instructions are meant",
+    }
 
     input: str | list[dict[str, Any]] = Field(min_length=1, max_length=4_000_000)
     instructions: str | None = None
