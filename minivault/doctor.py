@@ -9,7 +9,6 @@ import asyncio
 import logging
 import os
 import shutil
-import stat
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -210,7 +209,7 @@ def _folders(settings: Settings) -> Iterator[Finding]:
             yield Finding(subject, "good", f"{folder.absolute()} can be written")
     if settings.logs_dir.exists():
         Folder(settings.logs_dir).close()  # raises what keeps a server from using it
-    open_files = [path for path in sorted(_secrets(settings)) if _open_to_others(path)]
+    open_files = [path for path in sorted(_secrets(settings)) if path.stat().st_mode & 0o077]
     for path in open_files:
         yield Finding("logs", "broken", f"others may read {path}", f"chmod go= {quote(str(path))}")
 
@@ -227,10 +226,6 @@ def _secrets(settings: Settings) -> Iterator[Path]:
     for path in (settings.logs_dir / "secret", settings.secret_file, settings.signing_key):
         if path is not None and path.exists():
             yield path
-
-
-def _open_to_others(path: Path) -> bool:
-    return bool(path.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO))
 
 
 def _publishing(settings: Settings) -> Iterator[Finding]:

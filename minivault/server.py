@@ -156,8 +156,9 @@ class Server(uvicorn.Server):
 
     def _is_crowded(self) -> bool:
         """Whether nobody else can connect: every connection that can be is being answered on."""
-        found = [each for each in self.server_state.connections if not _is_idle(each)]
-        return 0 < (self.config.limit_concurrency or 0) <= len(found)
+        connections = self.server_state.connections
+        idle = [each for each in connections if isinstance(each, DeadlineProtocol) and each.is_idle]
+        return 0 < (self.config.limit_concurrency or 0) <= len(connections) - len(idle)
 
     def _failed(self, error: Exception) -> None:
         """Without a model there is nothing to serve; the application has said why."""
@@ -166,10 +167,6 @@ class Server(uvicorn.Server):
     def _hang_up(self) -> None:
         for connection in list(self.server_state.connections):
             connection.transport.abort()
-
-
-def _is_idle(connection: object) -> bool:
-    return isinstance(connection, DeadlineProtocol) and connection.is_idle
 
 
 def _config(app: object, settings: Settings) -> uvicorn.Config:

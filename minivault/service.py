@@ -150,17 +150,15 @@ class Service:
         gauges |= {f"vault_{name}": value for name, value in published.items()}
         engine = optional.statistics(self.registry.backend)
         gauges |= {f"engine_{name}": value for name, value in engine.items()}
-        return gauges | {"warnings": self._warnings(), "terminal_lines_lost": lost_lines()}
+        backend = self.registry.backend
+        notices = filter(None, (self.stage.notice, backend and backend.info.notice))
+        warnings = len([*self.warnings, *notices])
+        return gauges | {"warnings": warnings, "terminal_lines_lost": lost_lines()}
 
     @property
     def warnings(self) -> list[str]:
         """What costs speed, memory or a promise now, in sentences."""
         return [*self.stage.warnings, *self.publisher.warnings()]
-
-    def _warnings(self) -> int:
-        backend = self.registry.backend
-        notices = (self.stage.notice, backend and backend.info.notice)
-        return len(self.warnings) + sum(map(bool, notices))
 
     def engine_problem(self) -> str | None:
         """Why the backend cannot work now, as far as it can tell; another process might."""

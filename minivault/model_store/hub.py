@@ -19,7 +19,6 @@ from huggingface_hub.errors import (
     OfflineModeIsEnabled,
     RevisionNotFoundError,
 )
-from huggingface_hub.hf_api import ModelInfo, RepoSibling
 
 from minivault.background import describe, start_thread
 from minivault.errors import DownloadFailed, MiniVaultError
@@ -106,33 +105,26 @@ def _ask(endpoint: str, repository: str, revision: str | None, seconds: float) -
     siblings = {sibling.rfilename: sibling for sibling in info.siblings or []}
     if missing := missing_parts(siblings):
         raise DownloadFailed(f"{repository} cannot be used, it has {', '.join(missing)}")
-    commit = _commit(info)
+    commit = info.sha
+    if not commit:
+        raise ValueError("an answer without a commit")
 
     def remote(name: str) -> RemoteFile:
+        sibling, url = (
+            siblings[name],
+            hf_hub_url(repository, name, revision=commit, endpoint=endpoint),
+        )
+        if sibling.size is None:
+            raise ValueError("a file without a size")
+        sha256 = sibling.lfs.sha256 if sibling.lfs else None
         url = hf_hub_url(repository, name, revision=commit, endpoint=endpoint)
-        return _remote_file(siblings[name], url)
+        return RemoteFile(name, url, sibling.size, sha256, sibling.blob_id)
 
     files = tuple(map(remote, wanted_files(siblings)))
     shards = tuple(map(remote, possible_shards(siblings)))
-    return Listing(repository, commit, files, _token_header(), shards)
-
-
-def _token_header() -> dict[str, str]:
     token = get_token()
-    return {"Authorization": f"Bearer {token}"} if token else {}
-
-
-def _commit(info: ModelInfo) -> str:
-    if not info.sha:
-        raise ValueError("an answer without a commit")
-    return info.sha
-
-
-def _remote_file(sibling: RepoSibling, url: str) -> RemoteFile:
-    if sibling.size is None:
-        raise ValueError("a file without a size")
-    sha256 = sibling.lfs.sha256 if sibling.lfs else None
-    return RemoteFile(sibling.rfilename, url, sibling.size, sha256, sibling.blob_id)
+    headers = {"Authorization": f"Bearer {token}"} if token else {}
+    return Listing(repository, commit, files, headers, shards)
 
 
 def _within(seconds: float, function: Callable[[], Listing]) -> Listing:

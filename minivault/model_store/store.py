@@ -58,7 +58,8 @@ class ModelStore:
     ) -> None:
         """`interrupt` is told of every MiB that is hashed; what it raises ends the method."""
         self.folder = folder
-        self.offline = offline or _truthy(os.environ.get("HF_HUB_OFFLINE"))
+        told = os.environ.get("HF_HUB_OFFLINE", "").upper()  # read as the hub's client reads it
+        self.offline = offline or told in {"1", "ON", "YES", "TRUE"}
         self.deadlines = deadlines or Deadlines()
         self._interrupt = interrupt
 
@@ -222,8 +223,3 @@ def _is_name(name: str) -> bool:
 
 def _ignore(progress: Progress) -> None:
     pass
-
-
-def _truthy(value: str | None) -> bool:
-    """As the hub's client reads its variables."""
-    return (value or "").upper() in {"1", "ON", "YES", "TRUE"}

@@ -119,7 +119,10 @@ class Journal:
             self._open.pop(entry.salt, None)
         if self._size >= self._max_bytes:
             self._extend(max(self._files) + 1)
-        self._remove_before(min((e.number for e in self._open.values()), default=max(self._files)))
+        needed = min((each.number for each in self._open.values()), default=max(self._files))
+        for old in [each for each in self._files if each < needed]:
+            self._folder.remove(self._name(old))
+            os.close(self._files.pop(old))
 
     def tidy(self) -> None:
         """Empties the file if nothing is open (lock held: a redaction may be at work in it).
@@ -181,11 +184,6 @@ class Journal:
             self._files[number] = descriptor
             self._size = 0
             self._is_torn = False
-
-    def _remove_before(self, number: int) -> None:
-        for old in [each for each in self._files if each < number]:
-            self._folder.remove(self._name(old))
-            os.close(self._files.pop(old))
 
     def _is_gone(self) -> bool:
         """Whether somebody deleted the file: what is written to it would be lost."""

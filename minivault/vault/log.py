@@ -153,7 +153,9 @@ class Log:
     @property
     def is_checkpointed(self) -> bool:
         """Whether all that is made from the log has its newest record."""
-        return self._checkpointed == self.seq and not self._is_tree_behind()
+        is_stuck = self.checkpoint.is_left_alone or self.tree.is_left_alone or self.tree.problem
+        is_tree_behind = not is_stuck and self.tree.seq < self.seq
+        return self._checkpointed == self.seq and not is_tree_behind
 
     def _grow_tree(self) -> None:
         """Raises LogUnavailable if the tree is another log's, OSError if it cannot be written."""
@@ -163,10 +165,6 @@ class Log:
             self.tree.follow(self.seq, self.checkpoint.known.origin)
         except (BadCheckpoint, ChainBroken) as error:
             raise LogUnavailable(f"something else wrote the log's tree: {error}") from error
-
-    def _is_tree_behind(self) -> bool:
-        is_stuck = self.checkpoint.is_left_alone or self.tree.is_left_alone or self.tree.problem
-        return not is_stuck and self.tree.seq < self.seq
 
     def salts_after(self, seq: int) -> set[bytes]:
         """The salts of all records that came after record `seq`, as they stand in their lines."""
@@ -274,16 +272,12 @@ class Log:
         if self._folder.stat(name):
             raise FileExistsError(errno.EEXIST, f"{name} is there already")
         self._folder.rename(NAME, name)
-        self._switch()
-        self._end, self._last = 0, b""
-        with contextlib.suppress(OSError):  # the records come first; it is tried again
-            self.remove_old()
-
-    def _switch(self) -> None:
-        """Goes on in the file that has the name now."""
         descriptor = self._folder.append(NAME)
         os.close(self._fd)
         self._fd = descriptor
+        self._end, self._last = 0, b""
+        with contextlib.suppress(OSError):  # the records come first; it is tried again
+            self.remove_old()
 
     def _first_here(self) -> int:
         """The sequence number of the first record in this file, or of the next one to come."""

@@ -77,8 +77,8 @@ class Reader:
         for files in self._settling():
             older = [segment for segment in files if segment.first <= seq]
             with contextlib.suppress(FileNotFoundError):
-                line = _line_at(older[-1], seq) if older else None
-                if line is not None:
+                line = next(_lines_from(older[-1], seq), b"") if older else b""
+                if place(line)[0] == seq:
                     return Record.parse(line)
         raise NotFound(f"there is no record {seq}")
 
@@ -186,11 +186,6 @@ def _search(segment: Segment, needle: bytes) -> Iterator[Record]:
                 first = mapped.rfind(b"\n", 0, at) + 1
                 yield Record.parse(mapped[first : mapped.find(b"\n", at)])
                 end = first
-
-
-def _line_at(segment: Segment, seq: int) -> bytes | None:
-    line = next(_lines_from(segment, seq), b"")
-    return line if place(line)[0] == seq else None
 
 
 def _lines_from(segment: Segment, seq: int) -> Iterator[bytes]:

@@ -104,7 +104,10 @@ def _redact(folder: Folder, log: Log, record: Record, signer: Signer | None) -> 
     _clean_torn(folder, salt, record.timestamp.encode())
     receipt = _announced(folder.path, record) or _announce(log, line, record.seq, signer)
     new = redacted_form(line, line_hash(line))
-    _replace(folder, _segment(folder.path, record.seq), line, new)
+    segment = [each for each in segments(folder.path) if each.first <= record.seq][-1]
+    with segment.reading() as source:
+        old = line + b"\n"
+        rewrite(folder, segment, (new + b"\n" if each == old else each for each in source))
     return receipt
 
 
@@ -131,16 +134,6 @@ def _announced(folder: Path, record: Record) -> Receipt | None:
             found = Record.parse(line)
             return Receipt(seq=found.seq, hash=found.hash)
     return None
-
-
-def _segment(folder: Path, seq: int) -> Segment:
-    return [each for each in segments(folder) if each.first <= seq][-1]
-
-
-def _replace(folder: Folder, segment: Segment, old: bytes, new: bytes) -> None:
-    """Writes the file anew with one line changed."""
-    with segment.reading() as source:
-        rewrite(folder, segment, (new + b"\n" if line == old + b"\n" else line for line in source))
 
 
 def _clean_journals(folder: Folder, salt: bytes) -> None:

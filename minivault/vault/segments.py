@@ -149,7 +149,12 @@ def log_files(folder: Path) -> Files:
 
 
 def _listed(folder: Path) -> Files:
-    named = [path for path in folder.iterdir() if _is_log_name(path.name)]
+    shapes = _OURS, _LOGROTATE
+    named = [
+        path
+        for path in folder.iterdir()
+        if path.name == NAME or any(each.fullmatch(path.name) for each in shapes)
+    ]
     found = [_segment(path) for path in named if path.is_file()]  # a pipe would never end
     files = Files([], [], [each for each in found if each.first < 0])
     last = 0
@@ -187,11 +192,6 @@ def _segment(path: Path) -> Segment:
     except UNREADABLE:
         ours = _OURS.fullmatch(path.name)
         return Segment(path, int(ours[1]) if ours else -1, inode)
-
-
-def _is_log_name(name: str) -> bool:
-    patterns = (_OURS, _LOGROTATE)
-    return name == NAME or any(pattern.fullmatch(name) for pattern in patterns)
 
 
 def first_seq(path: Path) -> int:

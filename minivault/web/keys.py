@@ -80,7 +80,8 @@ class Keyring:
             key = headers.get("x-api-key", "")
         if not key.strip():
             return None
-        given = _digest(_as_sent(key.strip()))
+        # Starlette reads headers as Latin-1; programs send keys outside of ASCII as UTF-8.
+        given = _digest(key.strip().encode("latin-1").decode("utf-8", "surrogateescape"))
         if wait := ceil(self.attempts.wait(address, given)):
             message = f"wrong keys came from this address; the next is looked at in {wait} s"
             raise TooManyWrongKeys(message, retry_after=wait)
@@ -120,11 +121,6 @@ class Keyring:
 
 def _digest(key: str) -> str:
     return sha256(key.encode("utf-8", "surrogateescape")).hexdigest()
-
-
-def _as_sent(header: str) -> str:
-    """Starlette reads headers as Latin-1; programs send keys outside of ASCII as UTF-8."""
-    return header.encode("latin-1").decode("utf-8", "surrogateescape")
 
 
 def _digests(keys: Iterable[SecretStr]) -> tuple[str, ...]:

@@ -127,9 +127,8 @@ def test_without_a_home_or_any_folder_it_says_so(
         build()
 
 
-@pytest.mark.slow
 def test_a_library_that_cannot_be_loaded_is_made_anew(
-    nothing_built: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    cached: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As from a folder that nothing may run from."""
     kept = build().path
@@ -143,7 +142,7 @@ def test_a_library_that_cannot_be_loaded_is_made_anew(
     monkeypatch.setattr(library, "library", refusing)
     made, _ = library.loaded()
     assert made.path != kept
-    assert load(save_gpt2(tmp_path / "model")).reproducible
+    assert ctypes.CDLL(str(made.path)).answer() == 42
 
 
 def test_the_key_changes_with_the_files_the_flags_and_the_processor(
@@ -246,8 +245,8 @@ def test_a_compiler_that_works_is_waited_for(
     cached: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As on a machine that is busy with other things."""
-    spin = "i=0; while [ $i -lt 1500000 ]; do i=$((i+1)); done"
+    spin = "i=0; while [ $i -lt 750000 ]; do i=$((i+1)); done"
     slow = script(tmp_path / "slow", spin, 'exec cc "$@"')
-    monkeypatch.setattr(compiling, "compilers", lambda: [Compiler((str(slow),), patience=2)])
+    monkeypatch.setattr(compiling, "compilers", lambda: [Compiler((str(slow),), patience=1)])
     assert ctypes.CDLL(str(build().path)).answer() == 42
     assert not list(cached.glob("hangs-*"))

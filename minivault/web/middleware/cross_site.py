@@ -58,7 +58,8 @@ class CrossSiteGuard:
             raise Forbidden(AHEAD)
         if not self._own_or_trusted(headers):
             raise Forbidden(OTHER_SITE)
-        if below(path, "/generate") and _typed_in(headers):
+        typed_in = headers.get("sec-fetch-site"), headers.get("sec-fetch-mode")
+        if below(path, "/generate") and typed_in == ("none", "navigate"):
             raise Forbidden(TYPED_IN)
 
     def _own_or_trusted(self, headers: Headers) -> bool:
@@ -75,10 +76,6 @@ def is_harmless(path: str, method: str) -> bool:
     """Whether a plain link of another site may lead here."""
     reads = method in ("GET", "HEAD")
     return path in HARMLESS or below(path, "/static") or (path == "/login" and reads)
-
-
-def _typed_in(headers: Headers) -> bool:
-    return headers.get("sec-fetch-site") == "none" and headers.get("sec-fetch-mode") == "navigate"
 
 
 def _ahead_of_time(headers: Headers) -> bool:

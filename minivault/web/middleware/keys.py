@@ -56,8 +56,12 @@ class KeyCheck:
         """Raises Unauthorized, TooManyWrongKeys, or LedElsewhere for a person."""
         need = needed(route_path(scope))
         headers = Headers(scope=scope)
-        exposed = self.exposed or not _on_loopback(scope)
-        door = self._door(need, exposed=exposed)
+        # A Unix socket has no port; it is this machine's as the loopback address is.
+        address, port = scope.get("server") or ("", None)
+        exposed = self.exposed or not (port is None or is_loopback(address))
+        # The log has a door of its own as soon as there is a key to it, or others can reach it.
+        own_door = exposed or self.keyring.guards(Door.LOGS)
+        door = Door.LOGS if need is Need.LOGS and own_door else Door.API
         caller = self._caller(door, scope, headers) if need is not Need.NOTHING else None
         missing = None if caller else self._missing(need, door, exposed=exposed)
         scope.setdefault("state", {}).update(keyed=missing is None, caller=caller or "")
@@ -73,11 +77,6 @@ class KeyCheck:
             if needed(route_path(scope)) is Need.STATUS:
                 return None  # whoever asks whether the server is well is told that much
             raise
-
-    def _door(self, need: Need, *, exposed: bool) -> Door:
-        """The log has a door of its own as soon as there is a key to it, or others can reach it."""
-        own_door = exposed or self.keyring.guards(Door.LOGS)
-        return Door.LOGS if need is Need.LOGS and own_door else Door.API
 
     def _missing(self, need: Need, door: Door, *, exposed: bool) -> str | None:
         """What a request without a key lacks, as a sentence, or None."""
@@ -128,9 +127,3 @@ def is_loopback(host: str) -> bool:
         return host.lower() == "localhost"
     mapped = getattr(address, "ipv4_mapped", None)  # ::ffff:127.0.0.1, on a socket for both
     return (mapped or address).is_loopback
-
-
-def _on_loopback(scope: Scope) -> bool:
-    """Whether the connection came in on a loopback address or a Unix socket."""
-    server = scope.get("server")
-    return server is None or server[1] is None or is_loopback(server[0])
