@@ -78,7 +78,7 @@ class Reader:
             older = [segment for segment in files if segment.first <= seq]
             with contextlib.suppress(FileNotFoundError):
                 line = next(_lines_from(older[-1], seq), b"") if older else b""
-                if place(line)[0] == seq:
+                if line and place(line)[0] == seq:
                     return Record.parse(line)
         raise NotFound(f"there is no record {seq}")
 

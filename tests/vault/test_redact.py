@@ -122,7 +122,7 @@ def test_an_unfinished_redaction_is_told_and_can_be_finished(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(redacting, "_replace", crash)
+        patch.setattr(redacting, "rewrite", crash)
         with pytest.raises(KeyboardInterrupt):
             redact(tmp_path, 2)
     assert verify(tmp_path).unfinished == (2,)
