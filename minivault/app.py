@@ -29,6 +29,7 @@ from minivault.settings import Settings
 from minivault.variables import complaints
 from minivault.vault.secret import derive
 from minivault.web import generate, health, proofs
+from minivault.web.assets import asset_routes
 from minivault.web.docs import docs_routes
 from minivault.web.ended_logins import EndedLogins
 from minivault.web.keys import Keyring
@@ -40,7 +41,6 @@ from minivault.web.openai import routes as openai
 from minivault.web.pages import page_routes
 from minivault.web.problems import exception_handlers
 from minivault.web.reading import ReadingRoom
-from minivault.web.scripts import script_routes
 
 logger = logging.getLogger("minivault")
 
@@ -92,7 +92,7 @@ def routes(
         *described,
         *openai.undescribed,
         *docs_routes(templates, keyring.cookie_names, described),
-        *script_routes(),
+        *asset_routes(),
         Mount("/static", StaticFiles(directory=resource("static")), name="static"),
     ]
 

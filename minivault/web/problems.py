@@ -69,12 +69,10 @@ def _nothing_here(root: str) -> str:
     base = escape(root)
     ways = {"Chat": "/", "Vault": "/logs", "API": "/docs"}
     links = " · ".join(f'<a href="{base}{path}">{name}</a>' for name, path in ways.items())
-    sheets = "".join(
-        f'<link rel="stylesheet" href="{base}/static/css/{name}.css">' for name in ("base", "login")
-    )
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Nothing here</title>'
-        f'<meta name="viewport" content="width=device-width">{sheets}</head>'
+        '<meta name="viewport" content="width=device-width">'
+        f'<link rel="stylesheet" href="{base}/static/css/login.css"></head>'
         f"<body><main><h1>There is nothing at this address</h1><p>{links}</p></main></body></html>"
     )
 

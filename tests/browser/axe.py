@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from playwright.sync_api import Page
 
@@ -11,23 +12,42 @@ AXE = Path(__file__).parent / "vendor" / "axe-core" / "axe.min.js"
 RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
 
 
-def assert_accessible(page: Page, *, besides: Sequence[str] = ()) -> None:
-    """Whether nothing is wrong `besides` these rules, which others' markup breaks."""
+def assert_accessible(page: Page, *, besides: Sequence[str] = (), themes: bool = True) -> None:
+    """Whether nothing is wrong `besides` these rules, which others' markup breaks.
+
+    All rules in the light theme, and in the dark one what depends on it: the page is left light.
+    Without `themes` in the one that it has.
+    """
+    if not page.evaluate("Boolean(window.axe)"):
+        page.evaluate(AXE.read_text(encoding="utf-8"))
+    left_out = {each: {"enabled": False} for each in besides}
+    everything = {"runOnly": {"type": "tag", "values": RULES}, "rules": left_out}
+    found = []
+    if themes:
+        page.emulate_media(color_scheme="dark")
+        found = _violations(page, {"runOnly": ["color-contrast"]})
+        page.emulate_media(color_scheme="light")
+    found += _violations(page, everything)
+    assert not found, found
+
+
+def _violations(page: Page, options: dict[str, Any]) -> list[Any]:
     _wait_for_transitions(page)
-    page.evaluate(AXE.read_text(encoding="utf-8"))
-    found = page.evaluate(
-        "([tags, besides]) => axe.run({runOnly: {type: 'tag', values: tags},"
-        "rules: Object.fromEntries(besides.map(each => [each, {enabled: false}]))})"
-        ".then(r => r.violations.map(v => [v.id, v.help, v.nodes.map(n => n.html.slice(0, 200))]))",
-        [RULES, list(besides)],
+    found: list[Any] = page.evaluate(
+        "options => axe.run(options).then(r =>"
+        "r.violations.map(v => [v.id, v.help, v.nodes.map(n => n.html.slice(0, 200))]))",
+        options,
     )
-    assert found == []
+    return found
 
 
 def _wait_for_transitions(page: Page) -> None:
-    """Half a transition has colours of its own. What goes on for ever, as the caret, may."""
+    """Half a transition has colours of its own. What goes on for ever, as the caret, may.
+
+    A frame first: whoever listens to a change of the theme has heard of it then.
+    """
     page.evaluate(
-        "() => Promise.all(document.getAnimations()"
+        "() => new Promise(requestAnimationFrame).then(() => Promise.all(document.getAnimations()"
         ".filter(each => each.effect.getComputedTiming().endTime !== Infinity)"
-        ".map(each => each.finished.catch(() => {})))"
+        ".map(each => each.finished.catch(() => {}))))"
     )

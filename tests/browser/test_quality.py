@@ -49,20 +49,18 @@ def assert_fits(page: Page) -> None:
     assert outside == []
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("size", ["narrow", "wide"])
 def test_axe_finds_nothing_on_the_chat_page(
-    new_context: Callable[..., BrowserContext], server: LiveServer, size: str, scheme: str
+    new_context: Callable[..., BrowserContext], server: LiveServer, size: str
 ) -> None:
     width, height = SIZES[size]
-    viewport = {"width": width, "height": height}
-    page = new_context(viewport=viewport, color_scheme=scheme).new_page()
+    page = new_context(viewport={"width": width, "height": height}).new_page()
     chat = ChatPage(page, server.url).open()
     assert_accessible(page)
     if size == "narrow":
         page.get_by_role("button", name="Controls").click()
         assert_accessible(page)
-    chat.page.get_by_label("Show probabilities").check()
+    page.get_by_label("Show probabilities").check()
     if size == "narrow":
         page.keyboard.press("Escape")
     chat.ask("some words and some more words")
@@ -73,21 +71,43 @@ def test_axe_finds_nothing_on_the_chat_page(
     assert_accessible(page)
     page.keyboard.press("Control+/")
     assert_accessible(page)
+    page.keyboard.press("Escape")
+    chat.act("Edit")
+    assert_accessible(page)
+    page.keyboard.press("Escape")
+    page.locator("#model").click()
+    assert_accessible(page)
+    page.keyboard.press("Escape")
+    if size == "narrow":
+        page.get_by_role("button", name="Conversations", exact=True).click()
+    page.get_by_role("button", name="More for some words").click()
+    assert_accessible(page)
+    page.get_by_role("menuitem", name="Pin").click()
+    chat.do("some words", "Delete")
+    expect(page.locator("#announcement")).to_contain_text("Undo")
+    assert_accessible(page)
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("size", ["narrow", "wide"])
 def test_axe_finds_nothing_in_the_log_viewer(
-    new_context: Callable[..., BrowserContext], server: LiveServer, size: str, scheme: str
+    new_context: Callable[..., BrowserContext], server: LiveServer, size: str
 ) -> None:
     width, height = SIZES[size]
-    viewport = {"width": width, "height": height}
-    page = new_context(viewport=viewport, color_scheme=scheme).new_page()
+    page = new_context(viewport={"width": width, "height": height}).new_page()
     ChatPage(page, server.url).open().ask("a line for the log")
     page.goto(f"{server.url}/logs")
     page.locator(".record").first.click()
     page.get_by_role("button", name="Replay").click()
     expect(page.locator(".replay")).to_contain_text("byte for byte")
+    assert_accessible(page)
+    page.get_by_label("Search prompts").fill("no such words")
+    expect(page.locator("#nothing")).to_be_visible()
+    assert_accessible(page)
+
+
+@pytest.mark.parametrize("path", ["/login", "/no-such-page"])
+def test_axe_finds_nothing_on_the_small_pages(page: Page, server: LiveServer, path: str) -> None:
+    page.goto(f"{server.url}{path}")
     assert_accessible(page)
 
 
@@ -254,7 +274,8 @@ def test_a_first_visit_is_calm(
     expect(page.get_by_label("Continue the text above")).to_be_hidden()
     expect(page.locator("#gauge")).to_be_hidden()
     expect(page.locator("#parameters")).to_be_hidden()
-    page.wait_for_load_state("networkidle")
+    expect(page.locator("#model")).to_have_attribute("data-status", "ready")
+    page.evaluate("() => new Promise(done => requestAnimationFrame(() => setTimeout(done, 0)))")
     assert page.evaluate("window.shift") < 0.02
 
 

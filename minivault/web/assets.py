@@ -1,9 +1,10 @@
-"""The modules of a page as one script: one request instead of thirty, without what people need.
+"""What a page is made of in few files: its modules as one script, its style sheets as one sheet.
 
-Comments and indentation are for those who read the files, and a third of their bytes. So no text in
-backticks may begin a line with a space that matters.
+Each file is a request before the first paint. Comments and indentation are for those who read the
+files, and a third of their bytes. So no text in backticks may begin a line with a space that
+matters.
 
-Nothing is built beforehand. The files in static/js stay what is written, read and tested; a server
+Nothing is built beforehand. The files in static/ stay what is written, read and tested; a server
 joins them when a page first asks, and again when one of them has changed.
 """
 
@@ -20,25 +21,37 @@ from starlette.routing import Route
 
 from minivault.resources import resource
 
-PAGES = ("chat", "logs")
+SCRIPTS = ("chat", "logs")
+SHEETS = ("chat", "logs", "docs", "login")
 
 _IMPORT = re.compile(r'^import \{ ([^}]+) \} from "([^"]+)";\n', re.MULTILINE)
 _EXPORT = re.compile(r"^export (?=(?:async )?(?:function\*?|class|const) (\w+))", re.MULTILINE)
 _INDENT = re.compile(r"^\s+", re.MULTILINE)
 _COMMENT = re.compile(r"/\*\*(?:.|\n)*?\*/\s?|^ *//.*\n", re.MULTILINE)
+_SHEET_IMPORT = re.compile(r'^@import "(\w+)\.css";\n', re.MULTILINE)
+_SHEET_COMMENT = re.compile(r"/\*.*?\*/\s?", re.DOTALL)
 
 
-def script_routes() -> list[Route]:
-    """`GET /static/js/chat.js` and `/static/js/logs.js`."""
-    return [Route(f"/static/js/{page}.js", _script, methods=["GET"]) for page in PAGES]
+def asset_routes() -> list[Route]:
+    """`GET /static/js/chat.js`, `/static/css/chat.css` and the like."""
+    scripts = [f"/static/js/{page}.js" for page in SCRIPTS]
+    sheets = [f"/static/css/{page}.css" for page in SHEETS]
+    return [Route(path, _asset, methods=["GET"]) for path in scripts + sheets]
 
 
-def joined(folder: Path, page: str) -> str:
+def script(folder: Path, page: str) -> str:
     """The page's main module after everything that it imports, each in a scope of its own."""
     parts: dict[Path, str] = {}
     main = folder / page / "main.js"
     _add(main, parts, folder)
     return "".join(text for path, text in parts.items() if path != main) + parts[main]
+
+
+def sheet(folder: Path, page: str) -> str:
+    """The page's style sheet, with those that it imports in their places."""
+    text = (folder / f"{page}.css").read_text(encoding="utf-8")
+    text = _INDENT.sub("", _SHEET_COMMENT.sub("", text))
+    return _SHEET_IMPORT.sub(lambda found: sheet(folder, found[1]), text)
 
 
 def _add(path: Path, parts: dict[Path, str], folder: Path) -> None:
@@ -70,22 +83,24 @@ def _scope(path: Path, folder: Path) -> str:
 
 
 def _changed(folder: Path) -> int:
-    """When a module last changed, in nanoseconds."""
-    return max(path.stat().st_mtime_ns for path in folder.rglob("*.js"))
+    """When one of the files last changed, in nanoseconds."""
+    return max(path.stat().st_mtime_ns for path in folder.rglob("*.*"))
 
 
-@lru_cache(maxsize=len(PAGES))
-def _made(folder: Path, page: str, changed: int) -> tuple[bytes, str]:
-    """The script and its ETag."""
-    content = joined(folder, page).encode()
+@lru_cache(maxsize=len(SCRIPTS) + len(SHEETS))
+def _made(folder: Path, name: str, changed: int) -> tuple[bytes, str]:
+    """The file and its ETag."""
+    page, _, kind = name.partition(".")
+    content = (script if kind == "js" else sheet)(folder, page).encode()
     return content, f'"{hashlib.sha256(content).hexdigest()[:32]}"'
 
 
-async def _script(request: Request) -> Response:
-    folder = resource("static/js").resolve()
-    page = Path(request.url.path).stem
-    content, etag = _made(folder, page, _changed(folder))
+async def _asset(request: Request) -> Response:
+    asked = Path(request.url.path)
+    folder = resource(f"static/{asked.parent.name}").resolve()
+    content, etag = _made(folder, asked.name, _changed(folder))
     headers = {"ETag": etag, "Cache-Control": "no-cache"}
     if request.headers.get("if-none-match") == etag:
         return Response(status_code=304, headers=headers)
-    return Response(content, media_type="text/javascript", headers=headers)
+    kind = "text/javascript" if asked.suffix == ".js" else "text/css"
+    return Response(content, media_type=kind, headers=headers)
