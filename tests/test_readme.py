@@ -116,7 +116,7 @@ def test_every_route_is_told(tmp_path: Path) -> None:
     service.vault.close()
     told_of = [r for r in routes if isinstance(r, Route) and not isinstance(r, Signpost)]
     paths = {re.sub(r":\w+}", "}", route.path) for route in told_of}
-    files = re.compile(r"\.(ico|webmanifest|png|svg|js)$")
+    files = re.compile(r"\.(ico|webmanifest|png|svg|js|css)$")
     known = set(re.findall(r"[` ](/[^` ?]*)", told()))
     untold = [path for path in sorted(paths - known) if not files.search(path)]
     assert_none(untold, "routes that no page has")

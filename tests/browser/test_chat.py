@@ -243,3 +243,10 @@ def test_every_character_arrives(chat: ChatPage, tmp_path: Path, text: str) -> N
     with live_server(tmp_path, Says([text, " ", text])) as server:
         page = ChatPage(chat.page, server.url).open()
         assert page.ask("say it") == f"{text} {text}"
+
+
+def test_an_empty_answer_says_that_the_model_said_nothing(chat: ChatPage, tmp_path: Path) -> None:
+    with live_server(tmp_path, Says([])) as server:
+        page = ChatPage(chat.page, server.url).open()
+        assert page.ask("say it") == ""
+        expect(page.last.locator(".facts")).to_contain_text("the model had nothing to say")

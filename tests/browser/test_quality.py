@@ -96,6 +96,7 @@ def test_axe_finds_nothing_in_the_log_viewer(
     page = new_context(viewport={"width": width, "height": height}).new_page()
     ChatPage(page, server.url).open().ask("a line for the log")
     page.goto(f"{server.url}/logs")
+    expect(page.locator(".record").first).to_be_in_viewport(ratio=1)
     page.locator(".record").first.click()
     page.get_by_role("button", name="Replay").click()
     expect(page.locator(".replay")).to_contain_text("byte for byte")

@@ -267,7 +267,8 @@ function liveFacts(/** @type {Run} */ run) {
 /** @returns {[any[], string[]]} what is shown, and what is behind a word */
 function endFacts(/** @type {any} */ end = {}, /** @type {any} */ start = undefined) {
   const { usage, timings, finish_reason: reason, error } = end;
-  const made = usage && counted(usage.completion_tokens, "token");
+  const silent = reason === "stop" && !usage?.completion_tokens;
+  const made = silent ? "the model had nothing to say" : usage && counted(usage.completion_tokens, "token");
   const shown = [
     made && reason === "length" ? `cut at ${made}` : made,
     timings?.tokens_per_second && `${rate(timings.tokens_per_second)}/s`,
