@@ -69,6 +69,12 @@ class GgufFile:
     path: Path
     metadata: Mapping[str, Value]
     tensors: Mapping[str, GgufTensor]
+    mapped: mmap.mmap
+
+    def forget(self) -> None:
+        """Takes what was read so far out of this process's memory; whoever reads it again, can."""
+        if hasattr(mmap, "MADV_DONTNEED"):
+            self.mapped.madvise(mmap.MADV_DONTNEED)
 
     @classmethod
     def open(cls, path: Path) -> GgufFile:
@@ -79,7 +85,7 @@ class GgufFile:
         except (OSError, ValueError) as error:  # an empty file cannot be mapped
             raise ModelUnusable(f"{path.name} cannot be read: {error}") from error
         try:
-            return cls(path, *_Reader(data).read())
+            return cls(path, *_Reader(data).read(), data)
         except _Wrong as wrong:
             raise ModelUnusable(f"{path.name} {wrong}") from wrong
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import httpx
@@ -188,3 +190,18 @@ def test_a_real_chat_model_knows_the_capital_of_france(tmp_path: Path) -> None:
     (record,) = live.records()
     assert record["model"]["sha256"] == model.sha256
     assert record["engine"]["tokenizer_sha256"] == model.sha256
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux says what a process held at most")
+def test_what_is_packed_is_not_kept_a_second_time(tmp_path: Path) -> None:
+    path = smollm2()
+    load = (
+        "import os, sys; from pathlib import Path; from minivault.bench import memory\n"
+        "from minivault.engine.native.runner import NativeRunner\n"
+        "runner = NativeRunner(Path(sys.argv[1]), dtype='file', threads=2)\n"
+        "print(memory.peak_memory(os.getpid()) - memory.resident_memory(os.getpid()))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", load, path], cwd=tmp_path, capture_output=True, check=True
+    )
+    assert int(done.stdout) < path.stat().st_size / 2, "neither the file nor its embeddings twice"

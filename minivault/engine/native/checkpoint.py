@@ -120,7 +120,7 @@ class _GgufCheckpoint:
     """The numbers of a tensor are made when it is asked for."""
 
     def __init__(self, path: Path, dtype: Dtype | Literal["file"]) -> None:
-        file = GgufFile.open(path)
+        self._file = file = GgufFile.open(path)
         self.config = config_of(file)
         self._weights = weights_of(file, family_of(file), self.config)
         self.shapes = {name: each.shape for name, each in self._weights.items()}
@@ -133,6 +133,7 @@ class _GgufCheckpoint:
 
     def tensor(self, name: str) -> Array:
         """In float32, or in bfloat16 where that is what will be made of it."""
+        self._file.forget()
         weight = self._weights[name]
         wide = self.dtype != "bfloat16" or len(weight.shape) < 2
         tensor = np.empty(weight.tensor.shape, np.float32 if wide else np.uint16)
@@ -144,6 +145,7 @@ class _GgufCheckpoint:
         return tensor
 
     def weight(self, name: str, *, inputs_first: bool = False) -> Array | Groups:
+        self._file.forget()  # those before are packed, or nearly
         weight = self._weights[name]
         assert weight.inputs_first == inputs_first
         if not self._in_groups or weight.tensor.type.weights == 1:

@@ -32,7 +32,7 @@ def decoder_fields(memory: Memory, model: Description, dtype: Dtype) -> Fields:
     layers = [_layer(memory, model, model.layer(index), dtype) for index in range(model.depth)]
     fields: Fields = {
         "layers": memory.new("struct layer[]", layers),
-        "tokens": memory.address(copied(table)),
+        "tokens": memory.address(table if table.flags.owndata else copied(table)),
         "last": _norm(memory, model.last),
         "bfloat16": narrow,
         "count": len(layers),
