@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import os
-
-from vllm import LLM, SamplingParams  # type: ignore[import-not-found]  # in an environment of its own
-from vllm.inputs import TokensPrompt  # type: ignore[import-not-found]
+import sys
 
 from benchmarks.peers.order import Task, answer, by_difference, read_order
 
 
 def main() -> None:
+    # What vLLM and its processes print goes to the terminal: the figures alone are looked for.
+    sys.stdout = os.fdopen(os.dup(1), "w", buffering=1)
+    os.dup2(2, 1)
+    from vllm import LLM, SamplingParams  # type: ignore[import-not-found]  # not in our environment
+    from vllm.inputs import TokensPrompt  # type: ignore[import-not-found]
+
     order = read_order()
     os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "2")  # GiB
     os.environ.setdefault("VLLM_CPU_OMP_THREADS_BIND", f"0-{order.threads - 1}")
