@@ -77,6 +77,8 @@ def test_a_seed_gives_the_text_of_generate(told: Told, server: Served) -> None:
         if told[name] != generated(server.url, json.dumps(SAID[name]))
     }
     assert wrong == {}
+    batch = told.get("batch", [])
+    assert batch == len(batch) * [told.get("continued")]
 
 
 def test_a_stream_comes_in_pieces(told: Told) -> None:
