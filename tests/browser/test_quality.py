@@ -96,7 +96,6 @@ def test_axe_finds_nothing_in_the_log_viewer(
     page = new_context(viewport={"width": width, "height": height}).new_page()
     ChatPage(page, server.url).open().ask("a line for the log")
     page.goto(f"{server.url}/logs")
-    expect(page.locator(".record").first).to_be_in_viewport(ratio=1)
     page.locator(".record").first.click()
     page.get_by_role("button", name="Replay").click()
     expect(page.locator(".replay")).to_contain_text("byte for byte")
@@ -106,7 +105,7 @@ def test_axe_finds_nothing_in_the_log_viewer(
     assert_accessible(page)
 
 
-@pytest.mark.parametrize("path", ["/login", "/no-such-page"])
+@pytest.mark.parametrize("path", ["/login", "/static/check.html", "/no-such-page"])
 def test_axe_finds_nothing_on_the_small_pages(page: Page, server: LiveServer, path: str) -> None:
     page.goto(f"{server.url}{path}")
     assert_accessible(page)
