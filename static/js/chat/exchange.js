@@ -182,11 +182,10 @@ export class ExchangeView {
   #actions() {
     const { chat, exchange } = this;
     const { start, end, text } = exchange;
-    const begun = text !== "";
     const more = end?.finish_reason === "length" || end?.usage?.completion_tokens > start?.params?.sentence_after;
     return [
       action("copy", "Copy", () => copy(chat.conversation.story(exchange)).then(() => announce("Copied"))),
-      begun && action("continue", "Continue", () => chat.continue(exchange), "", more),
+      text && action("continue", "Continue", () => chat.continue(exchange), "", more),
       action("retry", "Retry", () => chat.retry(exchange), "The same request and seed again"),
       action("regenerate", "Regenerate", () => chat.regenerate(exchange), "The same prompt with a new seed"),
       exchange.chat
