@@ -62,7 +62,7 @@ ALWAYS void load_two(const struct cache *c, size_t at, int lane, size_t apart, i
 /* What a query does not attend to weighs nothing. */
 ALWAYS vfloat seen(const struct query *query, int from, vfloat scores)
 {
-    vint position;
+    vint position = {0}; /* all of it is set below; GCC does not see that of short vectors */
     for (int i = 0; i < LANES; i++)
         position[i] = from + i;
     vint inside = (position >= query->first) & (position <= query->last);

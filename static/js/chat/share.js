@@ -1,7 +1,7 @@
 /** An answer as one file that opens anywhere, with its line in the vault and what proves it. Pure. */
 
 const STYLE = `
-:root{color-scheme:light dark}body{max-width:44rem;margin:2rem auto;padding:0 1rem;font:1rem/1.6 system-ui,sans-serif}
+:root{color-scheme:light dark;background:Canvas;color:CanvasText}body{max-width:44rem;margin:2rem auto;padding:0 1rem;font:1rem/1.6 system-ui,sans-serif}
 h1{font-size:1.3rem}h2{font-size:1rem;margin:2rem 0 .5rem}.said{white-space:pre-wrap;overflow-wrap:anywhere;unicode-bidi:plaintext}
 .user{padding:.5em .9em;border-radius:12px;background:light-dark(#e3efe9,#1f3029)}.role{font-size:.8rem;opacity:.7;margin:1rem 0 .2rem}
 .prompt{color:light-dark(#1d6b59,#7fcdb3)}table{border-collapse:collapse;font-size:.87rem}th{text-align:start;font-weight:500;padding-inline-end:1.5em;vertical-align:top}
