@@ -21,6 +21,7 @@ from tests.faults.promises import records
 from tests.processes import environment, minivault
 
 PATIENCE = 240.0  # seconds for Ray to start, and for a replica to come back
+_UNSAID = 15.0  # seconds: five of the fleet's looks
 _NAP = 0.1
 
 
@@ -87,14 +88,23 @@ class Fleet:
         before = self.replicas()
         for pid in before[:count]:
             os.kill(pid, signal.SIGKILL)
-        self.back(before[count:], len(before), said)
+        self.back(before[:count], len(before), said)
 
-    def back(self, kept: Sequence[int], wanted: int, said: int) -> None:
+    def back(self, killed: Sequence[int], wanted: int, said: int) -> None:
+        """Returns when as many serve again, or as many have been there for a while and nothing is
+        said: a replica can be replaced between two of the fleet's looks.
+        """
         # Naps are counted and no clock is read: whoever stops all of it for a while stops this too.
+        unsaid = 0.0
         for _ in range(round(PATIENCE / _NAP)):
             with self.changed:
                 lines = self.output[said:]
-            if f"replicas {wanted} serve" in lines and len(self.replicas()) >= wanted:
+            there = self.replicas()
+            whole = len(there) >= wanted and not set(there) & set(killed)
+            if f"replicas {wanted} serve" in lines and whole:
+                return
+            unsaid = unsaid + _NAP if whole and not lines else 0.0
+            if unsaid > _UNSAID:
                 return
             time.sleep(_NAP)
         raise AssertionError(f"not {wanted} replicas again: {self.output}")

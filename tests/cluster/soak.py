@@ -102,12 +102,12 @@ async def kill(fleet: Fleet, seconds: float, every: float, chance: random.Random
     died, end = 0, time.monotonic() + seconds
     while time.monotonic() + every < end:
         await asyncio.sleep(every)
-        kept = fleet.replicas()
         said = len(fleet.output)
-        os.kill(kept.pop(chance.randrange(len(kept))), signal.SIGKILL)
+        killed = chance.choice(fleet.replicas())
+        os.kill(killed, signal.SIGKILL)
         died += 1
         # Not as many as there were: one that was given up may still have been leaving.
-        await asyncio.to_thread(fleet.back, kept, REPLICAS, said)
+        await asyncio.to_thread(fleet.back, [killed], REPLICAS, said)
     return died
 
 
