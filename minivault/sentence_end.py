@@ -38,16 +38,16 @@ class SentenceEnd:
 
 def _first_end(text: str, known: int) -> int | None:
     """Where the first sentence ends whose end a character from `known` on tells."""
-    ends = [end for each in (_END, _WIDE_END) for end in _ends(each, text, known)]
-    return min(ends, default=None)
+    ends = (_end(each, text, known) for each in (_END, _WIDE_END))
+    return min((each for each in ends if each is not None), default=None)
 
 
-def _ends(pattern: re.Pattern[str], text: str, known: int) -> list[int]:
-    found = []
+def _end(pattern: re.Pattern[str], text: str, known: int) -> int | None:
     for match in pattern.finditer(text):
         following = match["next"]
         told = text.find("\n", match.end()) if following is None else match.start("next")
         is_end = following is None or not following.islower()
-        if told >= known and is_end and not _ABBREVIATED.search(text[: match.start() + 1]):
-            found.append(match.end())
-    return found
+        stop = match.start() + 1
+        if told >= known and is_end and not _ABBREVIATED.search(text[max(0, stop - 9) : stop]):
+            return match.end()
+    return None

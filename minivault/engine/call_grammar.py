@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from minivault.engine.chat.parameters import branches, types_of
+from minivault.engine.chat.parameters import MOST, TooMany, branches, types_of
 
 MOST_CALLS = 16
 """In one answer."""
@@ -90,7 +90,7 @@ def _tagged_call(
             f"the parameters of {name}: {other[0]} cannot be followed at the top: this model "
             "writes each of the properties in tags of its own"
         )
-    required, parts = root.get("required", []), []
+    required, parts, left = root.get("required", []), [], MOST
     if missing := [each for each in required if each not in properties]:
         raise BadSchema(f"the parameters of {name}: {missing[0]} is required and not described")
     for number, (key, schema) in enumerate(properties.items()):
@@ -100,21 +100,29 @@ def _tagged_call(
         parts.append(part if key in required else f"{part}?")
         head = json.dumps(f"{tags['begin']}{key}{tags['value']}")
         try:
-            yield f"{part}: {head} {_tagged_value(schema, root, tags['end'], form)}"
-        except BadSchema as error:
+            found = branches(schema, root, left)
+            left -= len(found)
+            yield f"{part}: {head} {_tagged_value(schema, found, root, tags['end'], form)}"
+        except (BadSchema, TooMany) as error:
             raise BadSchema(f"the parameters of {name}: {key}: {error}") from error
     head = json.dumps(f"{name}{tags['named']}")
     yield " ".join([f"{rule}:", head, *parts, json.dumps(end)])
 
 
-def _tagged_value(schema: Any, root: Mapping[str, Any], end: str, form: Mapping[str, Any]) -> str:
-    """A value with what closes its tag."""
-    types = types_of(schema, root)
+def _tagged_value(
+    schema: Any,
+    found: list[dict[str, Any]],
+    root: Mapping[str, Any],
+    end: str,
+    form: Mapping[str, Any],
+) -> str:
+    """A value with what closes its tag; `found` are the branches of its schema."""
+    types = types_of(found)
     if types and "string" not in types:
         shared = {name: root[name] for name in ("$defs", "definitions") if name in root}
         return f"{_schema({**shared, **schema}, form)} {json.dumps(end)}"
     values: list[Any] = []
-    leaves = [each for each in branches(schema, root) if not each.keys() & _JOINS]
+    leaves = [each for each in found if not each.keys() & _JOINS]
     for each in leaves:
         if asked := [name for name in _OF_TEXT if name in each]:
             raise BadSchema(f"{asked[0]} cannot be followed where a text stands in tags")

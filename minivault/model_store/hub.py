@@ -110,10 +110,7 @@ def _ask(endpoint: str, repository: str, revision: str | None, seconds: float) -
         raise ValueError("an answer without a commit")
 
     def remote(name: str) -> RemoteFile:
-        sibling, url = (
-            siblings[name],
-            hf_hub_url(repository, name, revision=commit, endpoint=endpoint),
-        )
+        sibling = siblings[name]
         if sibling.size is None:
             raise ValueError("a file without a size")
         sha256 = sibling.lfs.sha256 if sibling.lfs else None

@@ -112,6 +112,21 @@ def test_calls_with_tags_are_read_by_their_schema() -> None:
     assert read == [Part("name", "add"), Part("arguments", '{"n": 12}')]
 
 
+def test_a_schema_that_holds_itself_is_looked_at_once() -> None:
+    itself: dict[str, Any] = {"$ref": "#/$defs/n"}
+    schema = {"n": {"anyOf": [*([itself] * 4), {"type": "integer"}]}}
+    offered = Tools(offered=[Tool(name="add", parameters={"properties": {"n": itself}})])
+    offered.offered[0].parameters["$defs"] = schema
+    text = "<tool_call>\n<function=add>\n<parameter=n>\n12\n</parameter>\n</function>\n</tool_call>"
+    read = told(tokenizer_of("calling with tags"), [text], calls=offered)
+    assert read == [Part("name", "add"), Part("arguments", '{"n": 12}')]
+
+
+MANY: dict[str, Any] = {
+    "properties": {f"x{n}": {"$ref": "#/$defs/x"} for n in range(150)},
+    "$defs": {"x": {"anyOf": [{"type": "integer", "minimum": n} for n in range(100)]}},
+}
+
 FEED: dict[str, Any] = {
     "type": "object",
     "properties": {
@@ -172,6 +187,7 @@ def test_calls_with_tags_can_be_forced() -> None:
         ({"properties": {}, "required": ["x"]}, "x is required and not described"),
         ({"anyOf": [{"type": "object"}]}, "anyOf cannot be followed at the top"),
         ({"properties": {"x": {"type": "array", "uniqueItems": True}}}, "uniqueItems"),
+        (MANY, "x98: it is put together from more than 10000 schemas"),
     ],
 )
 def test_what_tags_cannot_hold_is_named(parameters: dict[str, Any], why: str) -> None:

@@ -120,7 +120,7 @@ class AnswerForm:
         tools: list[dict[str, Any]] = []
         template = self.template
         if format and format["type"] == "calls":
-            tools = [typed(each) for each in Tools(offered=format["tools"]).shown]
+            tools = typed(Tools(offered=format["tools"]).shown)
             if not self.calls or format["begin"] not in ("", self.begin):
                 template = DESCRIBED.template
         return AnswerReader(template, _start_of_answer(prompt), tools) if template else None

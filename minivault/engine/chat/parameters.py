@@ -2,35 +2,47 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 _NAMES = {str: "string", bool: "boolean", int: "integer", float: "number", list: "array"}
 _NAMES |= {dict: "object", type(None): "null"}
 _UNIONS = ("anyOf", "oneOf", "allOf")
-_LAYERS = 32  # references and unions in each other
+
+MOST = 10_000
+"""Schemas that are looked at: references can make many of few."""
 
 
-def branches(schema: Any, root: Mapping[str, Any], left: int = _LAYERS) -> Iterator[dict[str, Any]]:
-    """A schema and all that it is put together from, without what its references stand for twice.
+class TooMany(ValueError):
+    """There are more schemas than are looked at."""
 
-    `root`: where references begin. One that leads nowhere is left out.
+
+def branches(schema: Any, root: Mapping[str, Any], most: int = MOST) -> list[dict[str, Any]]:
+    """A schema and all that it is put together from, each once.
+
+    `root`: where references begin. One that leads nowhere is left out. Raises TooMany.
     """
-    if not isinstance(schema, dict) or not left:
-        return
-    yield schema
-    if isinstance(schema.get("$ref"), str):
-        yield from branches(_found(schema["$ref"], root), root, left - 1)
-    for union in _UNIONS:
-        listed = schema.get(union)
-        for each in listed if isinstance(listed, list) else ():
-            yield from branches(each, root, left - 1)
+    found: dict[int, dict[str, Any]] = {}
+    left = [schema]
+    while left:
+        each = left.pop()
+        if not isinstance(each, dict) or id(each) in found:
+            continue
+        if len(found) == most:
+            raise TooMany(f"it is put together from more than {MOST} schemas")
+        found[id(each)] = each
+        for union in reversed(_UNIONS):
+            if isinstance(listed := each.get(union), list):
+                left += reversed(listed)
+        if isinstance(each.get("$ref"), str):
+            left.append(_found(each["$ref"], root))
+    return list(found.values())
 
 
-def types_of(schema: Any, root: Mapping[str, Any]) -> list[str]:
-    """The JSON types of its values, as far as it names them; none where they may be anything."""
+def types_of(parts: Iterable[dict[str, Any]]) -> list[str]:
+    """The JSON types of a value of these `branches`, as far as they name them; none for any."""
     found: dict[str, None] = {}
-    for each in branches(schema, root):
+    for each in parts:
         declared = each.get("type")
         named = [declared] if isinstance(declared, str) else declared
         if not isinstance(named, list):
@@ -41,18 +53,28 @@ def types_of(schema: Any, root: Mapping[str, Any]) -> list[str]:
     return list(found)
 
 
-def typed(tool: Mapping[str, Any]) -> dict[str, Any]:
-    """A function as response parsers read its calls: each parameter with the types of its values.
+def typed(tools: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Functions as response parsers read their calls: each parameter with the types of its values.
 
-    They look for `type` alone, and follow no references.
+    They look for `type` alone, and follow no references. Functions beyond `MOST` schemas stay as
+    they are.
     """
-    function = tool["function"]
-    root = function["parameters"]
-    properties = root.get("properties")
-    if not isinstance(properties, dict):
-        return dict(tool)
-    told = {name: {"type": types_of(each, root)} for name, each in properties.items()}
-    return {**tool, "function": {**function, "parameters": {**root, "properties": told}}}
+    left = MOST
+    found = []
+    for tool in tools:
+        function, told = tool["function"], {}
+        root = function["parameters"]
+        properties = root.get("properties")
+        try:
+            for name, each in properties.items() if isinstance(properties, dict) else ():
+                parts = branches(each, root, left)
+                left -= len(parts)
+                told[name] = {"type": types_of(parts)}
+        except TooMany:
+            told = {}
+        typed_root = {**root, "properties": told} if told else root
+        found.append({**tool, "function": {**function, "parameters": typed_root}})
+    return found
 
 
 def _found(reference: str, root: Mapping[str, Any]) -> Any:
