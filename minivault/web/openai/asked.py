@@ -13,7 +13,7 @@ from minivault.backends.base import ModelInfo
 from minivault.errors import FieldError, InvalidRequest, UnknownModel
 from minivault.schemas import field_errors
 from minivault.text_request import Call, TextRequest
-from minivault.web.openai.fields import RIGHT
+from minivault.web.openai.complaints import RIGHT
 
 
 @dataclass(frozen=True, slots=True)

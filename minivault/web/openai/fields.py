@@ -11,14 +11,21 @@ from collections.abc import Callable, Mapping
 from difflib import get_close_matches
 from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    GetJsonSchemaHandler,
+    ValidationError,
+    field_validator,
+)
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
 
 from minivault.errors import FieldError, InvalidRequest, Unsupported
 from minivault.schemas import MAX_SEED, field_errors, printable
-from minivault.web.openai.formats import RIGHT as FORMATS
+from minivault.web.openai.complaints import MOST_STOPS, RIGHT, in_our_words
 from minivault.web.openai.formats import format_of
-
-MOST_STOPS = 8
 
 #: These tell something of the caller and are recorded with the request.
 RECORDED = ("user", "metadata", "safety_identifier", "prompt_cache_key")
@@ -79,32 +86,6 @@ NEUTRAL: Mapping[str, tuple[Callable[[Any], bool], str]] = {
     },
 }
 
-RIGHT: dict[str, str] = {
-    "model": "must be the name of a model, as GET /v1/models lists it",
-    "temperature": "must be a number from 0 to 2; 0 always takes the likeliest token",
-    "top_p": "must be a number from 0 to 1; 0 always takes the likeliest token",
-    "top_k": "must be a whole number from 0 to 1000; 0 is off",
-    "min_p": "must be a number from 0 to 1; 0 is off",
-    "repetition_penalty": "must be a number from 1 to 2; 1 is off",
-    "frequency_penalty": "must be a number from -2 to 2; 0 is off",
-    "presence_penalty": "must be a number from -2 to 2; 0 is off",
-    "logit_bias": "must be an object of token ids, each with a number from -100 to 100",
-    "seed": "must be a whole number of 64 bits; -1 draws one",
-    "n": "must be a whole number, at least 1",
-    "max_tokens": "must be a whole number, at least 1; -1 is no limit",
-    "max_completion_tokens": "must be a whole number, at least 1; -1 is no limit",
-    "max_output_tokens": "must be a whole number, at least 1",
-    "stop": f"must be a string, or a list of up to {MOST_STOPS} strings of up to 1000 characters",
-    "stream": "must be true or false",
-    "stream_options": 'must be an object such as {"include_usage": true}',
-    "stream_options.include_usage": "must be true or false",
-    "top_logprobs": "must be a whole number from 0 to 20",
-    "metadata": "must be an object of up to 16 strings of up to 512 characters, with names of up "
-    "to 64",
-    "user": "must be a string",
-    "response_format": FORMATS,
-}
-
 #: Names that other doors and other servers have for what goes by another one here.
 INSTEAD: Mapping[str, str] = {
     **dict.fromkeys(
@@ -157,6 +138,16 @@ class Fields(BaseModel):
     safety_identifier: str | None = None
     prompt_cache_key: str | None = None
     metadata: dict[str, Annotated[str, Field(max_length=512)]] | None = Field(None, max_length=16)
+
+    @classmethod
+    def __get_pydantic_json_schema__(
+        cls, schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> JsonSchemaValue:
+        """Without the fields that this door refuses."""
+        found = handler(schema)
+        for name in cls.instead:
+            handler.resolve_ref_schema(found)["properties"].pop(name, None)
+        return found
 
     @field_validator("logit_bias")
     @classmethod
@@ -263,7 +254,7 @@ def _refuse_misspelling(name: str, kind: type[Fields]) -> None:
     if name in _ELSEWHERE:
         message = f"is no field of this request; POST it to {_ELSEWHERE[name]}"
         raise InvalidRequest([FieldError(name, message)])
-    for meant in get_close_matches(_as_ours(name[:64]), kind.model_fields, n=1, cutoff=0.85):
+    for meant in get_close_matches(_as_ours(name), kind.model_fields, n=1, cutoff=0.85):
         message = f"is no field of this request; {meant} may be meant"
         raise InvalidRequest([FieldError(printable(name), message)])
 
@@ -271,21 +262,6 @@ def _refuse_misspelling(name: str, kind: type[Fields]) -> None:
 def _as_ours(name: str) -> str:
     """`maxTokens` and `max-tokens` are meant as `max_tokens`."""
     return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name[:64]).replace("-", "_").lower()
-
-
-def in_our_words(errors: list[FieldError], right: Mapping[str, str]) -> list[FieldError]:
-    """One for each field: of one with several forms pydantic tells what is wrong with each."""
-    told: dict[str, FieldError] = {}
-    for error in errors:
-        parts = error.field.split(".")
-        for length in range(len(parts), 0, -1):
-            name = ".".join(each for each in parts[:length] if not each.isdigit())
-            if name in right:
-                place = ".".join(parts[:length]) if name.startswith("messages") else name
-                error = FieldError(place, right[name])
-                break
-        told.setdefault(error.field, error)
-    return list(told.values())
 
 
 Role = Literal["system", "developer", "user", "assistant", "tool"]

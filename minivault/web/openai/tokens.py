@@ -20,7 +20,7 @@ from minivault.web.carried import service_of
 from minivault.web.openai import bodies
 from minivault.web.openai.asked import check_model
 from minivault.web.openai.chat import Said, turns_of
-from minivault.web.openai.fields import in_our_words
+from minivault.web.openai.complaints import in_our_words
 from minivault.web.operations import JSON, Operation
 
 MOST_FIELDS = 1024

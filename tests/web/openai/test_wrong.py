@@ -8,7 +8,11 @@ import httpx
 import pytest
 
 from minivault.errors import TooManyWrongKeys
+from minivault.web.openai.chat import ChatFields
+from minivault.web.openai.completion import CompletionFields
 from minivault.web.openai.envelope import envelope, status_of
+from minivault.web.openai.fields import Fields
+from minivault.web.openai.responses.reading import ResponseFields
 from tests.live import LiveServer
 from tests.web.asking import ask
 from tests.web.openai.stage import CHAT, TEXTS, post, refused
@@ -182,3 +186,10 @@ def test_a_wrong_key_of_an_idempotent_request_is_told(server: LiveServer) -> Non
     assert error["param"] == "Idempotency-Key"
     wrong = ask(server, "POST", CHAT, json=body, headers={"Last-Event-ID": "nonsense"})
     assert refused(wrong)["param"] == "Last-Event-ID"
+
+
+@pytest.mark.parametrize("fields", [ChatFields, CompletionFields, ResponseFields])
+def test_what_a_door_refuses_is_not_described_at_it(fields: type[Fields]) -> None:
+    described = fields.model_json_schema()["properties"]
+    assert described.keys().isdisjoint(fields.instead)
+    assert "temperature" in described
