@@ -23,7 +23,7 @@ from minivault.settings import Settings
 
 NO_RAY = "Ray Serve is not installed: pip install 'minivault[cluster]'"
 
-#: Seconds between two looks at how many replicas serve; each takes Ray some 20 ms of a core.
+#: Seconds between two looks at how many replicas serve: each takes Ray time that replicas want.
 _LOOK = 3.0
 
 #: Where everything listens but HAProxy's front, which is told its address on its own.
