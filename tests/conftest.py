@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import logging
 import os
 import ssl
 import sys
@@ -83,6 +84,19 @@ def environment_stays_as_it_was() -> Iterator[None]:
     if dict(os.environ) != before:
         os.environ.clear()
         os.environ.update(before)
+
+
+@pytest.fixture(autouse=True)
+def logging_stays_as_it_was() -> Iterator[None]:
+    """A server that starts in this process sets levels and handlers; no other test's lines go by
+    them."""
+    root = logging.getLogger()
+    loggers = [root, logging.getLogger("minivault"), logging.getLogger("minivault.access")]
+    handlers, levels = root.handlers[:], [(logger, logger.level) for logger in loggers]
+    yield
+    root.handlers[:] = handlers
+    for logger, level in levels:
+        logger.setLevel(level)
 
 
 #: Marks of tests that have a make target, and an environment, of their own.
