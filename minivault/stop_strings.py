@@ -46,7 +46,9 @@ class StopStrings:
 
     def ending(self, tail: str) -> str:
         """What would be said after all that was pushed, if `tail` came and the text ended there."""
-        text = "" if self.matched else self._held + tail
+        if self.matched or not self._stops:
+            return "" if self.matched else tail
+        text = self._held + tail
         return text[: self._first_match(text)]
 
     def _first_match(self, text: str) -> int | None:

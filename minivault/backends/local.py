@@ -70,16 +70,16 @@ class LocalBackend:
         Closing it frees the sequence at the next step. Raises InvalidRequest for a prompt that does
         not fit, and whatever the engine raised for this sequence.
         """
-        engine, outputs = self._running_engine(), Outputs()
+        engine, tokenizer, outputs = self._running_engine(), self._running_tokenizer(), Outputs()
         if request.tokens is None:  # one that is made again from a record
             tokens = await _PROMPTS.run(self.tokenize, request.prompt)
             request = replace(request, tokens=tuple(tokens))
         constraint = None
         if format := request.params.response_format:
-            constraint = await _GRAMMARS.run(self._running_tokenizer().constrain, format)
+            constraint = await _GRAMMARS.run(tokenizer.constrain, format)
         sequence = self._sequence(request, outputs, constraint)
         if request.params.prompt_logprobs:
-            yield first_score(sequence.prompt[0], self._running_tokenizer())
+            yield first_score(sequence.prompt[0], tokenizer)
             if not sequence.forced and request.max_tokens == 0:
                 yield Finish(FinishReason.LENGTH)
                 return
@@ -91,7 +91,7 @@ class LocalBackend:
                 output = await outputs.get()
                 made += output.token_id is not None
                 if output.text or output.token_id is not None or output.score:
-                    yield piece_of(output, self._running_tokenizer())
+                    yield piece_of(output, tokenizer)
                 if output.finish is not None:
                     yield Finish(output.finish, completion_tokens=made)
                     return

@@ -146,14 +146,12 @@ class StoppableText:
     def __init__(self, detokenizer: Detokenizer, stop: Iterable[str] = ()) -> None:
         self._detokenizer = detokenizer
         self._stops = StopStrings(stop)
-
-    @property
-    def stopped(self) -> bool:
-        """True once a stop string is complete; nothing more is said then."""
-        return self._stops.matched
+        self.stopped = False  # true once a stop string is complete; nothing more is said then
 
     def push(self, token_id: int) -> str:
-        return self._stops.push(self._detokenizer.push(token_id))
+        text = self._stops.push(self._detokenizer.push(token_id))
+        self.stopped = self._stops.matched
+        return text
 
     @property
     def held(self) -> str:

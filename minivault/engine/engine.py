@@ -103,14 +103,26 @@ class Engine:
         Empty if there was nothing to say (or nothing to do: see `busy`). What a sequence makes the
         runner raise ends that one alone, with an output whose finish is ERROR.
         """
-        self._began = time.monotonic()
-        outputs = self._drop_cancelled()
+        self._began = began = time.monotonic()
+        with self._changed:
+            cancelled = [each for each in self._scheduler if each.cancelled]
+        outputs = [self._outputs.ended(each, FinishReason.CANCELLED) for each in cancelled]
+        self._release(cancelled)
         with self._changed:
             self._scheduler.admit()
         outputs += self._prefill()
         running = self._scheduler.running
-        outputs += self._ended(self._outputs.decode(running)) if running else []
-        self._count(len(running), sum(each.token_id is not None for each in outputs))
+        if running:
+            decoded = self._outputs.decode(running)
+            outputs += decoded
+            if ended := [each.sequence for each in decoded if each.finish is not None]:
+                self._release(ended)
+        seconds = time.monotonic() - began
+        self._began = None
+        self._counts["steps"] += 1
+        self._counts["tokens"] += sum(each.token_id is not None for each in outputs)
+        self._counts["step_seconds"] += seconds
+        self._last = {"last_step_seconds": seconds, "batch_size": len(running)}
         return outputs
 
     @property
@@ -168,13 +180,6 @@ class Engine:
             **self._runner.statistics(),
         }
 
-    def _drop_cancelled(self) -> list[Output]:
-        with self._changed:
-            cancelled = [each for each in self._scheduler if each.cancelled]
-        return self._ended(
-            [self._outputs.ended(each, FinishReason.CANCELLED) for each in cancelled]
-        )
-
     def _prefill(self) -> list[Output]:
         """Parts of prompts, whole ones first come first, until the step's share is used up."""
         outputs: list[Output] = []
@@ -183,25 +188,17 @@ class Engine:
             if left <= 0:
                 break
             left -= min(len(sequence.prompt) - 1, PREFILL_TOKENS)
-            failed = self._prefill_part(sequence)
-            outputs += self._ended([failed]) if failed else []
-        return outputs
-
-    def _prefill_part(self, sequence: Sequence) -> Output | None:
-        try:
-            if self._runner.prefill(sequence):
-                with self._changed:
-                    self._scheduler.run(sequence)
-        except BaseException as error:  # noqa: BLE001 (a runner raises anything)
-            return self._outputs.failed(sequence, error)
-        return None
-
-    def _ended(self, outputs: list[Output]) -> list[Output]:
-        """Takes out the sequences whose last outputs these are."""
-        self._release(each.sequence for each in outputs if each.finish is not None)
+            try:
+                if self._runner.prefill(sequence):
+                    with self._changed:
+                        self._scheduler.run(sequence)
+            except BaseException as error:  # noqa: BLE001 (a runner raises anything)
+                outputs.append(self._outputs.failed(sequence, error))
+                self._release([sequence])
         return outputs
 
     def _release(self, sequences: Iterable[Sequence]) -> None:
+        """Takes out sequences that get no further output."""
         for sequence in sequences:
             with self._changed:
                 self._scheduler.end(sequence)
@@ -209,14 +206,6 @@ class Engine:
                 self._runner.release(sequence)
             except BaseException as error:  # noqa: BLE001 (its place is lost, but no other text)
                 _log.error("an ended text could not be released:\n%s", trace(contained(error)))
-
-    def _count(self, batch: int, tokens: int) -> None:
-        seconds = time.monotonic() - (self._began or 0)
-        self._began = None
-        self._counts["steps"] += 1
-        self._counts["tokens"] += tokens
-        self._counts["step_seconds"] += seconds
-        self._last = {"last_step_seconds": seconds, "batch_size": batch}
 
     def _run(self, deliver: Deliver) -> None:
         """The engine's thread."""

@@ -64,14 +64,14 @@ class OutputProcessor:
         try:
             if token < 0:
                 raise ArithmeticError("the model computed no numbers")
-            if not sequence.scored:
+            if len(sequence.generated) < len(sequence.forced):
                 return self._scored(sequence, logits)
             if token in self._end_ids:
                 ended = self.ended(sequence, FinishReason.STOP)
                 if sequence.own or not sequence.params.prompt_logprobs:
                     return ended
                 # Whoever scores a prompt counts on one more entry than it has tokens.
-                return replace(ended, score=self._choice(sequence, token, logits))
+                return replace(ended, score=_choice(sequence, token, logits))
             return self._said(sequence, token, logits)
         except BaseException as error:  # noqa: BLE001 (concerns this sequence alone)
             return self.failed(sequence, error)
@@ -79,36 +79,38 @@ class OutputProcessor:
     def _scored(self, sequence: EngineSequence, logits: Row) -> Output:
         """The next token of a prompt that is scored, instead of the one that was drawn."""
         token = sequence.forced[len(sequence.generated)]
-        score = self._choice(sequence, token, logits)
+        score = _choice(sequence, token, logits)
         sequence.generated.append(token)
-        done = sequence.scored and sequence.params.max_tokens == 0
+        is_last = len(sequence.generated) == len(sequence.forced)
+        done = is_last and sequence.params.max_tokens == 0
         return Output(sequence, score=score, finish=FinishReason.LENGTH if done else None)
 
-    @staticmethod
-    def _choice(sequence: EngineSequence, token: int, logits: Row) -> TokenChoice | None:
-        params = sequence.params
-        return sampler.choice(logits, token, params.top_logprobs) if params.asks_logprobs else None
-
     def _said(self, sequence: EngineSequence, token: int, logits: Row) -> Output:
-        choice = self._choice(sequence, token, logits)
-        if sequence.constraint:
-            sequence.constraint.accept(token)
+        choice = _choice(sequence, token, logits)
+        constraint = sequence.constraint
+        if constraint:
+            constraint.accept(token)
         sequence.generated.append(token)
         text = sequence.text.push(token)
-        reason = self._reason(sequence)
-        if reason and not sequence.text.stopped:
-            text += sequence.text.flush()
-        tail = "" if reason else sequence.text.held
-        return Output(sequence, text, token, choice, reason, tail=tail)
-
-    def _reason(self, sequence: EngineSequence) -> FinishReason | None:
-        if sequence.text.stopped or (sequence.constraint and sequence.constraint.is_complete):
-            return FinishReason.STOP
-        made, held = len(sequence.own), len(sequence.prompt) + len(sequence.generated)
-        if made >= sequence.params.max_tokens or held >= self._runner.context_length:
-            return FinishReason.LENGTH
-        return None
+        if sequence.text.stopped:
+            return Output(sequence, text, token, choice, FinishReason.STOP)
+        most = self._runner.context_length - len(sequence.prompt)
+        made = len(sequence.generated)
+        if constraint and constraint.is_complete:
+            reason = FinishReason.STOP
+        elif made >= min(sequence.params.max_tokens + len(sequence.forced), most):
+            reason = FinishReason.LENGTH
+        else:
+            return Output(sequence, text, token, choice, tail=sequence.text.held)
+        return Output(sequence, text + sequence.text.flush(), token, choice, reason)
 
     @staticmethod
     def _rest(sequence: EngineSequence) -> str:
         return "" if sequence.text.stopped else sequence.text.flush()
+
+
+def _choice(sequence: EngineSequence, token: int, logits: Row) -> TokenChoice | None:
+    params = sequence.params
+    if params.logprobs or params.top_logprobs:
+        return sampler.choice(logits, token, params.top_logprobs)
+    return None

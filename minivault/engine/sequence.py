@@ -37,10 +37,6 @@ class SamplingParams:
     prompt_logprobs: bool = False
 
     @property
-    def asks_logprobs(self) -> bool:
-        return self.logprobs or self.top_logprobs > 0
-
-    @property
     def is_plain(self) -> bool:
         """Whether the C kernels draw by it."""
         return not (
@@ -160,11 +156,6 @@ class Sequence:
     def is_plain(self) -> bool:
         """Whether the C kernels can draw its tokens; else `sampler.redrawn` does."""
         return self.params.is_plain and self.constraint is None and not self.forced
-
-    @property
-    def scored(self) -> bool:
-        """Whether what comes next is the text's own, and no longer forced."""
-        return len(self.generated) >= len(self.forced)
 
     @property
     def own(self) -> list[int]:

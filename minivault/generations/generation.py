@@ -147,14 +147,6 @@ class Generation:
     def append(self, event: Event) -> None:
         self.events.append(event)
         self._events_size += _BARE_EVENT + deep_size(event.data)
-        self.wake()
-
-    def say(self, said: dict[str, Any]) -> None:
-        """Appends the event of a piece that is in the journal."""
-        self.text.shown(said)
-        self.append(Event(None, said))
-
-    def wake(self) -> None:
         for follower in self.followers:
             follower.changed.set()
 
@@ -181,6 +173,7 @@ class Follower:
         self.generation = generation
         self.changed = asyncio.Event()  # there may be something to take
         self.changed.set()
+        self.is_through = False  # whether the last event was taken
         self.on_close: Callable[[Generation], None] | None = None
         self._next = after + 1
         self._position: int | None = None
@@ -197,11 +190,6 @@ class Follower:
             if self.is_through:
                 return
 
-    @property
-    def is_through(self) -> bool:
-        """Whether the last event was taken."""
-        return self.generation.ended and self._next >= len(self.generation.events)
-
     def waits_at(self, position: int) -> None:
         """Tells the place in the queue with the next batch; 1 is the next to run."""
         if position != self._position:
@@ -216,13 +204,14 @@ class Follower:
 
     def take(self) -> list[tuple[int, Event]]:
         """What has come since the last time; empty if nothing has."""
-        generation = self.generation
-        if generation.ended and not generation.text.proven:
+        generation, proven = self.generation, self.generation.text.proven
+        self.is_through = generation.state is State.ENDED
+        if self.is_through and not proven:
             self._next = len(generation.events)
             return list(enumerate(generation.events))[-1:]
         # Nothing is shown before all that the log holds of the text has been made again. And a
         # reader may know of more events than a generation has that is made again: it waits.
-        end = max(self._next, len(generation.events) if generation.text.proven else 0)
+        end = max(self._next, len(generation.events) if proven else 0)
         batch = list(enumerate(generation.events[self._next : end], start=self._next))
         self._next = end
         if generation.state is State.WAITING and self._position != self._told:

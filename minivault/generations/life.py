@@ -114,33 +114,30 @@ async def _prepared(generation: Generation, prepare: Callable[[], Prepared]) -> 
 
 async def _speak(generation: Generation, backend: Backend, speech: Speech) -> FinishReason:
     """A run of the backend, and another one from the first token if what made the text is lost."""
-    for pause in _PAUSES if backend.info.reproducible else ():
-        try:
-            return await _run(generation, backend, speech)
-        except Lost as error:
-            logger.warning("%s; the text is made again", error)
-            await asyncio.sleep(pause * random.uniform(0.5, 1.5))
-    return await _run(generation, backend, speech)
-
-
-async def _run(generation: Generation, backend: Backend, speech: Speech) -> FinishReason:
-    """One run of the backend, from its first token."""
     assert generation.request is not None
     text = generation.text
-    text.start_over()
-    async with aclosing(run(backend, generation.request)) as source:
-        async for item in source:
-            if isinstance(item, Finish):
-                text.count(item.completion_tokens)
-                if generation.prompt_tokens is None:
-                    generation.prompt_tokens = item.prompt_tokens
-                return item.reason
-            generation.made_by = item.engine or generation.made_by
-            generation.drafts = item.drafts or generation.drafts
-            generation.reused_tokens = max(generation.reused_tokens, item.reused)
-            if said := text.take(item):
-                speech.say(generation, said)
-    return FinishReason.STOP
+    pauses = list(_PAUSES) if backend.info.reproducible else []
+    while True:
+        text.start_over()
+        try:
+            async with aclosing(run(backend, generation.request)) as source:
+                async for item in source:
+                    if isinstance(item, Finish):
+                        text.count(item.completion_tokens)
+                        if generation.prompt_tokens is None:
+                            generation.prompt_tokens = item.prompt_tokens
+                        return item.reason
+                    generation.made_by = item.engine or generation.made_by
+                    generation.drafts = item.drafts or generation.drafts
+                    generation.reused_tokens = max(generation.reused_tokens, item.reused)
+                    if said := text.take(item):
+                        speech.say(generation, said)
+            return FinishReason.STOP
+        except Lost as error:
+            if not pauses:
+                raise
+            logger.warning("%s; the text is made again", error)
+            await asyncio.sleep(pauses.pop(0) * random.uniform(0.5, 1.5))
 
 
 def _as_error(failure: Exception) -> MiniVaultError:

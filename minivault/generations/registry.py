@@ -157,7 +157,8 @@ class Registry:
             generation.accepted.exception()  # all who wait for it may have left
         self.places.forget(generation)
         self.shelf.drop(generation)
-        generation.wake()
+        for follower in generation.followers:
+            follower.changed.set()
         self._check_idle()
 
     def _unfollowed(self, generation: Generation) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 from minivault.background import kind
 from minivault.errors import LogUnavailable
-from minivault.generations.generation import Generation
+from minivault.generations.generation import Event, Generation
 from minivault.metrics import Metrics
 from minivault.trace import trace
 from minivault.vault import Vault
@@ -42,7 +42,11 @@ class Speech:
         try:
             self.vault.pieces([(each.entry, said["text"]) for each, said in unsaid if each.entry])
         except Exception as failure:  # noqa: BLE001 - what is not in the journal is not said
-            error = _as_log_error(failure)
+            if isinstance(failure, LogUnavailable):
+                error = failure
+            else:
+                logger.error("the journal raised:\n%s", trace(failure))
+                error = LogUnavailable(f"the journal cannot be written: {kind(failure)}")
             for generation in dict.fromkeys(generation for generation, _ in unsaid):
                 generation.text.take_back()
                 generation.failure = error
@@ -57,11 +61,5 @@ class Speech:
             else:
                 self._metrics.between_tokens(now - times.last_token)
             times.last_token = now
-            generation.say(said)
-
-
-def _as_log_error(failure: Exception) -> LogUnavailable:
-    if isinstance(failure, LogUnavailable):
-        return failure
-    logger.error("the journal raised:\n%s", trace(failure))
-    return LogUnavailable(f"the journal cannot be written: {kind(failure)}")
+            generation.text.shown(said)
+            generation.append(Event(None, said))

@@ -55,7 +55,7 @@ class Entry:
 
 
 class Journal:
-    """This process's journal. `pieces` may be called from any thread; the rest is the writer's.
+    """This process's journal. `write` may be called from any thread; the rest is the writer's.
 
     When a file has grown to `max_bytes` another one is begun; the old one goes when everything
     that began in it has ended.
@@ -70,11 +70,12 @@ class Journal:
         self._max_bytes = max_bytes
         self._fsync = fsync
         self._owner = f"{PREFIX}{os.getpid()}-{new_salt()[:8]}"
-        self._files: dict[int, int] = {}  # number -> descriptor, the last one is written
+        self._files: dict[int, int] = {}  # number -> descriptor
+        self._number = self._current = 0  # the last of them, which is written
         self._size = 0
         self._is_torn = False  # whether a write that failed may have left half a line
         self._open: dict[str, Entry] = {}
-        self._writing = threading.Lock()
+        self._writing = threading.RLock()
         with lock.held():
             self._extend(1)
 
@@ -87,10 +88,9 @@ class Journal:
         begun = list(entries)
         if self._is_gone():
             raise FileNotFoundError(errno.ENOENT, "the journal was removed from the log folder")
-        number = max(self._files)
-        self._write(b"".join(entry.begin_line() for entry in begun))
+        self.write(b"".join(entry.begin_line() for entry in begun))
         for entry in begun:
-            entry.number = number
+            entry.number = self._number
             self._open[entry.salt] = entry
 
     def sync(self) -> None:
@@ -98,28 +98,34 @@ class Journal:
         if self._fsync:
             sync(self._current)
 
-    def pieces(self, lines: str) -> None:
-        """Writes what is said next, without waiting for the disk. Raises OSError."""
-        self._write(lines.encode("ascii"))
+    def write(self, lines: bytes) -> None:
+        """Writes what comes next, without waiting for the disk. Raises OSError."""
+        with self._writing:
+            if self._is_torn:
+                os.ftruncate(self._current, self._size)
+            self._is_torn = True
+            write_whole(self._current, lines, self._size)
+            self._is_torn = False
+            self._size += len(lines)
 
     def end(self, fields: Mapping[str, Any]) -> None:
         """Keeps a record that the log cannot take now. Raises OSError."""
-        self._write(dump({"end": fields}) + b"\n")
+        self.write(dump({"end": fields}) + b"\n")
 
     def void(self, entries: Iterable[Entry]) -> None:
         """Takes back begins that were refused."""
         voided = list(entries)
         for entry in voided:
             self._open.pop(entry.salt, None)
-        self._write(b"".join(dump({"void": entry.salt}) + b"\n" for entry in voided))
+        self.write(b"".join(dump({"void": entry.salt}) + b"\n" for entry in voided))
 
     def forget(self, entries: Iterable[Entry]) -> None:
         """These are in the log; a file that has grown too long gets a successor (lock held)."""
         for entry in entries:
             self._open.pop(entry.salt, None)
         if self._size >= self._max_bytes:
-            self._extend(max(self._files) + 1)
-        needed = min((each.number for each in self._open.values()), default=max(self._files))
+            self._extend(self._number + 1)
+        needed = min((each.number for each in self._open.values()), default=self._number)
         for old in [each for each in self._files if each < needed]:
             self._folder.remove(self._name(old))
             os.close(self._files.pop(old))
@@ -140,9 +146,9 @@ class Journal:
         """Tries whether the disk takes something. Raises OSError."""
         if self._is_gone():
             with self._lock.held():
-                self._extend(max(self._files) + 1)
+                self._extend(self._number + 1)
         with self._writing:
-            self._append(b"\n" * size)
+            self.write(b"\n" * size)
             self._size -= size
             self._is_torn = True
             os.ftruncate(self._current, self._size)
@@ -157,31 +163,17 @@ class Journal:
         for descriptor in self._files.values():
             os.close(descriptor)
         self._files.clear()
-
-    @property
-    def _current(self) -> int:
-        return self._files[max(self._files)]
+        self._current = -1  # whoever comes late must not write to another file of this number
 
     def _name(self, number: int) -> str:
         return f"{self._owner}.{number:06d}.jsonl"
-
-    def _write(self, data: bytes) -> None:
-        with self._writing:
-            self._append(data)
-
-    def _append(self, data: bytes) -> None:
-        if self._is_torn:
-            os.ftruncate(self._current, self._size)
-        self._is_torn = True
-        write_whole(self._current, data, self._size)
-        self._is_torn = False
-        self._size += len(data)
 
     def _extend(self, number: int) -> None:
         descriptor = self._folder.create(self._name(number))
         try_lock(descriptor)
         with self._writing:
-            self._files[number] = descriptor
+            self._files[number] = self._current = descriptor
+            self._number = number
             self._size = 0
             self._is_torn = False
 

@@ -90,7 +90,7 @@ class Writer:
         if self._is_final:
             raise unavailable(self.problem)
         try:
-            self._journal.pieces(lines)
+            self._journal.write(lines.encode("ascii"))
         except OSError as error:
             self._fail(error)
             raise unavailable(self.problem) from error

@@ -61,7 +61,7 @@ class Storyteller(LocalBackend):
         await super().start()
         assert self._engine is not None
         runner, engine = self._engine._runner, self._engine
-        draw, prefill, count = runner.draw, runner.prefill, engine._count
+        draw, prefill, step = runner.draw, runner.prefill, engine.step
         poison = tuple(self._running_tokenizer().encode(POISON))
 
         def faulty_draw(sequences: Any) -> Any:
@@ -81,13 +81,14 @@ class Storyteller(LocalBackend):
                 raise Broken(POISON)
             return prefill(sequence)
 
-        def faulty_count(batch: int, tokens: int) -> None:
-            count(batch, tokens)
+        def faulty_step() -> Any:
+            outputs = step()
             if self.fault == "engine":
                 raise Broken(POISON)
+            return outputs
 
         runner.draw, runner.prefill = faulty_draw, faulty_prefill  # type: ignore[method-assign]
-        engine._count = faulty_count  # type: ignore[method-assign]
+        engine.step = faulty_step  # type: ignore[method-assign]
 
 
 @pytest.fixture(scope="module")

@@ -102,7 +102,7 @@ class TransformersRunner:
 
     def draw(self, sequences: Sequence[seq.Sequence]) -> tuple[list[int], Row]:
         logits = self.decode(sequences).numpy(force=True)
-        asked = any(each.params.asks_logprobs for each in sequences)
+        asked = any(each.params.logprobs or each.params.top_logprobs for each in sequences)
         original = logits.copy() if asked else logits  # drawing changes it in place
         tokens = [sampler.sample(*pair) for pair in zip(logits, sequences, strict=True)]
         return tokens, original
