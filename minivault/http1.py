@@ -29,32 +29,28 @@ class Connection(h11.Connection):
 
     def next_event(self) -> Any:
         """As h11 has it. Raises RemoteProtocolError."""
-        if self.their_state is h11.IDLE and self._skip_empty_lines() == b"\r":
-            return h11.NEED_DATA  # half an empty line, of which h11 thinks the worst
+        if self.their_state is h11.IDLE:
+            came, _ = self.trailing_data
+            if (empty := _EMPTY_LINES.match(came)) and empty.end():
+                self._receive_buffer.maybe_extract_at_most(empty.end())
+                came = came[empty.end() :]
+            if came == b"\r":
+                return h11.NEED_DATA  # half an empty line, of which h11 thinks the worst
         event = super().next_event()
         if isinstance(event, h11.Request):
             self.chunks = 0
-            return _in_origin_form(event)
+            return event if event.target.startswith(b"/") else _in_origin_form(event)
         if isinstance(event, h11.Data):
             self.chunks += event.chunk_start
             if self.chunks > MOST_CHUNKS:
                 raise h11.RemoteProtocolError("the body comes in too many chunks")
         return event
 
-    def _skip_empty_lines(self) -> bytes:
-        """Takes them from what has come; returns the rest."""
-        came, _ = self.trailing_data
-        match = _EMPTY_LINES.match(came)
-        if match and match.end():
-            self._receive_buffer.maybe_extract_at_most(match.end())
-            return came[match.end() :]
-        return came
-
 
 def _in_origin_form(request: h11.Request) -> h11.Request:
     """The same request with a target that is a path; an absolute one also says the host."""
     target = request.target
-    if target.startswith(b"/") or target == b"*" or request.method == b"CONNECT":
+    if target == b"*" or request.method == b"CONNECT":
         return request
     absolute = _ABSOLUTE.fullmatch(target)
     if absolute is None or not _AUTHORITY.fullmatch(absolute[1]):

@@ -112,12 +112,13 @@ class Metrics:
         self._accepted = self._counter("requests_accepted_total", "client")
         self._refused = self._counter("requests_refused_total", "reason")
         self._finished = self._counter("requests_finished_total", "finished_reason", "client")
-        self._resumed = self._counter("requests_resumed_total")
-        self._continued = self._counter("requests_continued_total")
+        self.resumed = self._counter("requests_resumed_total").inc
+        self.continued = self._counter("requests_continued_total").inc
         self._prompt_tokens = self._counter("prompt_tokens_total")
         self._generation_tokens = self._counter("generation_tokens_total")
-        self._first_token = self._histogram("time_to_first_token_seconds", 0.001, 100)
-        self._between_tokens = self._histogram("time_per_output_token_seconds", 0.0001, 1)
+        # These two take seconds.
+        self.first_token = self._histogram("time_to_first_token_seconds", 0.001, 100).observe
+        self.between_tokens = self._histogram("time_per_output_token_seconds", 0.0001, 1).observe
         self._queue_time = self._histogram("request_queue_time_seconds", 0.001, 100)
         self._latency = self._histogram("e2e_request_latency_seconds", 0.01, 1000)
         ProcessCollector(registry=self._registry)
@@ -152,18 +153,6 @@ class Metrics:
         self._generation_tokens.inc(completion_tokens)
         self._queue_time.observe(queue_seconds)
         self._latency.observe(total_seconds)
-
-    def first_token(self, seconds: float) -> None:
-        self._first_token.observe(seconds)
-
-    def between_tokens(self, seconds: float) -> None:
-        self._between_tokens.observe(seconds)
-
-    def resumed(self) -> None:
-        self._resumed.inc()
-
-    def continued(self) -> None:
-        self._continued.inc()
 
     def render(self) -> bytes:
         """The text format that Prometheus scrapes; its type is `MEDIA_TYPE`."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from functools import partial
 from typing import Any
 
 from pydantic import ValidationError
@@ -47,9 +46,18 @@ def parse_object(body: bytes, right: str, most_fields: int = MOST_FIELDS) -> dic
 
     Raises MalformedRequest, and InvalidRequest for a field that is given twice.
     """
-    hook = partial(_without_duplicates, most=most_fields)
+
+    def without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        check_width("request", len(pairs), "fields in one object", most_fields)
+        result: dict[str, Any] = {}
+        for name, value in pairs:
+            if name in result:
+                raise InvalidRequest([FieldError(printable(name), "given more than once")])
+            result[name] = value
+        return result
+
     try:
-        data = json.loads(body.decode("utf-8"), object_pairs_hook=hook)
+        data = json.loads(body.decode("utf-8"), object_pairs_hook=without_duplicates)
     except UnicodeDecodeError as error:
         raise MalformedRequest("the body must be JSON in UTF-8") from error
     except (ValueError, RecursionError) as error:
@@ -91,16 +99,6 @@ def _validated(data: dict[str, Any], *, strict: bool) -> GenerateRequest:
         return GenerateRequest.model_validate(data, strict=strict)
     except ValidationError as error:
         raise InvalidRequest(field_errors(error, _RIGHT)) from None
-
-
-def _without_duplicates(pairs: list[tuple[str, Any]], most: int) -> dict[str, Any]:
-    check_width("request", len(pairs), "fields in one object", most)
-    result: dict[str, Any] = {}
-    for name, value in pairs:
-        if name in result:
-            raise InvalidRequest([FieldError(printable(name), "given more than once")])
-        result[name] = value
-    return result
 
 
 def check_width(field: str, count: int, what: str, most: int = MOST_FIELDS) -> None:

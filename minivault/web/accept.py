@@ -20,20 +20,15 @@ _FORMS = {
 
 def preferred(accept: str) -> Client:
     """The named type with the highest q; ties go to event-stream, then json. None named: text."""
+    offered: dict[str, float] = {}
+    for item in _QUOTED.sub("", accept).split(",", MOST_TYPES)[:MOST_TYPES]:
+        name, *parameters = (part.strip().lower() for part in item.split(";"))
+        offered[name] = max(offered.get(name, 0.0), _quality(parameters))
     best, best_quality = Client.TEXT, 0.0
-    offered = _qualities(accept)
     for name, form in _FORMS.items():
         if offered.get(name, 0.0) > best_quality:
             best, best_quality = form, offered[name]
     return best
-
-
-def _qualities(accept: str) -> dict[str, float]:
-    found: dict[str, float] = {}
-    for item in _QUOTED.sub("", accept).split(",", MOST_TYPES)[:MOST_TYPES]:
-        name, *parameters = (part.strip().lower() for part in item.split(";"))
-        found[name] = max(found.get(name, 0.0), _quality(parameters))
-    return found
 
 
 def _quality(parameters: list[str]) -> float:

@@ -110,17 +110,13 @@ async def _asked(request: Request, *, required: bool = True) -> GenerateRequest 
         if len(body) > LARGE:
             return await in_thread(parse_body, body)
         return parse_body(body) if body or required else None
-    pairs = [(name, value) for name, value in _query(request) if name != LAST_EVENT_ID]
-    return parse_query(pairs) if pairs or required else None
-
-
-def _query(request: Request) -> list[tuple[str, str]]:
-    """The parameters as they were sent: Starlette would put U+FFFD for what is no UTF-8."""
     query = request.scope["query_string"].decode("latin-1")
-    try:
-        return parse_qsl(query, keep_blank_values=True, errors="strict")
+    try:  # Starlette would put U+FFFD for what is no UTF-8
+        sent = parse_qsl(query, keep_blank_values=True, errors="strict")
     except UnicodeDecodeError as error:
         raise MalformedRequest("the query must be UTF-8, percent-encoded") from error
+    pairs = [(name, value) for name, value in sent if name != LAST_EVENT_ID]
+    return parse_query(pairs) if pairs or required else None
 
 
 def _client(request: Request) -> Client:

@@ -12,7 +12,6 @@ from minivault.settings import Settings
 from minivault.web.keys import Keyring
 from minivault.web.middleware.body import BodyLimit, check_body
 from minivault.web.middleware.cross_site import CrossSiteGuard
-from minivault.web.middleware.failures import Failures
 from minivault.web.middleware.guards import Check, Guards
 from minivault.web.middleware.headers import SecurityHeaders
 from minivault.web.middleware.host import AllowedHosts
@@ -46,7 +45,6 @@ def protection(
         Middleware(SecurityHeaders),
         Middleware(Guards, checks=who_asks, refused=refused),
         Middleware(RequestId),
-        Middleware(Failures),
         *_cross_origin(origins),
         Middleware(Guards, checks=what_is_asked, refused=refused),
         Middleware(BodyLimit, refused=refused, openai=settings.max_body),

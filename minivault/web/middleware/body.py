@@ -22,13 +22,19 @@ def limit_of(scope: Scope, openai: int) -> int:
 def check_body(scope: Scope, openai: int = LIMIT) -> None:
     """By the headers. Raises BodyTooLarge or UnsupportedMedia."""
     headers = Headers(scope=scope)
-    if _length(headers) > (limit := limit_of(scope, openai)):
+    given = headers.get("content-length", "")
+    length = int(given[:20]) if given.isascii() and given.isdigit() else 0
+    if length > (limit := limit_of(scope, openai)):
         raise _too_large(limit)
     if headers.get("content-encoding", "identity").lower() != "identity":
         raise UnsupportedMedia("a compressed body is not read: send it as it is")
     from_browser = "origin" in headers or "sec-fetch-site" in headers
     if from_browser and scope["method"] == "POST" and route_path(scope) not in FORMS:
-        _check_json(headers)
+        # A page of another site can send text and forms unasked, but not application/json.
+        declared = headers.get("content-type")
+        has_body = declared is not None or length or "transfer-encoding" in headers
+        if has_body and (declared or "").partition(";")[0].strip().lower() != "application/json":
+            raise UnsupportedMedia("a browser must send the body as Content-Type: application/json")
 
 
 class BodyLimit:
@@ -60,19 +66,5 @@ class BodyLimit:
         await self.app(scope, counted, send)
 
 
-def _check_json(headers: Headers) -> None:
-    """A page of another site can send text and forms unasked, but not application/json."""
-    declared = headers.get("content-type")
-    if declared is None and not _length(headers) and "transfer-encoding" not in headers:
-        return  # nor a body
-    if (declared or "").partition(";")[0].strip().lower() != "application/json":
-        raise UnsupportedMedia("a browser must send the body as Content-Type: application/json")
-
-
 def _too_large(limit: int) -> BodyTooLarge:
     return BodyTooLarge(f"a request body has at most {limit} bytes")
-
-
-def _length(headers: Headers) -> int:
-    given = headers.get("content-length", "")
-    return int(given[:20]) if given.isascii() and given.isdigit() else 0

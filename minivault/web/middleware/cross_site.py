@@ -54,31 +54,23 @@ class CrossSiteGuard:
         if is_harmless(path, scope["method"]):
             return
         headers = Headers(scope=scope)
-        if _ahead_of_time(headers):
+        # Prefetch and prerender: Sec-Purpose, and the older names of it.
+        purpose = " ".join(headers.get(name, "") for name in ("sec-purpose", "purpose", "x-moz"))
+        if "prefetch" in purpose or "prerender" in purpose:
             raise Forbidden(AHEAD)
-        if not self._own_or_trusted(headers):
+        origin = ", ".join(headers.getlist("origin")).lower()
+        if site := ", ".join(headers.getlist("sec-fetch-site")):
+            is_own = site in ("same-origin", "none")
+        else:
+            is_own = not origin or origin.partition("://")[2] == headers.get("host", "").lower()
+        if not is_own and origin not in self.trusted:
             raise Forbidden(OTHER_SITE)
         typed_in = headers.get("sec-fetch-site"), headers.get("sec-fetch-mode")
         if below(path, "/generate") and typed_in == ("none", "navigate"):
             raise Forbidden(TYPED_IN)
-
-    def _own_or_trusted(self, headers: Headers) -> bool:
-        origin = ", ".join(headers.getlist("origin")).lower()
-        if origin in self.trusted:
-            return True
-        site = ", ".join(headers.getlist("sec-fetch-site"))
-        if site:
-            return site in ("same-origin", "none")
-        return not origin or origin.partition("://")[2] == headers.get("host", "").lower()
 
 
 def is_harmless(path: str, method: str) -> bool:
     """Whether a plain link of another site may lead here."""
     reads = method in ("GET", "HEAD")
     return path in HARMLESS or below(path, "/static") or (path == "/login" and reads)
-
-
-def _ahead_of_time(headers: Headers) -> bool:
-    """Prefetch and prerender: Sec-Purpose, and the older names of it."""
-    purpose = " ".join(headers.get(name, "") for name in ("sec-purpose", "purpose", "x-moz"))
-    return "prefetch" in purpose or "prerender" in purpose

@@ -35,19 +35,19 @@ class AllowedHosts:
     def check(self, scope: Scope) -> None:
         """Raises MalformedRequest."""
         given = Headers(scope=scope).getlist("host")
-        if len(given) != 1 or not self._accepts(given[0].lower(), scope.get("server")):
-            raise MalformedRequest(
-                "this server does not answer to the name in Host; "
-                "if it should, start it with --allowed-host NAME"
-            )
-
-    def _accepts(self, host: str, server: tuple[str, int | None] | None) -> bool:
-        name, port = split_port(host)
-        if name in self.allowed or host in self.allowed:
-            return True
-        address, own_port = server or (None, None)
-        own_name = name in self.own or (address is not None and name == _literal(address))
-        return own_name and port in (None, own_port and str(own_port))
+        if len(given) == 1:
+            host = given[0].lower()
+            name, port = split_port(host)
+            if name in self.allowed or host in self.allowed:
+                return
+            address, own_port = scope.get("server") or (None, None)
+            own_name = name in self.own or (address is not None and name == _literal(address))
+            if own_name and port in (None, own_port and str(own_port)):
+                return
+        raise MalformedRequest(
+            "this server does not answer to the name in Host; "
+            "if it should, start it with --allowed-host NAME"
+        )
 
 
 def split_port(host: str) -> tuple[str, str | None]:

@@ -62,21 +62,19 @@ class KeyCheck:
         # The log has a door of its own as soon as there is a key to it, or others can reach it.
         own_door = exposed or self.keyring.guards(Door.LOGS)
         door = Door.LOGS if need is Need.LOGS and own_door else Door.API
-        caller = self._caller(door, scope, headers) if need is not Need.NOTHING else None
+        caller = None
+        if need is not Need.NOTHING:
+            try:
+                caller = self.keyring.caller(door, headers, (scope.get("client") or ("",))[0])
+            except TooManyWrongKeys:
+                # Whoever asks whether the server is well is told that much.
+                if need is not Need.STATUS:
+                    raise
         missing = None if caller else self._missing(need, door, exposed=exposed)
         scope.setdefault("state", {}).update(keyed=missing is None, caller=caller or "")
         if missing is not None and need is not Need.STATUS:
             _lead_to_login(scope, headers, missing)
             raise Unauthorized(missing)
-
-    def _caller(self, door: Door, scope: Scope, headers: Headers) -> str | None:
-        address = (scope.get("client") or ("",))[0]
-        try:
-            return self.keyring.caller(door, headers, address)
-        except TooManyWrongKeys:
-            if needed(route_path(scope)) is Need.STATUS:
-                return None  # whoever asks whether the server is well is told that much
-            raise
 
     def _missing(self, need: Need, door: Door, *, exposed: bool) -> str | None:
         """What a request without a key lacks, as a sentence, or None."""

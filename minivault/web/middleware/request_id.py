@@ -1,4 +1,7 @@
-"""Names every request, and writes one line about it: never its query, which holds prompts."""
+"""Names every request, catches whatever nobody foresaw, and writes one line about how it went.
+
+The line never tells the query, which holds prompts.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,10 @@ from urllib.parse import quote
 from uuid import uuid4
 
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from minivault.web import problems
 
 _GENERATION_ID = re.compile(r"[A-Za-z0-9_-]{64}")  # who knows it whole can read the generation
 WELL_FORMED = re.compile(r"[A-Za-z0-9._-]{1,64}")
@@ -31,7 +37,9 @@ access = logging.getLogger("minivault.access")
 class RequestId:
     """Takes X-Request-Id over if it is well-formed, else makes one; it goes back and into the log.
 
-    Routes find it as `request.state.request_id`.
+    Routes find it as `request.state.request_id`. An exception becomes a bare 500, so that no server
+    prints a traceback with its message. If the answer has begun it is left unfinished: the server
+    then cuts the connection, and the client sees that something is missing.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -40,7 +48,8 @@ class RequestId:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return await self.app(scope, receive, send)
-        request_id = _name(Headers(scope=scope))
+        given = Headers(scope=scope).get("x-request-id", "")
+        request_id = given if WELL_FORMED.fullmatch(given) else uuid4().hex
         scope.setdefault("state", {})["request_id"] = request_id
         began = time.monotonic()
         status = "-"
@@ -54,9 +63,17 @@ class RequestId:
 
         try:
             await self.app(scope, receive, send_with_id)
+        except ClientDisconnect:
+            pass  # it went while it sent its body; nobody is there to be answered
+        except Exception as error:  # noqa: BLE001 - this is the last net
+            problems.log_unexpected(scope, error)
+            if status == "-":
+                await problems.internal()(scope, receive, send_with_id)
         finally:
             milliseconds = (time.monotonic() - began) * 1000
-            path = _printable(scope["path"])
+            # A path that can neither break the line nor steer a terminal; ids are shortened.
+            short = _GENERATION_ID.sub(lambda id: f"{id[0][:8]}...", scope["path"][:LONGEST_PATH])
+            path = quote(short, errors="replace")
             level = logging.DEBUG if _is_routine(path, status) else logging.INFO
             access.log(
                 level,
@@ -77,14 +94,3 @@ def _is_routine(path: str, status: str) -> bool:
     """
     fine = status in ("200", "204", "304") or (path == "/health" and status == "503")
     return fine and (path in ROUTINE or path.startswith(BELOW))
-
-
-def _name(headers: Headers) -> str:
-    given = headers.get("x-request-id", "")
-    return given if WELL_FORMED.fullmatch(given) else uuid4().hex
-
-
-def _printable(path: str) -> str:
-    """A path that can neither break the line nor steer a terminal; ids are shortened."""
-    short = _GENERATION_ID.sub(lambda id: f"{id[0][:8]}...", path[:LONGEST_PATH])
-    return quote(short, errors="replace")
