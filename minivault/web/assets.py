@@ -61,20 +61,18 @@ def _add(path: Path, parts: dict[Path, str], folder: Path) -> None:
         imported = (path.parent / name).resolve()
         if imported not in parts:
             _add(imported, parts, folder)
-    text = _IMPORT.sub(
-        lambda found: _taken(found, path, folder), _INDENT.sub("", _COMMENT.sub("", text))
-    )
+
+    def taken(found: re.Match[str]) -> str:
+        names, source = found.groups()
+        return f"const {{ {names} }} = {_scope((path.parent / source).resolve(), folder)};\n"
+
+    text = _IMPORT.sub(taken, _INDENT.sub("", _COMMENT.sub("", text)))
     exported = _EXPORT.findall(text)
     text = _EXPORT.sub("", text)
     if exported:
         body = f"{text}return {{ {', '.join(exported)} }};"
         text = f"const {_scope(path, folder)} = (() => {{\n{body}\n}})();\n"
     parts[path] = text
-
-
-def _taken(found: re.Match[str], path: Path, folder: Path) -> str:
-    names, source = found.groups()
-    return f"const {{ {names} }} = {_scope((path.parent / source).resolve(), folder)};\n"
 
 
 def _scope(path: Path, folder: Path) -> str:

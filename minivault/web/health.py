@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
-from pathlib import Path
-
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -27,7 +24,18 @@ async def health(request: Request) -> Response:
     if problem:
         answer.detail = problem
     if request.scope["state"].get("keyed", True):
-        _add_details(answer, service)
+        stage, counts = service.stage, service.registry.statistics()
+        answer.version = __version__
+        answer.model = model = _serving(service)
+        answer.wanted = stage.wanted
+        answer.notice = _notice(service)
+        answer.progress = stage.progress
+        answer.warnings = service.warnings
+        answer.context_length = model.context_length if model else None
+        answer.chat = bool(model and model.chat)
+        answer.running = int(counts["running"])
+        answer.waiting = int(counts["waiting"])
+        answer.log = log_health(service)
     headers = {"Cache-Control": "no-store"} | ({"Retry-After": "2"} if problem else {})
     return answers.as_json(answer, 503 if problem else 200, headers)
 
@@ -36,15 +44,14 @@ async def models(request: Request) -> Response:
     """The models on disk, and the one that serves."""
     service = service_of(request)
     room: ReadingRoom = request.app.state.reading_room
-    look = partial(_on_disk, service.settings.models_dir)
+
+    def look(turn: Turn) -> list[answers.ModelOnDisk]:
+        # Blocks: a model that nobody downloaded has to be hashed, once for each change.
+        store = ModelStore(service.settings.models_dir, offline=True, interrupt=turn)
+        return [answers.ModelOnDisk.model_validate(model) for model in store.models()]
+
     found = await while_connected(request.receive, room.read(look, key="models"))
     return answers.as_json(answers.Models(serving=_serving(service), models=found))
-
-
-def _on_disk(folder: Path, turn: Turn) -> list[answers.ModelOnDisk]:
-    """Blocks: a model that nobody downloaded has to be hashed, once for each change."""
-    store = ModelStore(folder, offline=True, interrupt=turn)
-    return [answers.ModelOnDisk.model_validate(model) for model in store.models()]
 
 
 def _serving(service: Service) -> answers.Model | None:
@@ -64,21 +71,6 @@ def _status(service: Service) -> answers.Status:
     if service.registry.draining:
         return "draining"
     return "unavailable" if service.stage.status == "ready" else service.stage.status
-
-
-def _add_details(answer: answers.Health, service: Service) -> None:
-    stage, counts = service.stage, service.registry.statistics()
-    answer.version = __version__
-    answer.model = model = _serving(service)
-    answer.wanted = stage.wanted
-    answer.notice = _notice(service)
-    answer.progress = stage.progress
-    answer.warnings = service.warnings
-    answer.context_length = model.context_length if model else None
-    answer.chat = bool(model and model.chat)
-    answer.running = int(counts["running"])
-    answer.waiting = int(counts["waiting"])
-    answer.log = log_health(service)
 
 
 _HEALTH = {JSON: answers.Health}

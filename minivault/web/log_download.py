@@ -29,7 +29,8 @@ def chunks(reader: Reader, query: Query | None) -> Iterator[bytes]:
     reader = Reader(reader.folder, broken.append)
     chunk, looked = bytearray(), 0
     for line in reader.forwards():
-        if query is None or _matches(reader, query, line):
+        record = reader.record(line) if query and query.may_match(line) else None
+        if query is None or (record and query.matches(record)):
             chunk += line + b"\n"
         looked += len(line)
         if len(chunk) >= CHUNK or looked >= LOOKED_THROUGH:
@@ -39,8 +40,3 @@ def chunks(reader: Reader, query: Query | None) -> Iterator[bytes]:
     yield bytes(chunk)
     if broken:
         raise broken[0]  # the answer ends without its end, and is not taken for the whole log
-
-
-def _matches(reader: Reader, query: Query, line: bytes) -> bool:
-    record = reader.record(line) if query.may_match(line) else None
-    return record is not None and query.matches(record)

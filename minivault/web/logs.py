@@ -45,7 +45,14 @@ async def list_records(request: Request) -> Response:
 
 async def show_record(request: Request) -> Response:
     """GET /logs/records/{seq}: the line as it stands, its hash, and its fields."""
-    return await _answer(request, partial(_detail, reader_of(request), seq_of(request)))
+    reader, seq = reader_of(request), seq_of(request)
+
+    def look(turn: Turn) -> dict[str, Any]:
+        line, record = _line(reader, seq, turn)
+        fields = dict(record.fields)
+        return {"seq": record.seq, "hash": record.hash, "line": _text(line), "record": fields}
+
+    return await _answer(request, look)
 
 
 async def show_history(request: Request) -> Response:
@@ -109,17 +116,13 @@ def _verified(reader: Reader, turn: Turn) -> Verification:
     try:
         return Verification(ok=True, at=at, **asdict(verify(reader.folder, progress=turn)))
     except ChainBroken as error:
-        seq, why = _seq_of(reader, error), error.reason
-        return Verification(ok=False, at=at, file=error.file, line=error.line, seq=seq, reason=why)
+        # The record that stands where the chain breaks, if that is at one line.
+        firsts = [each.first for each in reader.segments() if each.name == error.file]
+        seq = firsts[0] + error.line - 1 if firsts and firsts[0] and error.line else None
+        at_line = {"file": error.file, "line": error.line, "seq": seq}
+        return Verification(ok=False, at=at, reason=error.reason, **at_line)
     except BadCheckpoint as error:
         return Verification(ok=False, at=at, reason=str(error))
-
-
-def _seq_of(reader: Reader, error: ChainBroken) -> int | None:
-    """The record that stands where the chain breaks, if that is at one line."""
-    firsts = (each.first for each in reader.segments() if each.name == error.file and each.first)
-    first = next(firsts, None)
-    return first + error.line - 1 if first and error.line else None
 
 
 async def _replayed(record: Record, made: Coroutine[Any, Any, Replay]) -> answers.ReplayAnswer:
@@ -150,17 +153,12 @@ def _page(reader: Reader, asked: RecordQuery, turn: Turn) -> dict[str, Any]:
         at_most=LOOKED_AT_ONCE,
         progress=turn,
     )
-    first, last = _ends(reader)
+    firsts = [segment.first for segment in reader.segments() if segment.first]
+    first, last = (min(firsts), reader.last_seq()) if firsts else (0, 0)
     before = page.before if page.before is not None and page.before > first else None
     records = [summary(record) for record in page.records]
     found = {"records": records, "before": before, "first": first, "last": last}
     return found | {"unreadable": sorted(reader.unreadable)}
-
-
-def _detail(reader: Reader, seq: int, turn: Turn) -> dict[str, Any]:
-    line, record = _line(reader, seq, turn)
-    fields = dict(record.fields)
-    return {"seq": record.seq, "hash": record.hash, "line": _text(line), "record": fields}
 
 
 def _text(line: bytes) -> str:
@@ -174,12 +172,6 @@ def _line(reader: Reader, seq: int, turn: Turn) -> tuple[bytes, Record]:
     if line is None or record is None or record.seq != seq:
         raise NotFound(f"there is no record {seq}")
     return line, record
-
-
-def _ends(reader: Reader) -> tuple[int, int]:
-    """The first and the last sequence number; both 0 if there is no record."""
-    firsts = [segment.first for segment in reader.segments() if segment.first]
-    return (min(firsts), reader.last_seq()) if firsts else (0, 0)
 
 
 def room_of(request: Request) -> ReadingRoom:

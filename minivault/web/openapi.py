@@ -17,7 +17,7 @@ from minivault.web.middleware.cross_site import is_harmless
 from minivault.web.middleware.keys import needs_key
 from minivault.web.middleware.paths import is_openai
 from minivault.web.openai.bodies import ErrorEnvelope
-from minivault.web.operations import Operation, Parameter
+from minivault.web.operations import Operation
 from minivault.web.problems import MEDIA_TYPE as PROBLEM
 
 REF = "#/components/schemas/{model}"
@@ -110,7 +110,13 @@ def description(routes: Iterable[BaseRoute], cookies: Mapping[str, str]) -> dict
         "paths": paths,
         "components": {
             "schemas": _schemas(operations),
-            "securitySchemes": _security_schemes(cookies),
+            "securitySchemes": {
+                "bearer": {"type": "http", "scheme": "bearer"},
+                **{
+                    scheme: {"type": "apiKey", "in": "cookie", "name": name}
+                    for scheme, name in cookies.items()
+                },
+            },
         },
     }
 
@@ -125,7 +131,16 @@ def _operation(operation: Operation) -> dict[str, Any]:
     if operation.details:
         described["description"] = operation.details
     parameters = query_parameters(operation.query) if operation.query else []
-    parameters += [_parameter(each) for each in operation.parameters]
+    parameters += [
+        {
+            "name": each.name,
+            "in": each.place,
+            "required": each.place == "path",
+            "description": each.help,
+            "schema": dict(each.schema),
+        }
+        for each in operation.parameters
+    ]
     if parameters:
         described["parameters"] = parameters
     if operation.body:
@@ -240,16 +255,6 @@ def _plain(field: Mapping[str, Any], definitions: Mapping[str, Any]) -> dict[str
     return flat
 
 
-def _parameter(parameter: Parameter) -> dict[str, Any]:
-    return {
-        "name": parameter.name,
-        "in": parameter.place,
-        "required": parameter.place == "path",
-        "description": parameter.help,
-        "schema": dict(parameter.schema),
-    }
-
-
 def _schemas(operations: Sequence[Operation]) -> dict[str, Any]:
     models: set[type[BaseModel]] = {GenerateRequest, Problem, ErrorEnvelope, *EVENTS.values()}
     for operation in operations:
@@ -262,22 +267,12 @@ def _schemas(operations: Sequence[Operation]) -> dict[str, Any]:
         "description": "One event of a stream.",
         "oneOf": [_event(name, model) for name, model in EVENTS.items()],
     }
-    schemas["GenerateRequest"] |= _one_of("prompt", "messages")
+    # As the model's validator has it: exactly one of these is given.
+    schemas["GenerateRequest"]["oneOf"] = [
+        {"required": [name], "properties": {name: {"not": {"type": "null"}}}}
+        for name in ("prompt", "messages")
+    ]
     return schemas
-
-
-def _one_of(*names: str) -> dict[str, Any]:
-    """What the model's validator says: exactly one of these is given."""
-    return {
-        "oneOf": [{"required": [n], "properties": {n: {"not": {"type": "null"}}}} for n in names]
-    }
-
-
-def _security_schemes(cookies: Mapping[str, str]) -> dict[str, Any]:
-    schemes = {
-        scheme: {"type": "apiKey", "in": "cookie", "name": name} for scheme, name in cookies.items()
-    }
-    return {"bearer": {"type": "http", "scheme": "bearer"}, **schemes}
 
 
 def _ref(model: type[BaseModel]) -> dict[str, str]:

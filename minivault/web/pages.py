@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from functools import cache
-from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import FileResponse, Response
@@ -28,7 +27,11 @@ FILES = {
 def page_routes(templates: Jinja2Templates) -> list[Route]:
     """`GET /`, the favicon, the web app manifest, and the page that checks proofs."""
     schema = Parameters.model_json_schema()["properties"]
-    parameters = [(name, _without_title(each)) for name, each in schema.items()]
+    # The page has its own words for a parameter's name.
+    parameters = [
+        (name, {key: value for key, value in each.items() if key != "title"})
+        for name, each in schema.items()
+    ]
 
     async def chat(request: Request) -> Response:
         context = {"here": "chat", "parameters": parameters}
@@ -37,11 +40,6 @@ def page_routes(templates: Jinja2Templates) -> list[Route]:
     files = [Route(path, _file, methods=["GET"]) for path in FILES]
     page = Operation("GET", "/", chat, "chat", "pages", "The chat page", {200: {HTML: None}})
     return [page, *files]
-
-
-def _without_title(schema: dict[str, Any]) -> dict[str, Any]:
-    """The page has its own words for a parameter's name."""
-    return {key: value for key, value in schema.items() if key != "title"}
 
 
 async def _file(request: Request) -> Response:

@@ -37,19 +37,21 @@ logger = logging.getLogger("minivault.web")
 
 def answer(error: MiniVaultError) -> Response:
     """The answer for an error of the tree; its class decides status, title and headers."""
-    problem = Problem(
-        title=error.title, status=error.status, detail=error.detail, errors=_errors(error)
-    )
-    return ProblemAnswer(problem, _headers(error), error)
+    errors, headers = None, {}
+    if isinstance(error, InvalidRequest):
+        errors = [{"field": each.field, "message": each.message} for each in error.errors]
+    elif isinstance(error, Unavailable | TooManyWrongKeys):
+        headers = {"Retry-After": str(error.retry_after)}
+    elif isinstance(error, Unauthorized):
+        headers = {"WWW-Authenticate": 'Bearer realm="MiniVault"'}
+    problem = Problem(title=error.title, status=error.status, detail=error.detail, errors=errors)
+    return ProblemAnswer(problem, headers, error)
 
 
-def from_validation(error: ValidationError) -> Response:
-    """The answer for a validation error that got here, without the input: it may be a prompt."""
-    return answer(InvalidRequest(field_errors(error)))
-
-
-def from_http(error: HTTPException, scope: Scope) -> Response:
+async def _from_http(request: Request, error: Exception) -> Response:
     """The answer for an error of the router: no such address, or not by this method."""
+    assert isinstance(error, HTTPException)
+    scope = request.scope
     status = HTTPStatus(error.status_code)
     headers = dict(error.headers or {})
     detail = error.detail
@@ -102,20 +104,6 @@ def _methods(scope: Scope) -> list[str]:
     return sorted(found or {"GET", "HEAD"})
 
 
-def _errors(error: MiniVaultError) -> list[dict[str, str]] | None:
-    if not isinstance(error, InvalidRequest):
-        return None
-    return [{"field": each.field, "message": each.message} for each in error.errors]
-
-
-def _headers(error: MiniVaultError) -> dict[str, str]:
-    if isinstance(error, Unavailable | TooManyWrongKeys):
-        return {"Retry-After": str(error.retry_after)}
-    if isinstance(error, Unauthorized):
-        return {"WWW-Authenticate": 'Bearer realm="MiniVault"'}
-    return {}
-
-
 class ProblemAnswer(Response):
     """A problem; under /v1 the same as OpenAI's clients read it."""
 
@@ -148,13 +136,9 @@ async def _answer(request: Request, error: Exception) -> Response:
 
 
 async def _from_validation(request: Request, error: Exception) -> Response:
+    """A validation error that got here, without the input: it may be a prompt."""
     assert isinstance(error, ValidationError)
-    return from_validation(error)
-
-
-async def _from_http(request: Request, error: Exception) -> Response:
-    assert isinstance(error, HTTPException)
-    return from_http(error, request.scope)
+    return answer(InvalidRequest(field_errors(error)))
 
 
 async def _internal(request: Request, error: Exception) -> Response:

@@ -70,7 +70,8 @@ class Reading(Generic[T]):
         """What was read, or what went wrong; the read ends when its last asker is cancelled."""
         self._askers += 1
         found = asyncio.wrap_future(self._future)
-        found.add_done_callback(_retrieved)
+        # What an asker that left does not hear is nobody's to complain of.
+        found.add_done_callback(lambda left: left.cancelled() or left.exception())
         try:
             return await asyncio.shield(found)
         finally:
@@ -114,9 +115,13 @@ class ReadingRoom:
         self._under_way[name] = reading
         loop = asyncio.get_running_loop()
 
+        def forget() -> None:
+            if self._under_way.get(name) is reading:
+                del self._under_way[name]
+
         def over(_: Future[T]) -> None:
             with contextlib.suppress(RuntimeError):  # the loop is closed: nobody asks any more
-                loop.call_soon_threadsafe(self._over, name, reading)
+                loop.call_soon_threadsafe(forget)
 
         future.add_done_callback(over)
         return reading
@@ -130,13 +135,3 @@ class ReadingRoom:
         for reading in self._under_way.values():
             reading.end()
         self._threads.shutdown(wait=False, cancel_futures=True)
-
-    def _over(self, name: Hashable, reading: Reading[Any]) -> None:
-        if self._under_way.get(name) is reading:
-            del self._under_way[name]
-
-
-def _retrieved(future: asyncio.Future[Any]) -> None:
-    """What an asker that left does not hear is nobody's to complain of."""
-    if not future.cancelled():
-        future.exception()

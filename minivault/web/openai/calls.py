@@ -50,18 +50,15 @@ class CallingFields(Fields):
     @property
     def calling(self) -> dict[str, Any]:
         """What a request has of it. Raises InvalidRequest."""
-        _check_template(self.chat_template_kwargs or {})
+        told = self.chat_template_kwargs or {}
+        for name, why in _RESERVED.items():
+            if told.get(name) is not None:
+                raise InvalidRequest([FieldError(f"chat_template_kwargs.{name}", why)])
+        check_writable("chat_template_kwargs", told)
         return {
             "tools": tools_of(self.tools or [], self.tool_choice, self.parallel_tool_calls),
-            "template": self.chat_template_kwargs or None,
+            "template": told or None,
         }
-
-
-def _check_template(told: Mapping[str, Any]) -> None:
-    for name, why in _RESERVED.items():
-        if told.get(name) is not None:
-            raise InvalidRequest([FieldError(f"chat_template_kwargs.{name}", why)])
-    check_writable("chat_template_kwargs", told)
 
 
 def tools_of(

@@ -67,10 +67,14 @@ def read_chat(
         raise InvalidRequest([FieldError("top_logprobs", message)])
     check_count(fields.n, most_choices)
     context = info.context_length
+    most = limit([fields.max_tokens, fields.max_completion_tokens], context, context)
+    if most == 0:
+        field = "max_tokens" if fields.max_tokens == 0 else "max_completion_tokens"
+        raise InvalidRequest([FieldError(field, "must be at least 1; -1 is no limit")])
     values = fields.sampling(info.defaults) | {
         **fields.calling,
         "turns": turns_of(fields.messages),
-        "max_tokens": _most_tokens(fields, context),
+        "max_tokens": most,
         "logprobs": fields.logprobs,
         "top_logprobs": fields.top_logprobs or 0,
     }
@@ -124,11 +128,3 @@ def _text(place: str, content: str | list[dict[str, Any]] | None) -> str:
             raise InvalidRequest([FieldError(f"{place}.{number}.text", "must be a string")])
         texts.append(part["text"])
     return "\n".join(texts)
-
-
-def _most_tokens(fields: ChatFields, context: int) -> int:
-    named = limit([fields.max_tokens, fields.max_completion_tokens], context, context)
-    if named == 0:
-        field = "max_tokens" if fields.max_tokens == 0 else "max_completion_tokens"
-        raise InvalidRequest([FieldError(field, "must be at least 1; -1 is no limit")])
-    return named

@@ -42,7 +42,15 @@ def read_completion(
     fields, ignored = read(data, CompletionFields, _RIGHT)
     if fields.best_of not in (None, fields.n):
         raise InvalidRequest([FieldError("best_of", _RIGHT["best_of"])])
-    prompts = _prompts(fields.prompt)
+    given = fields.prompt
+    if given is None or isinstance(given, str):
+        given = [given or ""]
+    elif not isinstance(given, list) or not given:
+        raise InvalidRequest([FieldError("prompt", _PROMPT)])
+    elif _are_tokens(given):
+        given = [given]
+    # An empty one is the token that texts begin with.
+    prompts = [_one(each) for each in given]
     check_count(fields.n * len(prompts), most_choices)
     most = limit([fields.max_tokens], DEFAULT_TOKENS, info.context_length)
     scores = fields.echo and fields.logprobs is not None
@@ -62,15 +70,6 @@ def read_completion(
         call = Call(DOOR, index, None, ignored, fields.private)
         choices.append(Choice(text_request(values | own), call))
     return fields, Asked(choices, fields.stream, fields.wants_usage, ignored, fields.echo)
-
-
-def _prompts(given: Any) -> list[dict[str, Any]]:
-    """Each prompt, as text or as tokens; an empty one is the token that texts begin with."""
-    if given is None or isinstance(given, str):
-        return [_one(given or "")]
-    if not isinstance(given, list) or not given:
-        raise InvalidRequest([FieldError("prompt", _PROMPT)])
-    return [_one(given)] if _are_tokens(given) else [_one(each) for each in given]
 
 
 def _one(prompt: Any) -> dict[str, Any]:

@@ -21,10 +21,13 @@ _TYPES = {401: "invalid_request_error", 403: "permission_error", 429: "rate_limi
 def envelope(error: MiniVaultError) -> dict[str, Any]:
     """The body of an error's answer, and of the last block of a stream that fails."""
     status = status_of(error)
+    param = "model" if isinstance(error, UnknownModel) else None
+    if isinstance(error, InvalidRequest) and error.errors:
+        param = error.errors[0].field
     return wrapped(
         _message(error),
         type="server_error" if status >= 500 else _TYPES.get(status, "invalid_request_error"),
-        param=_param(error),
+        param=param,
         code=_code(error),
     )
 
@@ -59,12 +62,6 @@ def _message(error: MiniVaultError) -> str:
             "more. Please shorten it."
         )
     return error.detail
-
-
-def _param(error: MiniVaultError) -> str | None:
-    if isinstance(error, InvalidRequest) and error.errors:
-        return error.errors[0].field
-    return "model" if isinstance(error, UnknownModel) else None
 
 
 def _code(error: MiniVaultError) -> str | None:

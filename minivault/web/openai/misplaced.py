@@ -25,15 +25,11 @@ class Signpost(Route):
     """An address that no description names: it tells of another one, or is its other form."""
 
 
-async def _without_prefix(request: Request) -> Response:
+async def _elsewhere(request: Request) -> Response:
     base = f"{request.url.scheme}://{request.url.netloc}/v1"
     message = f"the base URL of this server for OpenAI's clients ends in /v1: set it to {base}"
-    return JSONResponse(wrapped(message, code="unsupported"), 404)
-
-
-async def _ollama(request: Request) -> Response:
-    base = f"{request.url.scheme}://{request.url.netloc}/v1"
-    message = f"Ollama's interface is not served; OpenAI's is, with the base URL {base}"
+    if request.url.path.startswith("/api/"):
+        message = f"Ollama's interface is not served; OpenAI's is, with the base URL {base}"
     return JSONResponse(wrapped(message, code="unsupported"), 404)
 
 
@@ -45,8 +41,8 @@ async def _not_here(request: Request) -> Response:
 _METHODS = ["GET", "POST"]
 
 routes = [
-    *(Signpost(path, _without_prefix, methods=_METHODS) for path in _WITHOUT_PREFIX),
-    *(Signpost(f"/api/{each}", _ollama, methods=_METHODS) for each in _OLLAMA),
+    *(Signpost(path, _elsewhere, methods=_METHODS) for path in _WITHOUT_PREFIX),
+    *(Signpost(f"/api/{each}", _elsewhere, methods=_METHODS) for each in _OLLAMA),
     *(Signpost(f"/v1/{kind}", _not_here, methods=_METHODS) for kind in _NOT_HERE),
     *(Signpost(f"/v1/{kind}/{{rest:path}}", _not_here, methods=_METHODS) for kind in _NOT_HERE),
 ]

@@ -85,13 +85,16 @@ class Completion:
 
     def logprobs(self, entries: Entries, offset: int) -> dict[str, Any]:
         offsets = []
+        tops: list[dict[str, float] | None] = []  # None for a token that nothing is before
         for each in entries:
             offsets.append(offset)
             offset += len(each["token"])
+            likeliest = {_name(top): top["logprob"] for top in (*each["top"], each)}
+            tops.append(None if each["logprob"] is None else likeliest)
         return {
             "tokens": [_name(each) for each in entries],
             "token_logprobs": [each["logprob"] for each in entries],
-            "top_logprobs": [_alternatives(each) for each in entries],
+            "top_logprobs": tops,
             "text_offset": offsets,
         }
 
@@ -100,13 +103,6 @@ def _token(entry: Mapping[str, Any]) -> dict[str, Any]:
     own = entry.get("bytes")
     spelled = list(entry["token"].encode()) if own is None else own
     return {"token": entry["token"], "logprob": entry["logprob"], "bytes": spelled}
-
-
-def _alternatives(entry: Mapping[str, Any]) -> dict[str, float] | None:
-    """The likeliest tokens and the chosen one, by name; None for a token that nothing is before."""
-    if entry["logprob"] is None:
-        return None
-    return {_name(each): each["logprob"] for each in (*entry["top"], entry)}
 
 
 def _name(entry: Mapping[str, Any]) -> str:

@@ -79,7 +79,9 @@ class Told:
     async def chunks(self) -> AsyncIterator[bytes]:
         """The whole stream. Choices are opened in order, then each goes on as it can."""
         waiting = set(range(len(self.followers)))
-        if not self._is_scored:  # else a prompt is told once its tokens have their scores
+        request = self.first.request
+        is_scored = self.echo and request is not None and request.params.prompt_logprobs
+        if not is_scored:  # else a prompt is told once its tokens have their scores
             waiting.clear()
             if openings := b"".join(map(self._opening, range(len(self.followers)))):
                 yield openings
@@ -155,11 +157,6 @@ class Told:
 
     def _answer(self, index: int) -> Answer | None:
         return self.answers[index] if self.answers else None
-
-    @property
-    def _is_scored(self) -> bool:
-        request = self.first.request
-        return self.echo and request is not None and request.params.prompt_logprobs
 
     def _offset(self, index: int, number: int) -> int:
         """Where the text of an event begins, in characters from the prompt's beginning."""

@@ -48,7 +48,9 @@ class Items:
         item = self._new(part)
         self.output.append(item)
         index = len(self.output) - 1
-        yield "output_item.added", {"output_index": index, "item": _copy(item)}
+        # Its lists grow while this event waits to be written.
+        copy = {name: [*each] if isinstance(each, list) else each for name, each in item.items()}
+        yield "output_item.added", {"output_index": index, "item": copy}
         if part.kind == "content":
             item["content"].append(_content("", []))
             added = self._place() | {"content_index": 0, "part": _content("", [])}
@@ -71,7 +73,8 @@ class Items:
         item = self.output[-1]
         place = self._place() | {"content_index": 0, "delta": part.text}
         if part.kind == "reasoning":
-            item["content"] = [_thought(self._said() + part.text)]
+            thought = self._said() + part.text
+            item["content"] = [{"type": "reasoning_text", "text": thought}]
             return "reasoning_text.delta", place
         logprobs = Chat().logprobs(entries, 0)["content"]
         (content,) = item["content"]
@@ -104,13 +107,5 @@ class Items:
         return "".join(each["text"] for each in self.output[-1]["content"])
 
 
-def _copy(item: dict[str, Any]) -> dict[str, Any]:
-    return {name: list(each) if isinstance(each, list) else each for name, each in item.items()}
-
-
 def _content(text: str, logprobs: list[dict[str, Any]]) -> dict[str, Any]:
     return {"type": "output_text", "text": text, "annotations": [], "logprobs": logprobs}
-
-
-def _thought(text: str) -> dict[str, Any]:
-    return {"type": "reasoning_text", "text": text}

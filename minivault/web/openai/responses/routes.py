@@ -73,7 +73,10 @@ async def show(request: Request) -> Response:
         follower = await _now(request, id)
         follower.close()
         return await told(follower.generation)
-    after = _starting_after(request)
+    given = request.query_params.get("starting_after", "-1")
+    if not (given == "-1" or (given.isascii() and given.isdigit() and len(given) < 10)):
+        raise InvalidRequest([FieldError("starting_after", "must be a sequence number")])
+    after = int(given)
     known = service_of(request).registry.find(id)
     recalled = None if known else await _recalled(request, id)
     found = known or recalled
@@ -203,13 +206,6 @@ async def _come_back(
 def _id(request: Request) -> str:
     id: str = request.path_params["id"]
     return id.removeprefix(PREFIX)
-
-
-def _starting_after(request: Request) -> int:
-    given = request.query_params.get("starting_after", "-1")
-    if not (given == "-1" or (given.isascii() and given.isdigit() and len(given) < 10)):
-        raise InvalidRequest([FieldError("starting_after", "must be a sequence number")])
-    return int(given)
 
 
 _ID = Parameter("id", "path", "As the response told it.", ID)

@@ -148,7 +148,9 @@ class Events:
         elif event.name is None and self._answer:
             yield from map(self._block, self._taken_apart(number, self._answer))
         elif event.name is None and event.text:
-            yield self._block(self._delta(number, event))
+            logprobs = _logprobs(event.data.get("logprobs", []))
+            told = self._part({"delta": event.text, "logprobs": logprobs})
+            yield self._block(("response.output_text.delta", BEFORE - 1 + number, told))
 
     def keep_alive(self) -> bytes:
         """What was said last of its state, again; it moves no reader's place."""
@@ -167,11 +169,6 @@ class Events:
             item = _item(self._generation, "in_progress") | {"content": []}
             yield "response.output_item.added", 2, {"output_index": 0, "item": item}
             yield "response.content_part.added", 3, self._part({"part": _content("", [])})
-
-    def _delta(self, number: int, event: Event) -> Numbered:
-        logprobs = _logprobs(event.data.get("logprobs", []))
-        told = self._part({"delta": event.text, "logprobs": logprobs})
-        return "response.output_text.delta", BEFORE - 1 + number, told
 
     def _taken_apart(self, number: int, answer: Answer) -> Iterator[Numbered]:
         """The events of all pieces up to this one; those that the reader has are left out later."""
@@ -197,16 +194,16 @@ class Events:
             whole = response_of(generation, self._items.output)
         else:
             whole = response_of(generation)
-            told = [*self._text_ending(whole["output"][0])]
+            (item,) = whole["output"]
+            (content,) = item["content"]
+            done = {"text": content["text"], "logprobs": content["logprobs"]}
+            told = [
+                ("output_text.done", self._part(done)),
+                ("content_part.done", self._part({"part": content})),
+                ("output_item.done", {"output_index": 0, "item": item}),
+            ]
         name = "completed" if whole["status"] == "completed" else "incomplete"
         yield from _numbered([*told, (name, {"response": whole})], at)
-
-    def _text_ending(self, item: dict[str, Any]) -> Iterator[Told]:
-        (content,) = item["content"]
-        done = {"text": content["text"], "logprobs": content["logprobs"]}
-        yield "output_text.done", self._part(done)
-        yield "content_part.done", self._part({"part": content})
-        yield "output_item.done", {"output_index": 0, "item": item}
 
     def _part(self, told: dict[str, Any]) -> dict[str, Any]:
         place = {"item_id": f"msg_{self._generation.id}", "output_index": 0, "content_index": 0}
