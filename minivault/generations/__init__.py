@@ -48,28 +48,25 @@ class Generations:
         want of room, or of a model, is counted.
         Raises InvalidRequest, KeyConflict, QueueFull, Loading, Draining, LogUnavailable.
         """
-        try:
-            return await self._start(asked, visitor)
-        except Unavailable as refusal:
-            self._registry.metrics.refused(refusal.reason)
-            raise
-
-    async def _start(self, asked: GenerateRequest, visitor: Visitor) -> Follower:
         registry, caller = self._registry, visitor.caller
-        if known := registry.named(asked, caller):
-            if follower := await rejoin(registry, known, asked, visitor):
-                return follower
-            known = registry.named(asked, caller)  # much may have happened meanwhile
-        if known:
-            return await registry.attach(known, lives_on=visitor.lives_on)
-        backend = registry.open_backend()
-        registry.places.check_room(caller)
-        seed = draw_seed() if asked.seed is None else asked.seed
-        hashes = registry.ids.request_hash(asked), engine_hash(backend.info)
-        id = registry.ids.make(seed, *hashes, caller)
-        generation = Generation(id, asked, visitor, backend.info, call=visitor.call)
-        prepared = partial(prepare, asked, seed, backend, caller)
-        return await registry.launch(generation, prepared, backend)
+        try:
+            if known := registry.named(asked, caller):
+                if follower := await rejoin(registry, known, asked, visitor):
+                    return follower
+                known = registry.named(asked, caller)  # much may have happened meanwhile
+            if known:
+                return await registry.attach(known, lives_on=visitor.lives_on)
+            backend = registry.open_backend()
+            registry.places.check_room(caller)
+            seed = draw_seed() if asked.seed is None else asked.seed
+            hashes = registry.ids.request_hash(asked), engine_hash(backend.info)
+            id = registry.ids.make(seed, *hashes, caller)
+            generation = Generation(id, asked, visitor, backend.info, call=visitor.call)
+            prepared = partial(prepare, asked, seed, backend, caller)
+            return await registry.launch(generation, prepared, backend)
+        except Unavailable as refusal:
+            registry.metrics.refused(refusal.reason)
+            raise
 
     async def come_back(
         self, id: str, after: int, asked: GenerateRequest | None, visitor: Visitor

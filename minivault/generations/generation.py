@@ -59,10 +59,6 @@ class Times:
     ended: float | None = None
 
 
-def _future() -> asyncio.Future[None]:
-    return asyncio.get_running_loop().create_future()
-
-
 @dataclass(slots=True, eq=False, repr=False)
 class Generation:
     """Who asked, what state it is in, which events there are. Lives in the event loop alone."""
@@ -78,7 +74,9 @@ class Generation:
     created: int = 0  # seconds since 1970, when it was accepted first
     text: Text = field(default_factory=Text)
     state: State = State.ACCEPTING
-    accepted: asyncio.Future[None] = field(default_factory=_future)
+    accepted: asyncio.Future[None] = field(
+        default_factory=lambda: asyncio.get_running_loop().create_future()
+    )
     request: Request | None = None  # known once accepted
     prompt_tokens: int | None = None
     reused_tokens: int = 0  # of the prompt's, computed for an earlier request

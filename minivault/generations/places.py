@@ -139,8 +139,14 @@ class Places:
         """
         self.forget(generation)
         while not generation.ending:
-            task = await self._turn(generation, work)
-            if task is None:
+            turn: asyncio.Future[Running | None] = asyncio.get_running_loop().create_future()
+            generation.state = State.WAITING
+            self._turns[generation] = work, turn
+            self._line.add(generation)
+            self.drop_unheard()
+            self.schedule()
+            task = await turn
+            if task is None:  # it was ended before its turn came
                 break
             # Only the work is ever cancelled, by `halt`; whoever waits here goes on.
             await asyncio.wait([task])
@@ -178,25 +184,18 @@ class Places:
 
         But no replay does: unheard ones that wait come before it, and would take it back.
         """
-        while (waiting := self._line.order()) and self._fits(waiting[0]):
+        while (waiting := self._line.order()) and (
+            not self._running or self._spare.holds(waiting[0].share)
+        ):
             self._start(waiting[0])
-        self._make_room([each for each in waiting if each.heard and each.replays is None])
+        if wanted := [each for each in waiting if each.heard and each.replays is None]:
+            self._make_room(wanted)
         self._line.tell_positions()
 
     def drop_unheard(self) -> None:
         """Bounds the memory that clients which connect and vanish can take."""
         for generation in self._line.unheard()[:-MAX_UNHEARD_WAITING]:
             self.end(generation, FinishReason.DISCONNECTED)
-
-    async def _turn(self, generation: Generation, work: Work) -> Running | None:
-        """Its work under way, once its turn has come; None if it was ended before."""
-        turn: asyncio.Future[Running | None] = asyncio.get_running_loop().create_future()
-        generation.state = State.WAITING
-        self._turns[generation] = work, turn
-        self._line.add(generation)
-        self.drop_unheard()
-        self.schedule()
-        return await turn
 
     def _start(self, generation: Generation) -> None:
         # The work begins here and not where the turn is waited for: from now on it can be halted.
@@ -217,13 +216,8 @@ class Places:
             self._spare = _Room(self._most_running, 1.0)
             self._places_of.clear()
 
-    def _fits(self, generation: Generation) -> bool:
-        return not self._running or self._spare.holds(generation.share)
-
     def _make_room(self, wanted: list[Generation]) -> None:
         """Takes places from generations that nobody listens to, for those that want one."""
-        if not wanted:
-            return
         spare = self._after_giving_way
         unheard = self._unheard()
         for generation in wanted:

@@ -72,7 +72,15 @@ def _read(
     if isinstance(asked, TextRequest) and asked.tokens is not None:
         text, given = _from_tokens(asked.tokens, backend)
         return text, given, len(given)
-    prompt = _prompt(asked, backend)
+    prompt = asked.prompt
+    if prompt is None:
+        told = asked.told if isinstance(asked, TextRequest) else None
+        prompt = optional.render(backend, asked.conversation, told)
+    if prompt is None and isinstance(asked, TextRequest):
+        prompt = plain(asked.conversation)
+    if prompt is None:
+        message = f"{backend.info.name} has no chat template; send the text as prompt"
+        raise InvalidRequest([FieldError("messages", message)])
     return prompt, *optional.tokenize(backend, prompt)
 
 
@@ -89,19 +97,6 @@ def prepare_again(request: Request, prompt_tokens: int | None, backend: Backend)
         )
         raise InvalidRequest([FieldError("max_tokens", message)])
     return Prepared(request, prompt_tokens, share)
-
-
-def _prompt(asked: GenerateRequest, backend: Backend) -> str:
-    if asked.prompt is not None:
-        return asked.prompt
-    told = asked.told if isinstance(asked, TextRequest) else None
-    prompt = optional.render(backend, asked.conversation, told)
-    if prompt is None and isinstance(asked, TextRequest):
-        return plain(asked.conversation)
-    if prompt is None:
-        message = f"{backend.info.name} has no chat template; send the text as prompt"
-        raise InvalidRequest([FieldError("messages", message)])
-    return prompt
 
 
 def plain(conversation: Sequence[Mapping[str, Any]]) -> str:

@@ -44,15 +44,13 @@ def begin_of(generation: Generation) -> Begin:
         messages=messages or None,
         continues=generation.id if generation.continuations else None,
         replays=generation.replays,
-        call=_call_data(generation),
+        call=_call_data(generation, generation.call) if generation.call else {},
     )
 
 
-def _call_data(generation: Generation) -> dict[str, Any]:
+def _call_data(generation: Generation, call: Call) -> dict[str, Any]:
     """The record's fields of a request over /v1."""
-    call, asked, request = generation.call, generation.asked, generation.request
-    if call is None:
-        return {}
+    asked, request = generation.asked, generation.request
     private = dict(call.private)
     if isinstance(asked, TextRequest) and asked.tokens is not None and request:
         private["tokens"] = list(request.tokens or ())
@@ -113,11 +111,15 @@ def usage_of(generation: Generation) -> Usage:
 def timings_of(generation: Generation) -> Timings:
     """Milliseconds since the request was accepted."""
     times, drafts = generation.times, generation.drafts
+    first, last, later_tokens = times.first_token, times.last_token, generation.text.tokens - 1
+    rate = None
+    if first is not None and last is not None and last > first and later_tokens > 0:
+        rate = round(later_tokens / (last - first), 2)
     return Timings(
         queue_ms=_ms(times.started, times.asked),
         first_token_ms=_ms(times.first_token, times.asked),
         total_ms=_ms(times.ended or time.monotonic(), times.asked) or 0.0,
-        tokens_per_second=_rate(generation),
+        tokens_per_second=rate,
         drafted=drafts.drafted if drafts else None,
         accepted=drafts.accepted if drafts else None,
     )
@@ -206,10 +208,3 @@ def gone_event() -> Event:
 
 def _ms(moment: float | None, start: float) -> float | None:
     return None if moment is None else round((moment - start) * 1000, 1)
-
-
-def _rate(generation: Generation) -> float | None:
-    first, last = generation.times.first_token, generation.times.last_token
-    if first is None or last is None or last <= first or generation.text.tokens < 2:
-        return None
-    return round((generation.text.tokens - 1) / (last - first), 2)
