@@ -87,7 +87,14 @@ class Log:
         it is unknown what was, LogUnavailable if the log was changed from outside.
         """
         self.catch_up()
-        lines, receipts, head = self._chained(bodies)
+        head = self.head
+        lines: list[bytes] = []
+        receipts: list[Receipt] = []
+        for body in bodies:
+            line = body + link(head.seq + 1, head.hash, head.redacted)
+            head = Head.of(line)
+            lines.append(line + b"\n")
+            receipts.append(Receipt(seq=head.seq, hash=head.hash))
         data = b"".join(lines)
         if self._end and self._end + len(data) > self._rotation.max_bytes:
             self._rotate()
@@ -105,7 +112,10 @@ class Log:
         moved = there is None or (here.st_dev, here.st_ino) != (there.st_dev, there.st_ino)
         if here.st_size < self._end:
             raise LogUnavailable("the log became shorter: somebody cut it while it was in use")
-        self._require_last()
+        length = len(self._last)
+        if os.pread(self._fd, length, self._end - length) != self._last:  # an editor was at work
+            reason = f"something else changed record {self.seq} while it was in use"
+            raise LogUnavailable(f"{reason}; put the file back as it was")
         if here.st_size > self._end:
             self._read_on(here.st_size)
         if moved:
@@ -174,24 +184,6 @@ class Log:
             if at >= 0:
                 found.add(line[at + 9 : line.find(b'"', at + 9)])
         return found
-
-    def _chained(self, bodies: Sequence[bytes]) -> tuple[list[bytes], list[Receipt], Head]:
-        head = self.head
-        lines: list[bytes] = []
-        receipts: list[Receipt] = []
-        for body in bodies:
-            line = body + link(head.seq + 1, head.hash, head.redacted)
-            head = Head.of(line)
-            lines.append(line + b"\n")
-            receipts.append(Receipt(seq=head.seq, hash=head.hash))
-        return lines, receipts, head
-
-    def _require_last(self) -> None:
-        """Raises LogUnavailable if the newest line is not what it was: an editor was at work."""
-        length = len(self._last)
-        if os.pread(self._fd, length, self._end - length) != self._last:
-            reason = f"something else changed record {self.seq} while it was in use"
-            raise LogUnavailable(f"{reason}; put the file back as it was")
 
     def _read_on(self, size: int) -> None:
         """Follows the chain over what others appended; half a line is one whose writer died."""
@@ -267,7 +259,9 @@ class Log:
         self._last = found[1] + b"\n" if found else b""
 
     def _rotate(self) -> None:
-        first = self._first_here()
+        with open(self._fd, "rb", closefd=False) as file:
+            file.seek(0)
+            first = place(file.readline().rstrip(b"\n"))[0] or self.seq + 1
         name = f"log-{first:012d}.jsonl"
         if self._folder.stat(name):
             raise FileExistsError(errno.EEXIST, f"{name} is there already")
@@ -278,9 +272,3 @@ class Log:
         self._end, self._last = 0, b""
         with contextlib.suppress(OSError):  # the records come first; it is tried again
             self.remove_old()
-
-    def _first_here(self) -> int:
-        """The sequence number of the first record in this file, or of the next one to come."""
-        with open(self._fd, "rb", closefd=False) as file:
-            file.seek(0)
-            return place(file.readline().rstrip(b"\n"))[0] or self.seq + 1

@@ -216,18 +216,13 @@ def _offset(descriptor: int, seq: int) -> int:
     """Where record `seq` or, if it is not there, the next one begins: found by halving."""
     low, high = 0, end_of_lines(descriptor, os.fstat(descriptor).st_size)
     while low < high:
-        start, line = _line_around(descriptor, (low + high) // 2)
-        if place(line)[0] < seq:
-            low = start + len(line) + 1
+        # The line that has the byte in the middle.
+        start, line = end_of_lines(descriptor, (low + high) // 2), b""
+        while b"\n" not in line:
+            line += os.pread(descriptor, 2**14, start + len(line))
+        length = line.index(b"\n")
+        if place(line[:length])[0] < seq:
+            low = start + length + 1
         else:
             high = start
     return low
-
-
-def _line_around(descriptor: int, position: int) -> tuple[int, bytes]:
-    """The line that has the byte at `position`, and where it begins."""
-    start = end_of_lines(descriptor, position)
-    line = b""
-    while b"\n" not in line:
-        line += os.pread(descriptor, 2**14, start + len(line))
-    return start, line[: line.index(b"\n")]

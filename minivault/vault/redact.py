@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -142,20 +142,16 @@ def _clean_journals(folder: Folder, salt: bytes) -> None:
         if name.startswith(PREFIX):
             descriptor = folder.open(name, os.O_RDWR)
             try:
-                for offset, line in list(_lines_with(descriptor, salt)):
-                    os.pwrite(descriptor, b" " * len(line), offset)
+                with open(descriptor, "rb", closefd=False) as file:
+                    lines = file.readlines()
+                offset = 0
+                for line in lines:
+                    if salt in line:
+                        os.pwrite(descriptor, b" " * len(line.rstrip(b"\n")), offset)
+                    offset += len(line)
                 sync(descriptor)
             finally:
                 os.close(descriptor)
-
-
-def _lines_with(descriptor: int, needle: bytes) -> Iterator[tuple[int, bytes]]:
-    with open(descriptor, "rb", closefd=False) as file:
-        offset = 0
-        for line in file:
-            if needle in line:
-                yield offset, line.rstrip(b"\n")
-            offset += len(line)
 
 
 def _clean_torn(folder: Folder, salt: bytes, timestamp: bytes) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -33,36 +33,29 @@ class Query:
 
     def may_match(self, line: bytes) -> bool:
         """A quick look at the bytes that leaves most lines unread."""
-        return self._is_in_time(line[_TIME].decode("ascii", "replace")) and all(
-            needle in line.lower() for needle in self._needles()
-        )
+        if not self._is_in_time(line[_TIME].decode("ascii", "replace")):
+            return False
+        # What must stand in the line. Text beyond ASCII has cases that bytes do not show.
+        asked = (self.text, self.finish_reason, self.model, self.client)
+        needles = [json.dumps(each)[1:-1].lower() for each in asked if each and each.isascii()]
+        return all(each.encode() in line.lower() for each in needles)
 
     def matches(self, record: Record) -> bool:
         """Whether this is one of them."""
-        fields = record.fields
+        fields, wanted = record.fields, (self.text or "").casefold()
+        texts = [each for each in (record.prompt, record.response) if isinstance(each, str)]
         return (
             self._is_in_time(record.timestamp)
             and self.finish_reason in (None, record.finish_reason)
             and self.model in (None, record.model.get("name"))
             and self.client in (None, fields.get("client"))
-            and (self.text is None or self._is_in_text(record))
+            and (self.text is None or any(wanted in each.casefold() for each in texts))
         )
 
     def _is_in_time(self, timestamp: str) -> bool:
         early = self.since is not None and timestamp < self.since
         late = self.until is not None and timestamp[: len(self.until)] > self.until
         return not early and not late
-
-    def _is_in_text(self, record: Record) -> bool:
-        wanted = (self.text or "").casefold()
-        texts = (record.prompt, record.response)
-        return any(isinstance(text, str) and wanted in text.casefold() for text in texts)
-
-    def _needles(self) -> Iterator[bytes]:
-        """What must stand in the line. Text beyond ASCII has cases that bytes do not show."""
-        for value in (self.text, self.finish_reason, self.model, self.client):
-            if value and value.isascii():
-                yield json.dumps(value)[1:-1].lower().encode()
 
 
 def search(

@@ -41,21 +41,17 @@ def _make(path: Path) -> None:
     try:
         with locked(folder):
             if not path.exists():  # else another process was first
-                _make_alone(path)
+                temporary = path.with_name(f".{path.name}.new")
+                temporary.unlink(missing_ok=True)  # left by one that was killed
+                flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | _FLAGS
+                with open(os.open(temporary, flags, 0o600), "wb") as file:
+                    file.write(secrets.token_bytes(SIZE))
+                    file.flush()
+                    os.fsync(file.fileno())
+                os.rename(temporary, path)
                 os.fsync(folder)
     finally:
         os.close(folder)
-
-
-def _make_alone(path: Path) -> None:
-    temporary = path.with_name(f".{path.name}.new")
-    temporary.unlink(missing_ok=True)  # left by one that was killed
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _FLAGS, 0o600)
-    with open(descriptor, "wb") as file:
-        file.write(secrets.token_bytes(SIZE))
-        file.flush()
-        os.fsync(file.fileno())
-    os.rename(temporary, path)
 
 
 def _read(path: Path) -> bytes:
@@ -67,16 +63,12 @@ def _read(path: Path) -> bytes:
                 f"chmod 600 {quote(str(path))}, else remove it, and a new one is made"
             )
         if info.st_nlink > 1:
-            _remove_second_name(path, info)
+            # Version 0.1.0 made it under another name, and was killed before that one was gone.
+            for other in path.parent.glob(f".{path.name}.*"):
+                if other.lstat().st_ino == info.st_ino:
+                    other.unlink()
         require_private(file.fileno(), path.name, path.parent)
         secret = file.read()
     if len(secret) < SIZE:
         raise CannotStart(f"the secret {path} is too short: it needs {SIZE} random bytes")
     return secret
-
-
-def _remove_second_name(path: Path, info: os.stat_result) -> None:
-    """Version 0.1.0 made it under another name, and was killed before that one was gone."""
-    for other in path.parent.glob(f".{path.name}.*"):
-        if other.lstat().st_ino == info.st_ino:
-            other.unlink()

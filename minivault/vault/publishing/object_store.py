@@ -33,7 +33,11 @@ def open_store(url: str, credentials: Path | None) -> Bucket:
     given: dict[str, Any] = dict(_settings(credentials)) if credentials else {}
     if url.startswith("s3:"):  # a bucket under object lock takes no object without one
         given |= {"checksum_algorithm": "SHA256"}
-    client: dict[str, Any] = {**_CLIENT, "allow_http": _is_plain_http(given)}
+    # A store inside one's own network may be named with http.
+    names = ("aws_endpoint_url", "aws_endpoint", "aws_endpoint_url_s3")
+    named = [given.get(each) or os.environ.get(each.upper(), "") for each in names]
+    is_plain = any(str(each).startswith("http://") for each in named)
+    client: dict[str, Any] = {**_CLIENT, "allow_http": is_plain}
     open_url: Any = from_url  # its types name each setting of each store
     try:
         store = open_url(url, client_options=client, retry_config=_RETRIES, **given)
@@ -58,13 +62,6 @@ def _settings(path: Path) -> Iterator[tuple[str, str]]:
             form = "NAME=value, as AWS_ACCESS_KEY_ID=…"
             raise CannotStart(f"the credentials {path}, line {number}: a line is {form}")
         yield found[1].lower(), found[2].strip("\"'")
-
-
-def _is_plain_http(given: dict[str, Any]) -> bool:
-    """Whether the endpoint was named with http: a store inside one's own network."""
-    names = ("aws_endpoint_url", "aws_endpoint", "aws_endpoint_url_s3")
-    named = [given.get(each) or os.environ.get(each.upper(), "") for each in names]
-    return any(str(each).startswith("http://") for each in named)
 
 
 class ObjectBucket:

@@ -112,8 +112,14 @@ class Publisher:
         self._shipping = shipping
         self._asked = [(each, Party(each.key.name, "witness")) for each in witnesses]
         self._bucket = Party(shipping.hashes.url, "bucket") if shipping else None
-        with contextlib.suppress(MiniVaultError, OSError):  # it is told when it is read again
-            self._remember(shipped(logs), witnessed(logs))
+        # How far they were when the last server ended. An error is told when it is read again.
+        with contextlib.suppress(MiniVaultError, OSError):
+            there, seen = shipped(logs), witnessed(logs)
+            if self._bucket and there:
+                self._bucket.seq = there.last
+            for witness, party in self._asked:
+                if seen and witness.key.seen(seen):
+                    party.seq = seen.last
         self._ended = Event()
         self._ship_every, self._witness_every = ship_every, witness_every
         self._running: list[Future[None]] = []
@@ -158,14 +164,6 @@ class Publisher:
             gauges["unwitnessed"] = max(each.behind for each in asked)
             gauges["unwitnessed_seconds"] = max(each.seconds for each in asked)
         return gauges
-
-    def _remember(self, there: TreeHead | None, seen: TreeHead | None) -> None:
-        """How far they were when the last server ended."""
-        if self._bucket and there:
-            self._bucket.seq = there.last
-        for witness, party in self._asked:
-            if seen and witness.key.seen(seen):
-                party.seq = seen.last
 
     def _run(self, work: Callable[[], None], every: float, parties: Sequence[Party]) -> None:
         be_nice()

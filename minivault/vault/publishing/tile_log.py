@@ -87,7 +87,12 @@ class TileLog:
         Nothing is put before it is known that the entries make the checkpoint's root: what is in a
         locked bucket stays there. Raises Forked, Overtaken.
         """
-        there = self._edge_tiles()
+        try:
+            there = {path: self.get(path) for path in edge_paths(self.size)}
+        except FileNotFoundError as error:
+            raise Forked(f"{self.where}: a tile of what is published is gone: {error}") from error
+        except DamagedTiles as error:
+            raise Forked(f"{self.where}: {error}") from error
         for put in (lambda path, data: None, self._put):
             edge = self._edge(there, put)
             for some in entries(self.size):
@@ -96,14 +101,6 @@ class TileLog:
                 raise Forked(f"{self.where}: the log here did not grow from what is published")
         edge.seal()
         self._publish(head)
-
-    def _edge_tiles(self) -> dict[str, bytes]:
-        try:
-            return {path: self.get(path) for path in edge_paths(self.size)}
-        except FileNotFoundError as error:
-            raise Forked(f"{self.where}: a tile of what is published is gone: {error}") from error
-        except DamagedTiles as error:
-            raise Forked(f"{self.where}: {error}") from error
 
     def _edge(self, there: dict[str, bytes], put: Put) -> Edge:
         try:

@@ -41,7 +41,11 @@ class Comparison:
             return
         try:
             if self._edge.size == 0 and first > self._first:
-                self._take_removed(min(first, self.head.last + 1) - self._first)
+                removed = min(first, self.head.last + 1) - self._first
+                tiles = Tiles(self.head.size, self._files.get)
+                while removed > self._edge.size:
+                    entries = tiles.entries(self._edge.size // WIDTH)
+                    self._edge.append(entries[: removed - self._edge.size])
             skipped = max(0, self._first - first)
             missing = self.head.size - self._edge.size
             self._edge.append([bytes.fromhex(each) for each in hashes[skipped:][:missing]])
@@ -65,13 +69,6 @@ class Comparison:
         if self._edge.root != self.head.root:
             raise ChainBroken(f"{NAME}/{CHECKPOINT}", 0, "it has another root than the log")
         return self.head
-
-    def _take_removed(self, count: int) -> None:
-        assert self.head is not None
-        tiles = Tiles(self.head.size, self._files.get)
-        while count > self._edge.size:
-            number = self._edge.size // WIDTH
-            self._edge.append(tiles.entries(number)[: count - self._edge.size])
 
     def _require(self, path: str, data: bytes) -> None:
         if read_tile(self._files.get, path, len(data)) != data:
