@@ -36,48 +36,74 @@ class BlockType:
         return values.reshape(*rows.shape[:-1], rows.shape[-1] // self.nbytes * self.weights)
 
 
+#: What is read, by the number that a file gives it.
+BLOCK_TYPES: dict[int, BlockType] = {}
+
+
+def _stored_as(
+    number: int, name: str, *, weights: int, nbytes: int
+) -> Callable[[Callable[[Blocks], Floats]], Callable[[Blocks], Floats]]:
+    """Says of a function which blocks it reads."""
+
+    def add(dequantize: Callable[[Blocks], Floats]) -> Callable[[Blocks], Floats]:
+        BLOCK_TYPES[number] = BlockType(name, weights, nbytes, dequantize)
+        return dequantize
+
+    return add
+
+
+@_stored_as(0, "F32", weights=1, nbytes=4)
 def _f32(blocks: Blocks) -> Floats:
     return blocks.view("<f4").astype(np.float32)
 
 
+@_stored_as(1, "F16", weights=1, nbytes=2)
 def _f16(blocks: Blocks) -> Floats:
     return blocks.view("<f2").astype(np.float32)
 
 
+@_stored_as(30, "BF16", weights=1, nbytes=2)
 def _bf16(blocks: Blocks) -> Floats:
     return (blocks.view("<u2").astype(np.uint32) << 16).view(np.float32)
 
 
+@_stored_as(8, "Q8_0", weights=32, nbytes=34)
 def _q8_0(blocks: Blocks) -> Floats:
     """Scale, 32 signed bytes."""
     return _scale(blocks, 0) * blocks[:, 2:].view(np.int8).astype(np.float32)
 
 
+@_stored_as(2, "Q4_0", weights=32, nbytes=18)
 def _q4_0(blocks: Blocks) -> Floats:
     """Scale, 16 bytes: weight i in the low half of byte i, weight i + 16 in its high half."""
     return _scale(blocks, 0) * (_halves(blocks[:, 2:]) - np.float32(8))
 
 
+@_stored_as(3, "Q4_1", weights=32, nbytes=20)
 def _q4_1(blocks: Blocks) -> Floats:
     """Scale, least value, then as Q4_0."""
     return _scale(blocks, 0) * _halves(blocks[:, 4:]) + _scale(blocks, 2)
 
 
+@_stored_as(6, "Q5_0", weights=32, nbytes=22)
 def _q5_0(blocks: Blocks) -> Floats:
     """Scale, 32 bits that are the fifth of each weight, then as Q4_0."""
     return _scale(blocks, 0) * (_with_fifth(blocks[:, 6:], blocks[:, 2:6]) - np.float32(16))
 
 
+@_stored_as(7, "Q5_1", weights=32, nbytes=24)
 def _q5_1(blocks: Blocks) -> Floats:
     """Scale, least value, then as Q5_0."""
     return _scale(blocks, 0) * _with_fifth(blocks[:, 8:], blocks[:, 4:8]) + _scale(blocks, 2)
 
 
+@_stored_as(12, "Q4_K", weights=256, nbytes=144)
 def _q4_k(blocks: Blocks) -> Floats:
     """Two scales, 8 × 6 bits for scales and as many for least values, 4 × 32 bytes of halves."""
     return _by_groups(blocks, group_halves(blocks[:, 16:]))
 
 
+@_stored_as(13, "Q5_K", weights=256, nbytes=176)
 def _q5_k(blocks: Blocks) -> Floats:
     """As Q4_K; 32 bytes before the halves: bit j of byte i is the fifth of weight i of group j."""
     groups = np.arange(8, dtype=np.uint8)[None, :, None]
@@ -85,6 +111,7 @@ def _q5_k(blocks: Blocks) -> Floats:
     return _by_groups(blocks, group_halves(blocks[:, 48:]) + fifth)
 
 
+@_stored_as(14, "Q6_K", weights=256, nbytes=210)
 def _q6_k(blocks: Blocks) -> Floats:
     """128 bytes of lower halves, 64 of upper bit pairs, 16 signed scales of 16 weights, a scale.
 
@@ -138,21 +165,6 @@ def six_bits(packed: Blocks) -> tuple[Floats, Floats]:
     least = np.concatenate([second & 63, (last >> 4) | (second >> 6 << 4)], axis=1)
     return scales.astype(np.float32), least.astype(np.float32)
 
-
-#: What is read, by the number that a file gives it.
-BLOCK_TYPES = {
-    0: BlockType("F32", 1, 4, _f32),
-    1: BlockType("F16", 1, 2, _f16),
-    2: BlockType("Q4_0", 32, 18, _q4_0),
-    3: BlockType("Q4_1", 32, 20, _q4_1),
-    6: BlockType("Q5_0", 32, 22, _q5_0),
-    7: BlockType("Q5_1", 32, 24, _q5_1),
-    8: BlockType("Q8_0", 32, 34, _q8_0),
-    12: BlockType("Q4_K", 256, 144, _q4_k),
-    13: BlockType("Q5_K", 256, 176, _q5_k),
-    14: BlockType("Q6_K", 256, 210, _q6_k),
-    30: BlockType("BF16", 1, 2, _bf16),
-}
 
 #: Others that files use, so that a refusal can name them.
 UNREAD_TYPES = {

@@ -6,7 +6,7 @@ over would give wrong answers without an error.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -85,7 +85,9 @@ def _rotary(fields: Fields) -> dict[str, Any]:
         raise ModelUnusable(f"{fields.file.path.name} is damaged: a count of heads or a width is 0")
     if config["num_hidden_layers"] > len(fields.file.tensors):
         raise fields.wrong("block_count", config["num_hidden_layers"])
-    config["head_dim"] = _head_width(fields, config)
+    width = config["hidden_size"] // config["num_attention_heads"]
+    config["head_dim"] = keys = fields.whole("attention.key_length", width)
+    fields.demand("attention.value_length", keys)
     config["rope_parameters"] = rope_of(fields, config)
     return config
 
@@ -95,13 +97,6 @@ def _vocabulary(file: GgufFile) -> int:
     if embeddings is None or len(embeddings.shape) != 2:
         raise ModelUnusable(f"{file.path.name} lacks the tensor token_embd.weight")
     return embeddings.shape[0]
-
-
-def _head_width(fields: Fields, config: Mapping[str, Any]) -> int:
-    width = config["hidden_size"] // config["num_attention_heads"]
-    keys = fields.whole("attention.key_length", width)
-    fields.demand("attention.value_length", keys)
-    return keys
 
 
 def _whole_rotary(fields: Fields, config: dict[str, Any]) -> None:

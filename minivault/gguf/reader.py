@@ -116,7 +116,14 @@ class _Reader:
                 f"is one of {metadata[_SPLIT_COUNT]} parts, which are not read: "
                 "join them with llama-gguf-split --merge"
             )
-        alignment = _alignment(metadata)
+        alignment = metadata.get(_ALIGNMENT, 32)
+        if (
+            isinstance(alignment, bool)
+            or not isinstance(alignment, int)
+            or not 1 <= alignment <= _LARGEST_ALIGNMENT
+            or alignment & (alignment - 1)
+        ):
+            raise _Wrong(f"is damaged: its alignment is {str(alignment)[:20]}, not a power of two")
         entries = [self._entry() for _ in range(tensors)]
         begin = -(-self._at // alignment) * alignment
         return metadata, self._tensors(entries, begin, alignment)
@@ -250,18 +257,6 @@ def _spelling(kind: int, key: str) -> str:
         nested = "an array of arrays" if kind == _ARRAY else f"a value of type {kind}"
         raise _Wrong(f"is damaged: {_shown(key)} is {nested}")
     return _NUMBERS[kind]
-
-
-def _alignment(metadata: Mapping[str, Value]) -> int:
-    alignment = metadata.get(_ALIGNMENT, 32)
-    if (
-        isinstance(alignment, bool)
-        or not isinstance(alignment, int)
-        or not 1 <= alignment <= _LARGEST_ALIGNMENT
-        or alignment & (alignment - 1)
-    ):
-        raise _Wrong(f"is damaged: its alignment is {str(alignment)[:20]}, not a power of two")
-    return alignment
 
 
 def _shown(name: str) -> str:

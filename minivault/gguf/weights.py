@@ -102,7 +102,10 @@ def weights_of(file: GgufFile, family: Family, config: Mapping[str, Any]) -> dic
     for name, tensor in file.tensors.items():
         if name in ROPE_TENSORS:  # in the config already
             continue
-        heads = _heads(name, config) if family.neighbours else 0
+        # RoPE turns the rows of these two alone, head by head.
+        stem = name.rpartition(".")[0].rpartition(".")[2]
+        counts = {"attn_q": "num_attention_heads", "attn_k": "num_key_value_heads"}
+        heads = int(config[counts[stem]]) if family.neighbours and stem in counts else 0
         called = _name(file, family, name)
         found[called] = Weight(
             tensor,
@@ -123,13 +126,6 @@ def halves_from_neighbours(rows: int, heads: int, name: str = "it") -> NDArray[n
     if rest or width % 2:
         raise ModelUnusable(f"{name} has {rows} rows, which are not {heads} heads of an even width")
     return np.arange(rows).reshape(heads, width // 2, 2).swapaxes(1, 2).ravel()
-
-
-def _heads(name: str, config: Mapping[str, Any]) -> int:
-    """How many heads the rows of this tensor are; 0 if RoPE does not turn them."""
-    stem = name.rpartition(".")[0].rpartition(".")[2]
-    counts = {"attn_q": "num_attention_heads", "attn_k": "num_key_value_heads"}
-    return int(config[counts[stem]]) if stem in counts else 0
 
 
 def _name(file: GgufFile, family: Family, name: str) -> str:
