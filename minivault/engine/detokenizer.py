@@ -55,31 +55,21 @@ class TokenBytes(dict[int, bytes]):
 
     def __missing__(self, token_id: int) -> bytes:
         token = None if token_id in self._special else self._token_of(token_id)
-        self[token_id] = data = _spelled_bytes(token or "")
+        try:
+            data = bytes(_BYTES[letter] for letter in token or "")
+        except KeyError:  # an added token is not spelled in the byte alphabet: it is plain text
+            data = (token or "").encode("utf-8", "replace")
+        self[token_id] = data
         return data
 
 
-def _spelled_bytes(token: str) -> bytes:
-    """A token's bytes. An added token is not spelled in the byte alphabet: it is plain text."""
-    try:
-        return bytes(_BYTES[letter] for letter in token)
-    except KeyError:
-        return token.encode("utf-8", "replace")
-
-
-def _byte_alphabet() -> dict[str, int]:
-    """The letter that byte-level BPE spells each byte with (Radford et al. 2019, GPT-2).
-
-    Printable Latin-1 characters stand for themselves, the other bytes for U+0100 and up, in order.
-    """
-    printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
-    others = (byte for byte in range(256) if byte not in printable)
-    return {chr(byte): byte for byte in printable} | {
-        chr(0x100 + place): byte for place, byte in enumerate(others)
-    }
-
-
-_BYTES = _byte_alphabet()
+# The letter that byte-level BPE spells each byte with (Radford et al. 2019, GPT-2): printable
+# Latin-1 characters stand for themselves, the other bytes for U+0100 and up, in order.
+_PRINTABLE = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+_OTHERS = [byte for byte in range(256) if byte not in _PRINTABLE]
+_BYTES = {chr(byte): byte for byte in _PRINTABLE} | {
+    chr(0x100 + place): byte for place, byte in enumerate(_OTHERS)
+}
 
 
 class WindowDetokenizer:

@@ -18,21 +18,15 @@ def likeliest(row: Row, count: int) -> Ids:
     The count-th largest of the blocks' maxima is a bound: so many logits are at least that large,
     so no smaller one can be among the likeliest.
     """
-    maxima = _block_maxima(row)
+    # The largest logit of each block, and of what is left over. A block's logits stand far apart in
+    # the row: reduced so, eight times as fast as side by side.
+    blocks = len(row) // _BLOCK
+    maxima = row[: blocks * _BLOCK].reshape(_BLOCK, blocks).max(0)
+    if len(rest := row[blocks * _BLOCK :]):
+        maxima = np.append(maxima, rest.max())
     if count < len(maxima):
         bound = np.partition(maxima, len(maxima) - count)[len(maxima) - count]
         ids = np.flatnonzero(row >= bound)
     else:
         ids = np.arange(len(row))
     return ids[np.argsort(-row[ids], kind="stable")[:count]]
-
-
-def _block_maxima(row: Row) -> Row:
-    """The largest logit of each block, and of what is left over.
-
-    A block's logits stand far apart in the row: reduced so, eight times as fast as side by side.
-    """
-    blocks = len(row) // _BLOCK
-    maxima = row[: blocks * _BLOCK].reshape(_BLOCK, blocks).max(0)
-    rest = row[blocks * _BLOCK :]
-    return np.append(maxima, rest.max()) if len(rest) else maxima

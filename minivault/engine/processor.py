@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 _QUOTA = Path("/sys/fs/cgroup/cpu.max")
@@ -16,8 +17,14 @@ def available_cores() -> int:
 
     Two hardware threads of a core count once: matrix products are not faster with both.
     """
-    cores, quota = _cores(_allowed_processors()), _quota()
-    return cores if quota is None else max(1, min(cores, quota))
+    processors: Iterable[int] = range(os.cpu_count() or 1)
+    if hasattr(os, "sched_getaffinity"):  # only Linux tells it
+        processors = os.sched_getaffinity(0)
+    # Without a topology each counts as a core of its own.
+    cores = len({_read(Path(_TOPOLOGY.format(each))) or str(each) for each in processors})
+    # Whole processors' worth of time that the container may use (cgroup v2).
+    limit, _, period = _read(_QUOTA).partition(" ")
+    return max(1, min(cores, int(limit) // int(period))) if limit.isdigit() else cores
 
 
 def shows_gpu() -> bool:
@@ -33,24 +40,6 @@ def multiplies_bfloat16() -> bool:
 
     found = torch.cpu.get_capabilities()
     return any(found.get(name) for name in ("avx512_bf16", "amx_bf16", "bf16"))
-
-
-def _allowed_processors() -> list[int]:
-    """The numbers of the logical processors; only Linux tells the affinity."""
-    if hasattr(os, "sched_getaffinity"):
-        return sorted(os.sched_getaffinity(0))
-    return list(range(os.cpu_count() or 1))
-
-
-def _cores(processors: list[int]) -> int:
-    """How many cores they belong to; without a topology each counts as one."""
-    return len({_read(Path(_TOPOLOGY.format(each))) or str(each) for each in processors})
-
-
-def _quota() -> int | None:
-    """Whole processors' worth of time that the container may use (cgroup v2), if it has a limit."""
-    limit, _, period = _read(_QUOTA).partition(" ")
-    return int(limit) // int(period) if limit.isdigit() else None
 
 
 def _read(file: Path) -> str:

@@ -114,15 +114,11 @@ def _candidates(row: Row, params: SamplingParams) -> tuple[Ids, Odds]:
     odds = _odds(row, params.temperature)
     if params.top_p == 1:
         return np.arange(len(row)), odds
-    return _nucleus(row, odds, params.top_p)
-
-
-def _nucleus(row: Row, odds: Odds, top_p: float) -> tuple[Ids, Odds]:
-    """The likeliest of all tokens that together reach `top_p`: seldom more than a thousand."""
+    # The likeliest that together reach `top_p` are seldom more than a thousand.
     whole = odds.sum()
     for count in (_FIRST_CUT, len(row)):
         ids = likeliest(row, count)
-        kept = _reaching(odds[ids], top_p, whole)
+        kept = _reaching(odds[ids], params.top_p, whole)
         if kept <= len(ids):
             break
     return ids[:kept], odds[ids[:kept]]

@@ -8,7 +8,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from tokenizers import Tokenizer as Backend
 from tokenizers import decoders
 
 from minivault.backends.base import Rendered
@@ -45,7 +44,9 @@ class Tokenizer:
         added = backend.get_added_tokens_decoder()
         self._special = frozenset(each for each, token in added.items() if token.special)
         self.size = 1 + max(backend.get_vocab(with_added_tokens=True).values(), default=-1)
-        self._bytes = frozenset(_byte_tokens(backend))
+        # The tokens that stand for one byte each, where the vocabulary falls back to bytes.
+        ids = [backend.token_to_id(f"<0x{byte:02X}>") for byte in range(256)]
+        self._bytes = frozenset(each for each in ids if each is not None)
         self._token_bytes = TokenBytes(backend.id_to_token, self._special)
         self.info = {**files.names, "chat_template": files.template}
         self._template = ChatTemplate(files.template, files.names) if files.template else None
@@ -151,7 +152,12 @@ class Tokenizer:
             frame = frame.rpartition(marks[-1])[0] + (marks[-1] if contents[-1] else "")
         places = spans(prompt, frame, marks, contents)
         if places is None:
-            self._refuse_disguise(prompt, frame)
+            # A template that changes its messages must write the same control tokens without them.
+            if self._control.ids_in(prompt) != self._control.ids_in(frame):
+                raise _refused(
+                    "a message holds the name of a control token, and the model's chat template "
+                    "changes it, so that the two cannot be told apart"
+                )
             places = [[] for _ in messages]
         told_of = [dict(each) | {"at": at} for each, at in zip(messages, places, strict=True)]
         return Rendered(prompt, told_of)
@@ -216,14 +222,6 @@ class Tokenizer:
                 message = "hold the name of a control token of this model, which a prompt may not"
                 raise InvalidRequest([FieldError(field, message)])
 
-    def _refuse_disguise(self, prompt: str, frame: str) -> None:
-        """A template that changes its messages must write the same control tokens without them."""
-        if self._control.ids_in(prompt) != self._control.ids_in(frame):
-            raise _refused(
-                "a message holds the name of a control token, and the model's chat template "
-                "changes it, so that the two cannot be told apart"
-            )
-
     def _detokenizer(self, prompt: Sequence[int]) -> Detokenizer:
         if isinstance(self._backend.decoder, decoders.ByteLevel):
             return ByteDetokenizer(self._token_bytes)
@@ -252,12 +250,6 @@ def load_tokenizer(folder: Path) -> Tokenizer:
         raise
     except BaseException as error:  # both libraries raise anything
         raise ModelUnusable(f"cannot read the tokenizer in {folder}: {in_short(error)}") from error
-
-
-def _byte_tokens(backend: Backend) -> Iterable[int]:
-    """The tokens that stand for one byte each, where the vocabulary falls back to bytes."""
-    ids = (backend.token_to_id(f"<0x{byte:02X}>") for byte in range(256))
-    return (each for each in ids if each is not None)
 
 
 def _refuse_surrogates(text: str) -> None:

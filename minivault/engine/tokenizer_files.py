@@ -69,7 +69,8 @@ def read_files(folder: Path) -> TokenizerFiles:
     _refuse_absurd_ids(folder)
     if _is_plain(folder):
         return TokenizerFiles(Backend.from_file(str(folder / "tokenizer.json")))
-    if _lacks_sentencepiece(folder):
+    has_other = (folder / "tokenizer.json").exists() or not any(folder.glob("*.model"))
+    if not has_other and not all(map(find_spec, ("sentencepiece", "google.protobuf"))):
         raise ValueError(
             "it has only a SentencePiece file, which the package sentencepiece reads "
             "(pip install 'minivault[sentencepiece]'); a tokenizer.json needs none"
@@ -147,13 +148,18 @@ def _is_plain(folder: Path) -> bool:
     """
     if not (folder / "tokenizer.json").is_file():
         return False
-    if _read(folder / "config.json").get("model_type") != "gpt2" or _has_template(folder):
+    if _read(folder / "config.json").get("model_type") != "gpt2":
         return False
     config = _read(folder / "tokenizer_config.json")
+    # A chat template in any of the places where transformers looks.
+    beside = any(folder.glob("chat_template.*")) or (folder / "additional_chat_templates").exists()
+    if beside or config.get("chat_template"):
+        return False
     rest = config.keys() - _HARMLESS - _NAMED - _OFF - {"added_tokens_decoder"}
     if rest or config.get("tokenizer_class") not in _PLAIN_CLASSES or any(map(config.get, _OFF)):
         return False
-    added = _added_tokens(folder)
+    listed = _read(folder / "tokenizer.json").get("added_tokens", [])
+    added = {each["id"]: AddedToken(**_attributes(each)) for each in listed}
     special = {each.content for each in added.values() if each.special}
     ids = {each.content: token_id for token_id, each in added.items()}
     named = {name: value for name, value in config.items() if name in _NAMED}
@@ -163,22 +169,6 @@ def _is_plain(folder: Path) -> bool:
         and all(ids.get(name) == each for name, each in _read(folder / "added_tokens.json").items())
         and all(_same(value, added.get(int(token_id))) for token_id, value in decoder.items())
     )
-
-
-def _lacks_sentencepiece(folder: Path) -> bool:
-    alone = not (folder / "tokenizer.json").exists() and any(folder.glob("*.model"))
-    return alone and not all(map(find_spec, ("sentencepiece", "google.protobuf")))
-
-
-def _has_template(folder: Path) -> bool:
-    """Whether there is a chat template in any of the places where transformers looks."""
-    beside = any(folder.glob("chat_template.*")) or (folder / "additional_chat_templates").exists()
-    return beside or bool(_read(folder / "tokenizer_config.json").get("chat_template"))
-
-
-def _added_tokens(folder: Path) -> dict[int, AddedToken]:
-    listed = _read(folder / "tokenizer.json").get("added_tokens", [])
-    return {each["id"]: AddedToken(**_attributes(each)) for each in listed}
 
 
 def _attributes(token: Mapping[str, Any]) -> dict[str, Any]:

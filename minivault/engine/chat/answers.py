@@ -149,7 +149,10 @@ def form_of(
     which make no text: what they would mark cannot be read.
     """
     name, key, value = new_marks(3)
-    shows = name in _rendered(template, [], tools=_offer(name))
+    nothing = {"type": "object", "properties": {}}
+    offered = {"name": name, "description": "Does it.", "parameters": nothing}
+    tools = [{"type": "function", "function": offered}]
+    shows = name in _rendered(template, [], tools=tools)
     function = {"name": name, "arguments": {key: value}}
     call = {"id": "call00000", "type": "function", "function": function}
     written = _rendered(template, [{"role": "assistant", "content": "", "tool_calls": [call]}])
@@ -219,12 +222,6 @@ def _start_of_answer(prompt: str) -> str:
     asked = turns[:-1] if turns and turns[-1]["role"] == "assistant" else turns
     ends = [end for turn in asked for _, end in turn["at"]]
     return str(prompt)[max(ends, default=0) :]
-
-
-def _offer(name: str) -> list[dict[str, Any]]:
-    nothing = {"type": "object", "properties": {}}
-    function = {"name": name, "description": "Does it.", "parameters": nothing}
-    return [{"type": "function", "function": function}]
 
 
 def _rendered(template: ChatTemplate, turns: list[dict[str, Any]], **names: Any) -> str:

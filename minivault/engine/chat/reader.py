@@ -93,7 +93,10 @@ class AnswerReader:
                 found.append(part)
         except Exception:  # noqa: BLE001 (as above)
             self._broken = True
-            found += self._unread()
+            # The text of a call that cannot be read, unless it was told as one.
+            call, self._call = self._call, None
+            if call and call.text and not call.told:
+                found.append(Part("content", call.text))
         return found
 
     def end(self) -> list[Part]:
@@ -107,11 +110,6 @@ class AnswerReader:
                 return []
             return self._rest("".join(self._fed), "") if self._call else []
         return self._told(events)
-
-    def _unread(self) -> list[Part]:
-        """The text of a call that cannot be read, unless it was told as one."""
-        call, self._call = self._call, None
-        return [Part("content", call.text)] if call and call.text and not call.told else []
 
     def _parts(self, events: Sequence[Mapping[str, Any]]) -> Iterator[Part]:
         for event in events:

@@ -97,26 +97,23 @@ class ChatTemplate:
     def _running(self) -> subprocess.Popen[str]:
         if self._process is None or self._process.poll() is not None:
             self.close()
-            self._process = process = _started()
+            try:
+                process = subprocess.Popen(
+                    [sys.executable, "-P", str(_WORKER)],
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.DEVNULL,
+                    encoding="utf-8",
+                )
+            except OSError as error:
+                why = f"the process that renders it cannot start: {error}"
+                raise TemplateFails(why) from error
+            self._process = process
             self._end = weakref.finalize(self, _ended, process)
             assert process.stdin is not None
             with contextlib.suppress(BrokenPipeError):  # told by what comes next
                 process.stdin.write(f"{self._order}\n")
         return self._process
-
-
-def _started() -> subprocess.Popen[str]:
-    """A worker; one that cannot even be started is told as a template that fails."""
-    try:
-        return subprocess.Popen(
-            [sys.executable, "-P", str(_WORKER)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            encoding="utf-8",
-        )
-    except OSError as error:
-        raise TemplateFails(f"the process that renders it cannot start: {error}") from error
 
 
 def _ended(process: subprocess.Popen[str]) -> None:

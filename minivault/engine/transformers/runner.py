@@ -63,7 +63,9 @@ class TransformersRunner:
         self._dtype = chosen_dtype(dtype, chosen_device(device))
         model = text_generation(folder, self._dtype, chosen_device(device)).model
         self._architecture, self._device = type(model).__name__, model.device
-        longest = _context_length(model.config)
+        text = model.config.get_text_config()
+        named = (getattr(text, name, None) for name in _CONTEXT_NAMES)
+        longest = next((length for length in named if isinstance(length, int)), None)
         self.context_length = min(context or USUAL_CONTEXT, longest or context or _NO_CONTEXT)
         width = model.get_output_embeddings().weight.shape[0]
         self.vocabulary = min(tokens or width, width)
@@ -133,7 +135,14 @@ class TransformersRunner:
         self.reproducible = torch.equal(alone, self._stepped(_PROBE, beside=_OTHER_PROBE)[0])
         self.kv_bytes_per_token, self._fixed_tokens = self._memory()
         self.description: Mapping[str, Any] = {
-            **self._describe(),
+            "runner": "transformers",
+            "architecture": self._architecture,
+            "dtype": str(self._dtype).removeprefix("torch."),
+            "device": self._device.type,
+            "threads": torch.get_num_threads(),
+            "cpu": torch.backends.cpu.get_cpu_capability(),
+            "torch": torch.__version__,
+            "transformers": version("transformers"),
             "cache": f"none: {reason}" if reason else "kept",
             "prompt": "in parts" if self._driven.divisible else "at once",
         }
@@ -205,22 +214,3 @@ class TransformersRunner:
         growth = text.nbytes - before
         fixed = max(0, before - growth * len(_PROBE))
         return max(1, growth), fixed // max(1, growth)
-
-    def _describe(self) -> dict[str, Any]:
-        return {
-            "runner": "transformers",
-            "architecture": self._architecture,
-            "dtype": str(self._dtype).removeprefix("torch."),
-            "device": self._device.type,
-            "threads": torch.get_num_threads(),
-            "cpu": torch.backends.cpu.get_cpu_capability(),
-            "torch": torch.__version__,
-            "transformers": version("transformers"),
-        }
-
-
-def _context_length(config: Any) -> int | None:
-    """None where the model names none."""
-    text = config.get_text_config()
-    named = (getattr(text, name, None) for name in _CONTEXT_NAMES)
-    return next((length for length in named if isinstance(length, int)), None)
