@@ -60,6 +60,15 @@ class Finding:
 
 
 Check = Callable[[Settings], Iterable[Finding]]
+CHECKS: list[Check] = []
+
+
+def _check(check: Check) -> Check:
+    """Their findings are printed in the order in which they stand here: what is installed, the
+    machine, the model, the rest.
+    """
+    CHECKS.append(check)
+    return check
 
 
 def examine(settings: Settings) -> Iterator[Finding]:
@@ -72,6 +81,7 @@ def examine(settings: Settings) -> Iterator[Finding]:
             yield Finding(check.__name__.strip("_"), "broken", words)
 
 
+@_check
 def _versions(settings: Settings) -> Iterator[Finding]:
     strangers = [each for each in libraries() if not each.within]
     for library in strangers:
@@ -88,6 +98,7 @@ def _versions(settings: Settings) -> Iterator[Finding]:
         yield Finding("versions", "good", "every library lies in the range that was tested")
 
 
+@_check
 def _settings(settings: Settings) -> Iterator[Finding]:
     sentences = list(complaints())
     for sentence in sentences:
@@ -96,14 +107,7 @@ def _settings(settings: Settings) -> Iterator[Finding]:
         yield Finding("settings", "good", "every MINIVAULT_ variable is one")
 
 
-def _open_files(settings: Settings) -> Iterator[Finding]:
-    few = shortage(settings)
-    if few:
-        yield Finding("files", "costs", few)
-    else:
-        yield Finding("files", "good", f"{connection_limit(settings)} connections fit")
-
-
+@_check
 def _machine(settings: Settings) -> Iterator[Finding]:
     found, threads = machine.describe(), settings.threads or available_cores()
     flags = " ".join(found["flags"]) or "no vector instructions known"
@@ -112,6 +116,7 @@ def _machine(settings: Settings) -> Iterator[Finding]:
     yield Finding("memory", "good", f"{found['memory_gb']} GB, read at {speed:.0f} GB/s")
 
 
+@_check
 def _system(settings: Settings) -> Iterator[Finding]:
     lacks = [sentence] if (sentence := unnoticed_readers()) else []
     if not has_large_pages():
@@ -124,6 +129,16 @@ def _system(settings: Settings) -> Iterator[Finding]:
         yield Finding("system", "good", "large pages, freed memory given back, readers watched")
 
 
+@_check
+def _open_files(settings: Settings) -> Iterator[Finding]:
+    few = shortage(settings)
+    if few:
+        yield Finding("files", "costs", few)
+    else:
+        yield Finding("files", "good", f"{connection_limit(settings)} connections fit")
+
+
+@_check
 def _model(settings: Settings) -> Iterator[Finding]:
     store = ModelStore(settings.models_dir, offline=True)
     choice = store.choose(settings.model)
@@ -139,6 +154,7 @@ def _model(settings: Settings) -> Iterator[Finding]:
         yield Finding("model", "good", f"{choice.model.name} is whole ({choice.model.folder})")
 
 
+@_check
 def _engine(settings: Settings) -> Iterator[Finding]:
     """Loads the model as a server does; what a start would warn of is a finding."""
     told = _Told()
@@ -178,6 +194,7 @@ class _Told(logging.Handler):
         self.sentences.append(record.getMessage())
 
 
+@_check
 def _hub(settings: Settings) -> Iterator[Finding]:
     store = ModelStore(settings.models_dir, offline=settings.offline)
     if store.offline:
@@ -193,6 +210,7 @@ def _hub(settings: Settings) -> Iterator[Finding]:
         yield Finding("hub", "good", "answers")
 
 
+@_check
 def _folders(settings: Settings) -> Iterator[Finding]:
     for subject, folder in (("models", settings.models_dir), ("logs", settings.logs_dir)):
         there = _nearest(folder)
@@ -209,8 +227,11 @@ def _folders(settings: Settings) -> Iterator[Finding]:
             yield Finding(subject, "good", f"{folder.absolute()} can be written")
     if settings.logs_dir.exists():
         Folder(settings.logs_dir).close()  # raises what keeps a server from using it
-    open_files = [path for path in sorted(_secrets(settings)) if path.stat().st_mode & 0o077]
-    for path in open_files:
+    # What holds prompts or keys.
+    private = [each.path for each in Reader(settings.logs_dir.expanduser()).segments()]
+    keys = (settings.logs_dir / "secret", settings.secret_file, settings.signing_key)
+    private += [path for path in keys if path is not None and path.exists()]
+    for path in [each for each in sorted(private) if each.stat().st_mode & 0o077]:
         yield Finding("logs", "broken", f"others may read {path}", f"chmod go= {quote(str(path))}")
 
 
@@ -220,14 +241,7 @@ def _nearest(folder: Path) -> Path:
     return next(each for each in (there, *there.parents) if each.exists())
 
 
-def _secrets(settings: Settings) -> Iterator[Path]:
-    """What holds prompts or keys."""
-    yield from (each.path for each in Reader(settings.logs_dir.expanduser()).segments())
-    for path in (settings.logs_dir / "secret", settings.secret_file, settings.signing_key):
-        if path is not None and path.exists():
-            yield path
-
-
+@_check
 def _publishing(settings: Settings) -> Iterator[Finding]:
     """Whether the bucket answers, and what buckets and witnesses still lack."""
     shipping, witnesses = open_parties(settings)
@@ -257,6 +271,7 @@ def _publishing(settings: Settings) -> Iterator[Finding]:
             yield Finding("witnesses", "good", f"all have signed the log {up_to}")
 
 
+@_check
 def _clock(settings: Settings) -> Iterator[Finding]:
     newest = next(Reader(settings.logs_dir).backwards(), None)
     if newest and datetime.fromisoformat(newest.timestamp).timestamp() > time.time():
@@ -264,10 +279,3 @@ def _clock(settings: Settings) -> Iterator[Finding]:
         yield Finding("clock", "broken", text, "set the clock; records go by it")
     else:
         yield Finding("clock", "good", f"{datetime.now().astimezone():%Y-%m-%d %H:%M:%S %z}")
-
-
-#: In the order in which they are printed: what is installed, the machine, the model, the rest.
-CHECKS: tuple[Check, ...] = (
-    *(_versions, _settings, _machine, _system, _open_files, _model),
-    *(_engine, _hub, _folders, _publishing, _clock),
-)

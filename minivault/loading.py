@@ -48,8 +48,17 @@ class ModelLoading:
 
     async def load(self) -> Backend:
         """The backend, started. Raises CannotStart if it was asked for and cannot be had."""
-        if self._settings.upstream:
-            return await started(self._upstream())
+        settings = self._settings
+        if settings.upstream:
+            keys = [key.get_secret_value() for key in settings.upstream_key]
+            upstream = UpstreamBackend(
+                settings.upstream,
+                key=keys[0] if keys else None,
+                limit=settings.upstream_limit,
+                same_bytes=settings.upstream_same_bytes,
+                splice=settings.splice,
+            )
+            return await started(upstream)
         if self._choice is None:
             backend: Backend = backend_class(str(self._settings.backend))()
             return await started(backend)
@@ -94,16 +103,6 @@ class ModelLoading:
     def close(self) -> None:
         """Ends a download under way; the next one goes on where it stopped."""
         self._closing = True
-
-    def _upstream(self) -> Backend:
-        settings = self._settings
-        return UpstreamBackend(
-            settings.upstream,
-            key=next((key.get_secret_value() for key in settings.upstream_key), None),
-            limit=settings.upstream_limit,
-            same_bytes=settings.upstream_same_bytes,
-            splice=settings.splice,
-        )
 
     async def _local(self, model: StoredModel) -> Backend:
         self._stage.detail = f"{model.name} is being loaded"

@@ -244,17 +244,12 @@ def field_errors(
         name = ".".join(part for part in names if not part.isdigit())
         message = _MESSAGES.get(item["type"]) or right.get(name) or item["msg"]
         if item["type"] == "extra_forbidden":
-            message = f"is no field of a request; {_advice(name, right)}"
+            meant = get_close_matches(name[:64], right, n=1, cutoff=0.7)
+            advice = f"{meant[0].rpartition('.')[2]} may be meant" if meant else "/docs lists them"
+            message = f"is no field of a request; {advice}"
         message = message.removeprefix("Value error, ")
         found.append(FieldError(printable(".".join(names) or "request"), message))
     return found
-
-
-def _advice(name: str, known: Mapping[str, str]) -> str:
-    """What may have been meant by a field that does not exist."""
-    for meant in get_close_matches(name[:64], known, n=1, cutoff=0.7):
-        return f"{meant.rpartition('.')[2]} may be meant"
-    return "/docs lists them"
 
 
 def printable(name: str) -> str:

@@ -30,16 +30,13 @@ class SentenceEnd:
         """Takes the next piece and returns what of it belongs to the text."""
         known, self._left = len(self._said), self._left - tokens
         whole = self._said + text
-        end = _first_end(whole, known) if self._left < 0 else None
+        end = None
+        if self._left < 0:  # where the first sentence ends whose end one of the new letters tells
+            ends = (_end(each, whole, known) for each in (_END, _WIDE_END))
+            end = min((each for each in ends if each is not None), default=None)
         self._said = whole[-_REMEMBERED:]
         self.found = end is not None
         return text if end is None else whole[known : max(known, end)]
-
-
-def _first_end(text: str, known: int) -> int | None:
-    """Where the first sentence ends whose end a character from `known` on tells."""
-    ends = (_end(each, text, known) for each in (_END, _WIDE_END))
-    return min((each for each in ends if each is not None), default=None)
 
 
 def _end(pattern: re.Pattern[str], text: str, known: int) -> int | None:

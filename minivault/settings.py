@@ -188,7 +188,15 @@ class Settings(BaseSettings):
     )
     @classmethod
     def _read_path(cls, value: object) -> object:
-        return _at_home(value) if isinstance(value, str | Path) else value
+        """With `~` written out, as no shell does it in a file or behind `=`."""
+        if not isinstance(value, str | Path):
+            return value
+        if not str(value).strip():
+            raise ValueError("must be a path, and is empty")
+        try:
+            return Path(value).expanduser()
+        except RuntimeError:
+            raise ValueError(f"there is no home folder for {str(value).split('/')[0]}") from None
 
     @field_validator("kv_memory")
     @classmethod
@@ -267,16 +275,6 @@ class Settings(BaseSettings):
 def is_link(value: str | None) -> bool:
     """Whether this is no port, but what Kubernetes calls one: tcp://10.96.12.7:8000."""
     return value is not None and "://" in value
-
-
-def _at_home(path: str | Path) -> Path:
-    """The path, with `~` written out, as no shell does it in a file or behind `=`."""
-    if not str(path).strip():
-        raise ValueError("must be a path, and is empty")
-    try:
-        return Path(path).expanduser()
-    except RuntimeError:
-        raise ValueError(f"there is no home folder for {str(path).split('/')[0]}") from None
 
 
 def _at_least(least: Bytes, value: Bytes) -> Bytes:

@@ -64,14 +64,13 @@ def make_endless_copy(model: Path, folder: Path) -> Path:
 
 def count_weights(model: Path) -> int:
     """How many numbers a model holds, by the headers of its files."""
-    return sum(_elements(path) for path in weight_files(model))
-
-
-def _elements(path: Path) -> int:
-    with path.open("rb") as file:
-        header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
-    shapes = (entry["shape"] for name, entry in header.items() if name != "__metadata__")
-    return sum(int(np.prod(shape)) for shape in shapes)
+    count = 0
+    for path in weight_files(model):
+        with path.open("rb") as file:
+            header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
+        shapes = (entry["shape"] for name, entry in header.items() if name != "__metadata__")
+        count += sum(int(np.prod(shape)) for shape in shapes)
+    return count
 
 
 def _random_weights(shape: Shape) -> dict[str, np.ndarray]:

@@ -115,25 +115,20 @@ def _run(suite: Suite, *, as_json: bool, as_markdown: bool) -> None:
 def _model(model: str | None, models_dir: Path, shape: str | None) -> Iterator[tuple[str, Path]]:
     """The name and the folder of what is measured: a model that never ends its texts."""
     from minivault.bench.models import SHAPES, make_endless_copy, make_random_model
+    from minivault.model_store import ModelStore
 
     with tempfile.TemporaryDirectory() as place:
         if shape is None:
-            name, folder = _served_model(model, models_dir)
-            yield name, make_endless_copy(folder, Path(place) / "model")
+            # What `minivault serve` would serve now, without a download.
+            store = ModelStore(models_dir.expanduser(), offline=True)
+            served = store.choose(model or Settings().model).model
+            assert served is not None  # offline, nothing is left to be downloaded
+            yield served.name, make_endless_copy(served.folder, Path(place) / "model")
         elif shape in SHAPES:
             yield f"{shape}'s shape", make_random_model(Path(place) / shape, SHAPES[shape])
         else:
             known = ", ".join(SHAPES)
             raise InvalidRequest([FieldError("--shape", f"{shape} is none of {known}")])
-
-
-def _served_model(model: str | None, models_dir: Path) -> tuple[str, Path]:
-    """What `minivault serve` would serve now, without a download."""
-    from minivault.model_store import ModelStore
-
-    choice = ModelStore(models_dir.expanduser(), offline=True).choose(model or Settings().model)
-    assert choice.model is not None  # offline, nothing is left to be downloaded
-    return choice.model.name, choice.model.folder
 
 
 def _counts(text: str, default: tuple[int, ...]) -> tuple[int, ...]:

@@ -158,7 +158,8 @@ def _run(arguments: list[str] | None) -> int:
         gone = message.startswith("No such option: --kernels")
         return _fail(f"--kernels is gone; {INSTEAD}" if gone else message, error.exit_code)
     except MiniVaultError as error:
-        return _fail(str(error), _exit_code(error))
+        cannot_start, is_invalid = isinstance(error, CannotStart), isinstance(error, InvalidRequest)
+        return _fail(str(error), 3 if cannot_start else 2 if is_invalid else 1)
     except (KeyboardInterrupt, typer.Abort):
         return 130
     except SystemExit as end:
@@ -200,12 +201,6 @@ def _reader_gone() -> int:
 def _flush_nowhere() -> None:
     """Lets Python flush what is left of the output at its end without a complaint."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-
-
-def _exit_code(error: MiniVaultError) -> int:
-    if isinstance(error, CannotStart):
-        return 3
-    return 2 if isinstance(error, InvalidRequest) else 1
 
 
 def _place(error: BaseException) -> str:

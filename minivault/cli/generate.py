@@ -75,7 +75,9 @@ async def _answer(
             await service.start()
             await service.ready()
         if service.stage.notice:
-            print(f"note: {_stand_in(service)}", file=sys.stderr)
+            wanted, name = service.stage.wanted, service.info.name
+            here = f"note: {wanted} is not here (minivault pull {wanted}); {name} answers"
+            print(here, file=sys.stderr)
         return await _stream(service, turns.of(request, service.info), as_json=as_json)
     finally:
         await service.close()
@@ -94,7 +96,9 @@ async def _stream(service: Service, request: GenerateRequest, *, as_json: bool) 
                 text = "".join(event.text for _, event in batch)
                 print(_shown(text), end="", flush=True)
         if as_json:
-            print(json.dumps(_answer_data(follower)))
+            from minivault.web.text import answer_data  # brings starlette, plain text needs none
+
+            print(json.dumps(answer_data(follower)))
         elif sys.stdout.isatty():
             print()
     finally:
@@ -106,7 +110,10 @@ async def _stream(service: Service, request: GenerateRequest, *, as_json: bool) 
     if "error" in end:
         raise BackendFailed(end["error"]["message"])
     if not follower.generation.text.said and not stopping.code:
-        print(f"note: the text is empty: {_why_empty(end)}", file=sys.stderr)
+        why = "the model had nothing to say; another prompt or --seed may help"
+        if made := end["usage"]["completion_tokens"]:
+            why = f"{made} tokens were made, and none of them says anything"
+        print(f"note: the text is empty: {why}", file=sys.stderr)
     return stopping.code
 
 
@@ -150,22 +157,3 @@ class _Stop:
     def _stop(self, code: int) -> None:
         self.code = code
         self._task = self._task or asyncio.create_task(self._generations.stop(self._id))
-
-
-def _answer_data(follower: Follower) -> dict[str, Any]:
-    """The same object that the API answers with."""
-    from minivault.web.text import answer_data  # brings starlette, which plain text does without
-
-    return answer_data(follower)
-
-
-def _why_empty(end: dict[str, Any]) -> str:
-    made = end["usage"]["completion_tokens"]
-    if made:
-        return f"{made} tokens were made, and none of them says anything"
-    return "the model had nothing to say; another prompt or --seed may help"
-
-
-def _stand_in(service: Service) -> str:
-    wanted = service.stage.wanted
-    return f"{wanted} is not here (minivault pull {wanted}); {service.info.name} answers"

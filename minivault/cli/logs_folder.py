@@ -39,11 +39,11 @@ def log_in(folder: Path) -> Reader:
     folder = folder.expanduser()
     if not folder.is_dir():
         raise CannotStart(f"there is no log in {folder.absolute()}; --logs-dir says where it is")
-    return Reader(folder, skipped=_tell)
 
+    def tell(error: ChainBroken) -> None:
+        print(f"{error}; all that can be read is shown", file=sys.stderr)
 
-def _tell(error: ChainBroken) -> None:
-    print(f"{error}; all that can be read is shown", file=sys.stderr)
+    return Reader(folder, skipped=tell)
 
 
 def size_of(reader: Reader) -> int:

@@ -63,7 +63,11 @@ def models(
     store = _store(given)
     problems = {name: store.check(name, quick=not verify) for name in store.names()}
     if as_json:
-        rows = [_row(store, name, found) for name, found in problems.items()]
+        rows: list[dict[str, object]] = []
+        for name, found in problems.items():
+            model = store.find(name)
+            data = _data(model) if model else {"name": name}
+            rows.append({**data, "whole": not found, "problems": found})
         print(json.dumps({"folder": str(store.folder.resolve()), "models": rows}))
     else:
         _print_table(store, problems, verified=verify)
@@ -89,12 +93,6 @@ def _check(store: ModelStore, name: str, *, as_json: bool) -> int:
 
 def _data(model: StoredModel) -> dict[str, object]:
     return asdict(model) | {"folder": str(model.folder.resolve())}
-
-
-def _row(store: ModelStore, name: str, problems: list[str]) -> dict[str, object]:
-    model = store.find(name)
-    data: dict[str, object] = _data(model) if model else {"name": name}
-    return data | {"whole": not problems, "problems": problems}
 
 
 def _print_table(store: ModelStore, problems: dict[str, list[str]], *, verified: bool) -> None:

@@ -103,15 +103,12 @@ def replay_all(
         if progress:
             progress(1)
 
-    say = _say_nothing if progress or as_json else waiting  # a bar has the line already
+    # A bar has the line already.
+    say: Say = (lambda _: nullcontext()) if progress or as_json else waiting
     asyncio.run(_replay_all(settings, get, seqs, report, say))
     if quiet and not as_json:
         print(", ".join(f"{verdicts[verdict]} {verdict.value}" for verdict in Verdict))
     return verdicts[Verdict.DIFFERS] > 0
-
-
-def _say_nothing(_: str) -> AbstractContextManager[None]:
-    return nullcontext()
 
 
 def _data(result: Replay) -> dict[str, Any]:
@@ -132,24 +129,18 @@ async def _replay_all(
             made_by = json.dumps([record.model, record.engine], sort_keys=True)
             groups.setdefault(made_by, []).append(record.seq)
     for group in groups.values():
-        await _replay_group(settings, get, group, report, say)
-
-
-async def _replay_group(
-    settings: Settings, get: Get, group: list[int], report: Callable[[Replay], None], say: Say
-) -> None:
-    name = printable(str(get(group[0]).model.get("name")))
-    try:
-        async with AsyncExitStack() as stack:
-            with say(f"loading {name}"):
-                backend = await stack.enter_async_context(loaded(settings, get(group[0])))
+        name = printable(str(get(group[0]).model.get("name")))
+        try:
+            async with AsyncExitStack() as stack:
+                with say(f"loading {name}"):
+                    backend = await stack.enter_async_context(loaded(settings, get(group[0])))
+                for seq in group:
+                    with say(f"{name} writes the text of record {seq} again"):
+                        result = await _replayed(get(seq), backend)
+                    report(result)
+        except CannotStart as error:
             for seq in group:
-                with say(f"{name} writes the text of record {seq} again"):
-                    result = await _replayed(get(seq), backend)
-                report(result)
-    except CannotStart as error:
-        for seq in group:
-            report(Replay(seq, Verdict.NOT_REPRODUCIBLE, why=str(error)))
+                report(Replay(seq, Verdict.NOT_REPRODUCIBLE, why=str(error)))
 
 
 async def _replayed(record: Record, backend: Backend) -> Replay:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlencode
 
-from minivault.client.event_stream import Event, EventStream
+from minivault.client.event_stream import EventStream
 from minivault.errors import (
     FieldError,
     Gone,
@@ -87,24 +87,20 @@ class Reading:
         for event in self._stream.feed(chunk):
             self.met, self._waited, self._pause = True, 0.0, FIRST_PAUSE
             self._last_id = event.id
+            data = event.data
             if event.name == "message":
-                self.text += event.data["text"]
-                self.logprobs += event.data.get("logprobs", [])
-                yield event.data["text"]
-            else:
-                self._learn(event)
-
-    def _learn(self, event: Event) -> None:
-        data = event.data
-        if event.name == "start":
-            self.start = data
-        elif event.name == "gone":
-            self.over = True
-            raise Gone("this text is not kept any more and cannot be made again", self.text)
-        elif event.name in ("done", "stopped", "failed") and not data.get("resumable"):
-            self.over, self.end = True, data
-            if event.name == "failed":
-                raise Incomplete(data["error"]["message"], self.text)
+                self.text += data["text"]
+                self.logprobs += data.get("logprobs", [])
+                yield data["text"]
+            elif event.name == "start":
+                self.start = data
+            elif event.name == "gone":
+                self.over = True
+                raise Gone("this text is not kept any more and cannot be made again", self.text)
+            elif event.name in ("done", "stopped", "failed") and not data.get("resumable"):
+                self.over, self.end = True, data
+                if event.name == "failed":
+                    raise Incomplete(data["error"]["message"], self.text)
 
     def refused(self, status: int, content: bytes, retry_after: str = "") -> float:
         """Seconds to wait before asking again; raises what the server said if that cannot help."""

@@ -67,8 +67,18 @@ class Download:
         self._report(Progress(self.name, "asking"))
         listing = ask(self.name, revision, seconds=self.deadlines.first_answer)
         listing = self._with_shards(listing)
-        self._forget_other_versions(listing)
-        self._require_space(listing)
+        parts = {self._part(file).name for file in listing.files}
+        wanted = parts | {file.name for file in listing.files}
+        for path in self.folder.iterdir():
+            if path.name not in wanted:  # of another version
+                path.unlink()
+        missing = listing.size - self._bytes_here(listing)
+        free = shutil.disk_usage(self.folder).free
+        if missing > free:
+            raise DownloadFailed(
+                f"{self.name} needs {missing / 1e6:.0f} MB in {self.folder}, "
+                f"where {free / 1e6:.0f} MB are free"
+            )
         records = {file.name: self._fetch(file, listing) for file in listing.files}
         self._write_manifest(records, repository=listing.repository, commit=listing.commit)
         self._move_into_place()
@@ -98,22 +108,6 @@ class Download:
         if manifest is None:
             problems = "; ".join(problems_of(self.place)) or "it was put there by hand"
             raise DownloadFailed(f"{self.place} is in the way ({problems}); move it away first")
-
-    def _forget_other_versions(self, listing: Listing) -> None:
-        parts = {self._part(file).name for file in listing.files}
-        wanted = parts | {file.name for file in listing.files}
-        for path in self.folder.iterdir():
-            if path.name not in wanted:
-                path.unlink()
-
-    def _require_space(self, listing: Listing) -> None:
-        missing = listing.size - self._bytes_here(listing)
-        free = shutil.disk_usage(self.folder).free
-        if missing > free:
-            raise DownloadFailed(
-                f"{self.name} needs {missing / 1e6:.0f} MB in {self.folder}, "
-                f"where {free / 1e6:.0f} MB are free"
-            )
 
     def _fetch(self, file: RemoteFile, listing: Listing) -> FileRecord:
         """The file, whole and checked; what is here already is not downloaded again."""

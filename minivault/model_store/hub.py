@@ -132,26 +132,22 @@ def _within(seconds: float, function: Callable[[], Listing]) -> Listing:
 def refusal(error: httpx2.HTTPError, name: str) -> str:
     """What went wrong between here and the hub, and what can be done."""
     if isinstance(error, HfHubHTTPError):
-        return _refused_status(error, name)
+        status, host = error.response.status_code, _host(str(error.response.url))
+        if isinstance(error, RevisionNotFoundError):
+            return f"{name} has no such revision on {host}"
+        if isinstance(error, GatedRepoError) or status == 403:
+            return f"{name} is not open to everyone: accept its terms on {host} and set HF_TOKEN"
+        if status in (401, 404):
+            return f"{host} has no model {hub_id(name)}, or it is private (then set HF_TOKEN)"
+        if status == 429:
+            wait = error.response.headers.get("Retry-After", "")
+            when = f"in {wait} s" if wait.isdigit() else "later"
+            return f"{name}: too many requests to {host}; try again {when}"
+        return f"{name}: {host} answered {status}; try again later"
     host = _host(str(error.request.url))
     if isinstance(error, httpx2.ConnectError):
         return f"{name}: cannot connect to {host}: {error}{surroundings()}"
     return f"{name}: the connection to {host} broke ({error or type(error).__name__})"
-
-
-def _refused_status(error: HfHubHTTPError, name: str) -> str:
-    status, host = error.response.status_code, _host(str(error.response.url))
-    if isinstance(error, RevisionNotFoundError):
-        return f"{name} has no such revision on {host}"
-    if isinstance(error, GatedRepoError) or status == 403:
-        return f"{name} is not open to everyone: accept its terms on {host} and set HF_TOKEN"
-    if status in (401, 404):
-        return f"{host} has no model {hub_id(name)}, or it is private (then set HF_TOKEN)"
-    if status == 429:
-        wait = error.response.headers.get("Retry-After", "")
-        when = f"in {wait} s" if wait.isdigit() else "later"
-        return f"{name}: too many requests to {host}; try again {when}"
-    return f"{name}: {host} answered {status}; try again later"
 
 
 def _host(address: str) -> str:

