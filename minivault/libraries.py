@@ -11,6 +11,7 @@ import inspect
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from importlib import metadata
 
 from packaging.requirements import Requirement
@@ -91,6 +92,7 @@ class Library:
         return f"{self.name} {self.installed or '(not installed)'} (tested: {self.tested})"
 
 
+@cache
 def libraries() -> list[Library]:
     """What the package needs here, as its own metadata says; empty if it was never installed."""
     try:

@@ -8,10 +8,12 @@ import os
 import ssl
 import sys
 from collections.abc import Callable, Generator, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
+import typer.main
 from hypothesis import settings
 
 from tests.loop_watch import LoopWatch, limit
@@ -48,12 +50,16 @@ if (memory := _memory_for_files()) is not None:
     os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", memory)
 
 
+AUTHORITIES = os.environ.get("SSL_CERT_FILE")
+
+
 def _only_those_named(read: Callable[..., None]) -> Callable[..., None]:
     """Every HTTP client reads the system's authorities anew, 20 ms each time, even one that speaks
-    plain HTTP with a server of this machine; and no test speaks with any other."""
+    plain HTTP with a server of this machine; and no test speaks with any other. Read are those
+    that a test names."""
 
     def reading(*arguments: Any, **named: Any) -> None:
-        if os.environ.get("SSL_CERT_FILE"):
+        if os.environ.get("SSL_CERT_FILE") != AUTHORITIES:
             read(*arguments, **named)
 
     return reading
@@ -61,6 +67,9 @@ def _only_those_named(read: Callable[..., None]) -> Callable[..., None]:
 
 for name in ("load_verify_locations", "set_default_verify_paths"):
     setattr(ssl.SSLContext, name, _only_those_named(getattr(ssl.SSLContext, name)))
+
+# A process builds its commands once; here it runs many.
+typer.main.get_command = cache(typer.main.get_command)
 
 CLIENTS = Path(__file__).parent / "clients"
 WATCH = LoopWatch()
@@ -120,11 +129,13 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_collection() -> Generator[None, object, object]:
-    """What is imported stays: the collector need not walk over it again and again."""
+    """What is imported stays: the collector need not walk over it again and again, and what
+    thousands of small tests leave behind need not be looked through at each few hundred objects."""
     gc.disable()
     try:
         return (yield)
     finally:
         gc.collect()
         gc.freeze()
+        gc.set_threshold(20_000, 20, 20)
         gc.enable()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
 
@@ -97,13 +98,16 @@ def test_what_is_installed_lies_in_the_tested_range() -> None:
 
 
 @pytest.fixture
-def newer_transformers(monkeypatch: pytest.MonkeyPatch) -> None:
+def newer_transformers(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     installed = metadata.version
 
     def version(name: str) -> str:
         return "99.0" if name == "transformers" else installed(name)
 
     monkeypatch.setattr(metadata, "version", version)
+    libraries.cache_clear()
+    yield
+    libraries.cache_clear()
 
 
 @pytest.mark.usefixtures("newer_transformers")

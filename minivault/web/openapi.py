@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
 from http import HTTPStatus
 from typing import Any
 
@@ -109,7 +110,7 @@ def description(routes: Iterable[BaseRoute], cookies: Mapping[str, str]) -> dict
         "security": [{}, {"bearer": []}, {"cookie": []}],
         "paths": paths,
         "components": {
-            "schemas": _schemas(operations),
+            "schemas": _schemas(_models(operations)),
             "securitySchemes": {
                 "bearer": {"type": "http", "scheme": "bearer"},
                 **{
@@ -255,11 +256,16 @@ def _plain(field: Mapping[str, Any], definitions: Mapping[str, Any]) -> dict[str
     return flat
 
 
-def _schemas(operations: Sequence[Operation]) -> dict[str, Any]:
+def _models(operations: Sequence[Operation]) -> frozenset[type[BaseModel]]:
     models: set[type[BaseModel]] = {GenerateRequest, Problem, ErrorEnvelope, *EVENTS.values()}
     for operation in operations:
         models |= {each for forms in operation.answers.values() for each in forms.values() if each}
         models |= {operation.body} if operation.body else set()
+    return frozenset(models)
+
+
+@cache
+def _schemas(models: frozenset[type[BaseModel]]) -> dict[str, Any]:
     ordered = sorted(models, key=lambda model: model.__name__)
     _, schema = models_json_schema([(model, "validation") for model in ordered], ref_template=REF)
     schemas: dict[str, Any] = schema["$defs"]

@@ -30,19 +30,18 @@ def runs(flag: str) -> pytest.MarkDecorator:
 DRIVER = Path(__file__).with_name("answers.c")
 
 
-def answers(target: tuple[str, ...] | None, threads: int, *, fastest: bool = False) -> list[int]:
+def answers(
+    target: tuple[str, ...] | None, threads: int, *, fastest: bool = False
+) -> tuple[int, ...]:
     tool("cc")
     _, functions = library.loaded(target, fastest=fastest)
-    team = functions.team_new(threads)
-    found = arithmetic.answers(functions, team, threads)
-    functions.team_free(team)
-    return found
+    return arithmetic.answers(functions, threads)
 
 
 @pytest.mark.parametrize("target", BUILDS)
 def test_every_build_comes_to_the_answers_that_stand_here(target: tuple[str, ...] | None) -> None:
     for threads in (1, 2, 3, 4):
-        assert tuple(answers(target, threads)) == ANSWERS
+        assert answers(target, threads) == ANSWERS
 
 
 @pytest.mark.skipif(not X86, reason="every other processor fuses sums")

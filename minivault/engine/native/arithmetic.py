@@ -8,9 +8,10 @@ a change of the C files changes an answer, that is another arithmetic, with anot
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from functools import cache
 from typing import Any
 
-from minivault.engine.native.library import constants, ffi
+from minivault.engine.native.library import constants, ffi, new_team
 
 PORTABLE = "portable-1"
 
@@ -29,12 +30,16 @@ ANSWERS = (
 )
 
 
-def answers(functions: Any, team: Any, threads: int) -> list[int]:
-    """Of a build, for every kind of weights; see check.h. Takes milliseconds."""
+@cache
+def answers(functions: Any, threads: int) -> tuple[int, ...]:
+    """Of a build, for every kind of weights; see check.h. Takes milliseconds, once."""
     found = ffi.new("uint64_t[]", constants.CHECKS)
-    if functions.check_run(team, threads, found):
+    team = new_team(functions, threads)
+    failed = functions.check_run(team, threads, found)
+    functions.team_free(team)
+    if failed:
         raise MemoryError("no room for a check of the arithmetic")
-    return list(found)
+    return tuple(found)
 
 
 def name(found: Sequence[int], kinds: Collection[int], *, fastest: bool) -> str:

@@ -23,7 +23,6 @@ from minivault.engine.native.prefix_cache import CHUNK
 from minivault.engine.native.structures import decoder_fields, draw_fields, room_fields
 from minivault.engine.runner import Dtype
 from minivault.engine.sequence import Sequence as EngineSequence
-from minivault.errors import ModelUnusable
 
 _PLACES = ((1, 0), (2, 1), (7, 6), (8, 0), (19, 9), (32, 31))
 """Batch sizes, and where the row stands, that the check at load tries; tests try many more."""
@@ -91,16 +90,14 @@ class Decoder:
         self._model = memory.new("struct decoder *", model)
         self._room = memory.new("struct room *", room)
         self._draw = memory.new("struct draw *", draw)
-        self._team = self._library.team_new(threads)
-        if not self._team:
-            raise ModelUnusable(f"the system gives no {threads} threads; use fewer (--threads)")
+        found = arithmetic.answers(self._library, threads)  # by a team that is gone before ours
+        self._team = library.new_team(self._library, threads)
         # Not at the process's end: a step may be under way, and a forked child has no threads.
         weakref.finalize(self, self._library.team_free, self._team).atexit = False
         both = self._team, self._model, self._room
         self._run_rows = partial(self._library.decoder_run, *both)
         self._run_head = partial(self._library.decoder_logits, *both)
         self._step = partial(self._library.decoder_step, *both, self._draw)
-        found = arithmetic.answers(self._library, self._team, threads)
         self.arithmetic = arithmetic.name(found, self._kinds(), fastest=fastest)
         self.reproducible = self._keeps_bits()
 

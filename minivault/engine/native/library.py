@@ -11,6 +11,7 @@ from cffi import FFI
 from minivault.engine.native.compiler import Build, build
 from minivault.engine.native.numbers import Array
 from minivault.engine.runner import NoKernels
+from minivault.errors import ModelUnusable
 
 _HEADERS = ("team.h", "linear.h", "attention.h", "draw.h", "decoder.h", "check.h")
 
@@ -49,6 +50,14 @@ def loaded(target: tuple[str, ...] | None = None, *, fastest: bool = False) -> t
 def library(path: Path) -> Any:
     """The functions of one build. A call gives the interpreter's lock away while it lasts."""
     return ffi.dlopen(str(path))
+
+
+def new_team(functions: Any, threads: int) -> Any:
+    """Threads that wait for work until `team_free`. Raises ModelUnusable."""
+    team = functions.team_new(threads)
+    if not team:
+        raise ModelUnusable(f"the system gives no {threads} threads; use fewer (--threads)")
+    return team
 
 
 class Memory:
