@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import Any, TextIO
 
 from minivault.bench.workload import Workload
 
@@ -100,16 +100,16 @@ def read_order() -> Order:
     return Order(**{name: _tuple(value) for name, value in fields.items()})
 
 
-def answer(order: Order, run: Callable[[Task], Times]) -> None:
+def answer(order: Order, run: Callable[[Task], Times], to: TextIO | None = None) -> None:
     """Measures every task once and prints its figures; short prompts after a wave before."""
     for task in order.tasks:
         if task.prompt_tokens < LONG:
             run(replace(task, new_tokens=_WARM_UP))
         times = run(task)
         if task.prefill in task.figures:
-            tell(task.prefill, task.prompt_tokens / times.first)
+            tell(task.prefill, task.prompt_tokens / times.first, to)
         if task.decode in task.figures:
-            tell(task.decode, times.tokens / times.rest)
+            tell(task.decode, times.tokens / times.rest, to)
 
 
 def by_difference(generate: Callable[[Task], int]) -> Callable[[Task], Times]:
@@ -131,9 +131,10 @@ def by_difference(generate: Callable[[Task], int]) -> Callable[[Task], Times]:
     return run
 
 
-def tell(figure: str, tokens_per_second: float) -> None:
+def tell(figure: str, tokens_per_second: float, to: TextIO | None) -> None:
     """One figure as a line of JSON."""
-    print(json.dumps({"figure": figure, "tokens_per_second": tokens_per_second}), flush=True)
+    line = json.dumps({"figure": figure, "tokens_per_second": tokens_per_second})
+    print(line, file=to, flush=True)
 
 
 def _tuple(value: Any) -> Any:

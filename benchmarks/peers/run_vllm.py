@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-import sys
 
 from benchmarks.peers.order import Task, answer, by_difference, read_order
 
 
 def main() -> None:
     # What vLLM and its processes print goes to the terminal: the figures alone are looked for.
-    sys.stdout = os.fdopen(os.dup(1), "w", buffering=1)
+    figures = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)
     from vllm import LLM, SamplingParams  # type: ignore[import-not-found]  # not in our environment
     from vllm.inputs import TokensPrompt  # type: ignore[import-not-found]
@@ -42,7 +41,7 @@ def main() -> None:
         outputs = model.generate([prompt] * task.at_once, params, use_tqdm=False)
         return sum(len(each.outputs[0].token_ids) for each in outputs)
 
-    answer(order, by_difference(generate))
+    answer(order, by_difference(generate), figures)
 
 
 if __name__ == "__main__":

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import signal
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -39,16 +41,28 @@ class ServerProcess:
 def run_module(
     module: str, order: dict[str, Any], *, python: str = sys.executable
 ) -> Iterator[dict[str, Any]]:
-    """Runs `python -m module ORDER` and gives the JSON objects that it prints, as they come."""
+    """Runs `python -m module ORDER` and gives the JSON objects that it prints, as they come.
+
+    Whatever it started ends with it: some engines leave processes that hold gigabytes.
+    """
     command = [python, "-m", module, json.dumps(order)]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
     assert process.stdout is not None
     assert process.stderr is not None
     try:
         for line in process.stdout:
             yield json.loads(line)
         complaint = process.stderr.read().strip()
+        process.wait()
     finally:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
         end(process)
     if process.returncode:
         raise MeasurementFailed(f"{module}: {complaint.splitlines()[-1] if complaint else ''}")
