@@ -207,7 +207,7 @@ class LocalBackend:
                 "llguidance": version("llguidance"),
             },
             notice="; ".join(filter(None, (runner.notice, *limits))) or None,
-            defaults=recommended(model.path),
+            defaults=recommended(model.path, model.sha256),
             begin=tokenizer.begin_id,
             reader=self._reader if tokenizer.chat else None,
             created=int(model.path.stat().st_mtime),

@@ -1,8 +1,9 @@
-"""Models that lie in packages of Python's index, and what each must be."""
+"""Models that lie in packages of Python's index, what each must be, what its makers recommend."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from minivault.model_store.manifest import FileRecord
 
@@ -12,6 +13,7 @@ class Package:
     """Where a model lies: the package, its wheel's sha256 and size, and what is taken out of it.
 
     `files`: the members of the wheel with what each must be. Each gets its own last name.
+    `recommended`: the parameters that its makers name where no file of it does.
     """
 
     name: str
@@ -19,6 +21,7 @@ class Package:
     size: int
     sha256: str
     files: dict[str, FileRecord]
+    recommended: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def pinned(self) -> str:
@@ -42,5 +45,19 @@ PACKAGES = {
                 sha256="c71d239df91726fc519c6eb72d318ec65820627232b2f796219e87dcf35d0ab4",
             ),
         },
+        # As the model card of HuggingFaceTB/SmolLM2-135M-Instruct calls `generate`.
+        recommended={"temperature": 0.2, "top_p": 0.9},
     ),
 }
+
+
+def package_recommends(sha256: str) -> Mapping[str, float]:
+    """What the makers of a packaged file recommend, wherever a copy of it lies."""
+    return next(
+        (
+            package.recommended
+            for package in PACKAGES.values()
+            if any(record.sha256 == sha256 for record in package.files.values())
+        ),
+        {},
+    )

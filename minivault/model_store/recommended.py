@@ -1,4 +1,4 @@
-"""The parameters that a model's makers recommend, in its generation_config.json or GGUF file."""
+"""The parameters that a model's makers recommend: in its files, or where we know them from."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 from pydantic import BaseModel
 
 from minivault.model_store.files import gguf_facts
+from minivault.model_store.packages import package_recommends
 from minivault.schemas import Parameters
 from minivault.steering import Steering
 
@@ -22,9 +23,10 @@ _NAMES: dict[str, type[BaseModel]] = {
 _OF_GGUF = {"temperature": "temp", "repetition_penalty": "penalty_repeat"}
 
 
-def recommended(path: Path) -> dict[str, float]:
+def recommended(path: Path, sha256: str) -> dict[str, float]:
     """Of a folder, or of a GGUF file, before which a generation_config.json beside it counts.
 
+    `sha256` is that of the weights: where neither says anything, a package's own table counts.
     By the names of our parameters; what is out of their bounds, or no number, is left out.
     """
     if path.is_dir():
@@ -33,7 +35,8 @@ def recommended(path: Path) -> dict[str, float]:
         own = gguf_facts(path).sampling
         told = {name: own.get(_OF_GGUF.get(name, name)) for name in _NAMES}
         said = {**told, **_generation_config(path.parent)}
-    return {name: _number(said[name]) for name in _NAMES if _fits(name, said.get(name))}
+    found = {name: _number(said[name]) for name in _NAMES if _fits(name, said.get(name))}
+    return found or dict(package_recommends(sha256))
 
 
 def _generation_config(folder: Path) -> Mapping[str, object]:

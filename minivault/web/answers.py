@@ -149,6 +149,9 @@ class Model(BaseModel):
     sha256: str | None
     tokenizer_sha256: str | None
     engine: dict[str, Any]
+    defaults: dict[str, float] = Field(
+        description="The parameters that its makers recommend: in force where a request is silent."
+    )
 
 
 class ModelOnDisk(BaseModel):

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
 
 from starlette.requests import Request
@@ -85,6 +85,11 @@ def _changed(folder: Path) -> int:
     return max(path.stat().st_mtime_ns for path in folder.rglob("*.*"))
 
 
+@cache
+def _folder(kind: str) -> Path:
+    return resource(f"static/{kind}").resolve()
+
+
 @lru_cache(maxsize=len(SCRIPTS) + len(SHEETS))
 def _made(folder: Path, name: str, changed: int) -> tuple[bytes, str]:
     """The file and its ETag."""
@@ -95,7 +100,7 @@ def _made(folder: Path, name: str, changed: int) -> tuple[bytes, str]:
 
 async def _asset(request: Request) -> Response:
     asked = Path(request.url.path)
-    folder = resource(f"static/{asked.parent.name}").resolve()
+    folder = _folder(asked.parent.name)
     content, etag = _made(folder, asked.name, _changed(folder))
     headers = {"ETag": etag, "Cache-Control": "no-cache"}
     if request.headers.get("if-none-match") == etag:

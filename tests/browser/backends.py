@@ -42,6 +42,14 @@ class Forgetful(EchoBackend):
         yield Finish(FinishReason.STOP)
 
 
+class Recommends(EchoBackend):
+    """An echo whose makers say how to draw from it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.info = replace(self.info, defaults={"temperature": 0.2, "top_p": 0.9, "min_p": 0.05})
+
+
 class Chatty(EchoBackend):
     """An echo with a chat template."""
 

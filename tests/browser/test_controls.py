@@ -11,6 +11,7 @@ from playwright.sync_api import expect
 
 from minivault.backends.echo import EchoBackend
 from minivault.schemas import Parameters
+from tests.browser.backends import Recommends
 from tests.browser.chat_page import ChatPage
 from tests.live import LiveServer, live_server
 
@@ -31,14 +32,40 @@ def test_every_parameter_of_the_schema_has_a_control(chat: ChatPage) -> None:
     assert chat.parameter("max_tokens").get_attribute("max") == "4096"
 
 
-@pytest.mark.parametrize("name", PRESETS)
-def test_presets_set_the_parameters(chat: ChatPage, name: str) -> None:
-    chat.parameter("temperature").fill("0.55")
-    button = chat.page.get_by_role("button", name=name)
-    expect(button).to_have_attribute("aria-pressed", "false")
-    button.click()
-    expect(button).to_have_attribute("aria-pressed", "true")
-    expect(chat.parameter("temperature")).to_have_value(str(PRESETS[name]))
+def test_presets_set_the_parameters(chat: ChatPage) -> None:
+    for name, temperature in PRESETS.items():
+        chat.parameter("temperature").fill("0.55")
+        button = chat.page.get_by_role("button", name=name)
+        expect(button).to_have_attribute("aria-pressed", "false")
+        button.click()
+        expect(button).to_have_attribute("aria-pressed", "true")
+        expect(chat.parameter("temperature")).to_have_value(str(temperature))
+
+
+def test_what_the_makers_recommend_holds_until_something_is_chosen(
+    chat: ChatPage, tmp_path: Path
+) -> None:
+    """And what was chosen holds with every model, also where it is the schema's own value."""
+    with live_server(tmp_path, Recommends()) as server:
+        page = ChatPage(chat.page, server.url).open()
+        temperature = page.parameter("temperature")
+        expect(temperature).to_have_value("0.2")
+        expect(page.parameter("top_k")).to_have_value("50")
+        balanced = page.page.get_by_role("button", name="balanced")
+        expect(balanced).to_have_attribute("aria-pressed", "true")
+        page.ask("one two three")
+        asked = params(server)
+        assert [asked["temperature"], asked["top_p"], asked["top_k"]] == [0.2, 0.9, 50]
+        page.page.get_by_role("button", name="precise").click()
+        expect(temperature).to_have_value("0.2")
+        temperature.fill("0.8")
+        page.page.reload()
+        expect(page.page.locator("#model")).to_have_attribute("data-status", "ready")
+        expect(temperature).to_have_value("0.8")
+        page.ask("one two three")
+        assert params(server)["temperature"] == 0.8
+        page.page.get_by_role("button", name="Reset all").click()
+        expect(temperature).to_have_value("0.2")
 
 
 def test_what_is_set_is_sent_and_kept(chat: ChatPage, echo: LiveServer) -> None:

@@ -46,6 +46,7 @@ def test_every_operation_is_listed_in_the_colours_of_the_theme(
     expect(docs.get_by_text("GenerateRequest").first).to_be_visible()
     docs.emulate_media(color_scheme="dark")
     expect(docs.locator("html.dark-mode")).to_be_attached()
+    assert docs.evaluate("document.getAnimations().length") == 0
     docs.emulate_media(color_scheme="light")
     expect(docs.locator("html.dark-mode")).not_to_be_attached()
 

@@ -21,7 +21,9 @@ from minivault.engine.tokenizer import load_tokenizer
 from minivault.engine.transformers.gguf import gguf_model
 from minivault.errors import ModelNotFound, ModelUnusable
 from minivault.model_store import ModelStore
+from minivault.model_store.packages import PACKAGES
 from minivault.model_store.recommended import recommended
+from minivault.schemas import Parameters
 from minivault.settings import Settings
 from tests.backends.local_models import GREEDY, local, request, say
 from tests.engine.gpt2_models import load, make_sequence
@@ -60,11 +62,23 @@ def test_what_it_recommends_counts_where_nothing_beside_it_says_otherwise(tmp_pa
     keys = {"temp": 0.6, "top_k": 20, "min_p": 0.05, "penalty_repeat": 9.0, "mirostat": 1}
     sampling = {f"general.sampling.{name}": value for name, value in keys.items()}
     file = put(tmp_path / "tiny.gguf", gguf_bytes(sampling, {"it": random_tensor("F32", (1,))}))
-    assert recommended(file) == {"temperature": 0.6, "top_k": 20, "min_p": 0.05}
+    assert recommended(file, SHA256) == {"temperature": 0.6, "top_k": 20, "min_p": 0.05}
     (tmp_path / "generation_config.json").write_text('{"temperature": 0.7, "top_p": "high"}')
-    assert recommended(file) == {"temperature": 0.7, "top_k": 20, "min_p": 0.05}
-    assert recommended(tmp_path) == {"temperature": 0.7}
-    assert recommended(put(tmp_path / "other.gguf")) == {"temperature": 0.7}
+    assert recommended(file, SHA256) == {"temperature": 0.7, "top_k": 20, "min_p": 0.05}
+    assert recommended(tmp_path, SHA256) == {"temperature": 0.7}
+    assert recommended(put(tmp_path / "other.gguf"), SHA256) == {"temperature": 0.7}
+
+
+def test_where_a_packaged_models_files_say_nothing_its_card_counts(tmp_path: Path) -> None:
+    package = PACKAGES["smollm2"]
+    [sha256] = [each.sha256 for name, each in package.files.items() if name.endswith(".gguf")]
+    copy = put(tmp_path / "a copy.gguf")
+    copied = recommended(copy, sha256)
+    assert copied == package.recommended
+    assert recommended(copy, SHA256) == {}
+    assert Parameters.model_validate(package.recommended).model_fields_set == set(copied)
+    (tmp_path / "generation_config.json").write_text('{"temperature": 0.7}')
+    assert recommended(copy, sha256) == {"temperature": 0.7}
 
 
 @pytest.mark.parametrize("name", ["tiny", "org/tiny"])

@@ -42,7 +42,8 @@ def test_a_page_comes_with_its_policy_and_is_not_kept(client: httpx.Client, path
 
 @pytest.mark.parametrize("path", ["/", "/logs"])
 def test_everything_a_page_names_is_there(client: httpx.Client, path: str) -> None:
-    names = re.findall(r'(?:src|href)="(static/[^"]+|manifest[^"]+)"', client.get(path).text)
+    page = client.get(path).text
+    names = re.findall(r'(?:src|href|data-then)="(static/[^"]+|manifest[^"]+)"', page)
     assert 6 <= len(names) <= 7  # the vault names the page that checks proofs too
     for name in names:
         answer = client.get(f"/{name}")

@@ -87,7 +87,7 @@ export class Chat extends EventTarget {
     const next = { parent: id, prompt: "", context: "above", kind: "continuation", skip, chat, system, params };
     const tokens = tokensOf(exchange);
     const context = this.server.contextLength;
-    if (tokens && isFull(tokens, params.max_tokens ?? this.controls.usualLength, context))
+    if (tokens && isFull(tokens, params.max_tokens ?? this.controls.usual.max_tokens, context))
       next.skip = slid(this.conversation, /** @type {any} */ (next), tokens, context);
     return this.#begin(next);
   }
@@ -201,9 +201,9 @@ export class Chat extends EventTarget {
   /** Fills in what depends on the model; stored, so that a reload makes the same request. */
   #decide(/** @type {Exchange} */ exchange) {
     exchange.chat ??= this.server.chat;
+    exchange.params = { ...this.controls.usual, ...exchange.params };
     if (exchange.chat) exchange.context = "above", delete exchange.params.end_at_sentence;
     if (exchange.context === "alone") exchange.skip = 0;
-    exchange.params.max_tokens ??= this.controls.usualLength;
     this.store.save(exchange);
   }
 

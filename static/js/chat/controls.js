@@ -13,11 +13,13 @@ const USUAL_LENGTH = 320;
 export class Controls extends EventTarget {
   /** @type {Record<string, import("./fields.js").Field>} */
   #fields = {};
-  /** @type {Record<string, any>} */
+  /** What the schema has. @type {Record<string, any>} */
+  #schema = {};
+  /** What holds where nothing was chosen: what the model's makers recommend, else the schema's. @type {Record<string, any>} */
   #defaults = {};
+  /** @type {Record<string, any>} */
+  #chosen = {};
   #tokens = false;
-  /** The length that a text may have where nobody has chosen one. */
-  usualLength = USUAL_LENGTH;
 
   constructor() {
     super();
@@ -25,18 +27,22 @@ export class Controls extends EventTarget {
     this.contextBox = find("#context");
     this.formatBox = find("#formatted");
     for (const [name, schema] of JSON.parse(this.form.dataset.parameters)) this.#add(name, schema);
-    Object.assign(this.#defaults, { max_tokens: this.usualLength, end_at_sentence: true });
+    Object.assign(this.#schema, { max_tokens: USUAL_LENGTH, end_at_sentence: true });
+    this.#defaults = this.#schema;
     this.#addPresets();
     this.contextBox.onchange = () => this.#changed();
     this.formatBox.onchange = () => (this.#changed(), this.dispatchEvent(new Event("tokens")));
     this.#restore();
   }
 
-  /** Parameters for a request, as the server names them; a length only where one was chosen. */
+  /** The parameters that were chosen, as the server names them. */
   values() {
-    const values = Object.entries(this.#fields).map(([name, field]) => [name, field.read()]);
-    const isUsual = (/** @type {any[]} */ [name, value]) => name === "max_tokens" && value === this.usualLength;
-    return Object.fromEntries(values.filter((each) => each[1] !== undefined && !isUsual(each)));
+    return { ...this.#chosen };
+  }
+
+  /** What is shown where nothing was chosen. It depends on the model. */
+  get usual() {
+    return { ...this.#defaults };
   }
 
   /** False while a field holds something that the server would refuse; shows which. */
@@ -63,19 +69,22 @@ export class Controls extends EventTarget {
     if (seed !== undefined) this.#fields.seed.write({ seen: seed });
   }
 
-  /** Fits the length to the model. */
-  modelIs(/** @type {{contextLength: number, chat: boolean}} */ { contextLength, chat }) {
+  /** Fits the length to the model, and what was not chosen to what its makers recommend. */
+  modelIs(/** @type {{contextLength: number, chat: boolean, recommended: Record<string, number>}} */ { contextLength, chat, recommended }) {
     if (!contextLength) return;
     for (const input of this.#fields.max_tokens.node.querySelectorAll("input")) input.max = String(contextLength);
-    const chosen = this.values().max_tokens;
-    this.usualLength = chat ? contextLength : Math.min(USUAL_LENGTH, contextLength);
-    this.#defaults.max_tokens = this.usualLength;
-    if (chosen === undefined) this.#write({ max_tokens: this.usualLength });
+    const before = this.#defaults;
+    const known = Object.entries(recommended).filter(([name]) => name in this.#fields);
+    const max_tokens = chat ? contextLength : Math.min(USUAL_LENGTH, contextLength);
+    this.#defaults = { ...this.#schema, ...Object.fromEntries(known), max_tokens };
+    const changed = Object.entries(this.#defaults).filter(([name, value]) => !(name in this.#chosen) && !same(value, before[name]));
+    this.#write(Object.fromEntries(changed));
+    this.#mark();
   }
 
   #add(/** @type {string} */ name, /** @type {any} */ schema) {
-    this.#defaults[name] = schema.default ?? undefined;
-    this.#fields[name] = makeField(name, schema, () => this.#changed());
+    this.#schema[name] = schema.default ?? undefined;
+    this.#fields[name] = makeField(name, schema, () => this.#changed([name]));
     this.form.append(this.#fields[name].node);
   }
 
@@ -88,39 +97,51 @@ export class Controls extends EventTarget {
   }
 
   #preset(/** @type {string} */ name) {
-    this.#write(presetValues(name, this.#defaults));
-    this.#changed();
+    const values = presetValues(name, this.#defaults);
+    this.#write(values);
+    this.#changed(Object.keys(values));
   }
 
   #reset() {
     this.#write(this.#defaults);
-    this.#changed();
+    this.#changed(Object.keys(this.#fields));
   }
 
   #write(/** @type {Record<string, any>} */ values) {
     for (const [name, value] of Object.entries(values)) this.#fields[name]?.write(value);
   }
 
-  #changed() {
-    const values = this.values();
-    remember(STORED, JSON.stringify({ values, context: this.context, formats: this.formats }));
-    this.#mark(values);
+  #changed(/** @type {string[]} */ names = []) {
+    for (const name of names) {
+      const value = this.#fields[name].read();
+      if (value === undefined || same(value, this.#defaults[name])) delete this.#chosen[name];
+      else this.#chosen[name] = value;
+    }
+    remember(STORED, JSON.stringify({ chosen: this.#chosen, context: this.context, formats: this.formats }));
+    this.#mark();
     if (this.#tokens !== this.showsTokens) this.dispatchEvent(new Event("tokens"));
     this.#tokens = this.showsTokens;
     this.dispatchEvent(new Event("change"));
   }
 
   #restore() {
-    const { values = {}, context, formats = true } = JSON.parse(recall(STORED) ?? "{}");
-    this.#write({ ...this.#defaults, ...values });
+    const { chosen, values = {}, context, formats = true } = JSON.parse(recall(STORED) ?? "{}");
+    const differs = (/** @type {[string, any]} */ [name, value]) => !same(value, this.#schema[name]);
+    // Earlier pages kept all values, chosen or not.
+    this.#chosen = chosen ?? Object.fromEntries(Object.entries(values).filter(differs));
+    this.#write({ ...this.#defaults, ...this.#chosen });
     this.contextBox.checked = context === "above";
     this.formatBox.checked = formats;
     this.#tokens = this.showsTokens;
-    this.#mark(this.values());
+    this.#mark();
   }
 
-  #mark(/** @type {Record<string, any>} */ values) {
-    const name = presetOf(values, this.#defaults);
+  #mark() {
+    const name = presetOf({ ...this.#defaults, ...this.#chosen }, this.#defaults);
     for (const each of this.presets ?? []) each.setAttribute("aria-pressed", String(each.textContent === name));
   }
+}
+
+function same(/** @type {any} */ one, /** @type {any} */ other) {
+  return String(one ?? "") === String(other ?? "");
 }

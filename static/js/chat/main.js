@@ -16,8 +16,6 @@ const NEW = "new";
 
 const server = new Server();
 server.poll();
-// The page is seen first, and what makes it work comes then; a page in the background is never painted.
-await new Promise((done) => (requestAnimationFrame(() => setTimeout(done)), setTimeout(done, 100)));
 const chat = new Chat(await Store.open(), server, new Controls());
 new Transcript(chat);
 const composer = new Composer(chat);

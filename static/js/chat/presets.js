@@ -15,7 +15,10 @@ const FIELDS = ["temperature", "top_k", "top_p", "repetition_penalty"];
  * @returns {Record<string, any>} what the preset sets
  */
 export function presetValues(name, defaults) {
-  return Object.fromEntries(FIELDS.map((field) => [field, PRESETS[name][field] ?? defaults[field]]));
+  const values = Object.fromEntries(FIELDS.map((field) => [field, PRESETS[name][field] ?? defaults[field]]));
+  // Precise is never wilder than the model's own, creative never tamer.
+  const further = { precise: Math.min, creative: Math.max }[name];
+  return further ? { ...values, temperature: further(values.temperature, defaults.temperature) } : values;
 }
 
 /**

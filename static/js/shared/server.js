@@ -50,6 +50,11 @@ export class Server extends EventTarget {
     return this.state.model?.name ?? "";
   }
 
+  /** The parameters that the model's makers recommend. @returns {Record<string, number>} */
+  get recommended() {
+    return this.state.model?.defaults ?? {};
+  }
+
   /** In tokens, 0 while unknown. */
   get contextLength() {
     return this.state.context_length ?? 0;

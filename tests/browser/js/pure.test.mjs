@@ -49,6 +49,10 @@ test("presets are recognised", () => {
   assert.equal(presetOf(defaults, defaults), "balanced");
   assert.equal(presetOf({ ...defaults, ...presetValues("creative", defaults) }, defaults), "creative");
   assert.equal(presetOf({ ...defaults, temperature: 0.81 }, defaults), "");
+  const tame = { ...defaults, temperature: 0.2 };
+  assert.equal(presetValues("precise", tame).temperature, 0.2);
+  assert.equal(presetValues("balanced", tame).temperature, 0.2);
+  assert.equal(presetValues("creative", tame).temperature, 1.1);
 });
 
 test("every failure is explained with something to do", () => {

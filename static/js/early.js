@@ -1,9 +1,10 @@
-/** The theme and the side panels, as they were left; set before the first paint, so a classic script. */
+/** What the first paint needs, so a classic script: the theme and the side panels, as they were left. */
 
 (() => {
   /** The first press shows something: what the system is not comes after it. */
   const ORDER = matchMedia("(prefers-color-scheme: dark)").matches ? ["auto", "light", "dark"] : ["auto", "dark", "light"];
   const NAMES = { auto: "as the system", light: "light", dark: "dark" };
+  const UNSEEN_MS = 250;
   const root = document.documentElement;
 
   function stored(/** @type {string} */ name, /** @type {string} */ usual) {
@@ -24,6 +25,15 @@
   const wide = matchMedia("(min-width: 1021px)").matches;
   for (const [panel, usual] of [["conversations", "true"], ["controls", "false"]])
     root.dataset[panel] = wide && stored(`minivault.panel.${panel}`, usual) === "true" ? "open" : "closed";
+
+  /** What makes a page work comes once it is seen; one in the background never is. */
+  const { then } = /** @type {HTMLScriptElement} */ (document.currentScript).dataset;
+  if (then) {
+    const begin = () => import(new URL(then, document.baseURI).href);
+    new PerformanceObserver(begin).observe({ type: "paint", buffered: true });
+    document.addEventListener("DOMContentLoaded", () => setTimeout(begin, UNSEEN_MS));
+  }
+
   document.addEventListener("DOMContentLoaded", () => {
     const button = document.getElementById("theme");
     if (!button) return;
