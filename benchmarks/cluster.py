@@ -1,7 +1,9 @@
 """What a fleet's ingress costs: `python -m benchmarks.cluster`. Linux, with `minivault[cluster]`.
 
 Two servers of one thread each, asked directly, and two replicas of one thread each behind Ray
-Serve's HAProxy, by turns in one run. Half of the clients at each of two processes, both times.
+Serve's HAProxy, by turns in one run. Half of the clients in each of two processes, both times.
+Each client asks anew as soon as it is answered: in waves, which wait for their last text, all
+would wait for the slower replica, where servers that are asked directly have waves of their own.
 """
 
 from __future__ import annotations
@@ -59,6 +61,7 @@ def measured(ports: list[int], clients: int, workload: Workload) -> dict[str, fl
         "prompt": TEXT[:140],
         "at_once": [clients // len(ports)],
         "workload": workload.fields(),
+        "apart": True,
     }
     with ThreadPoolExecutor(len(ports)) as pool:
         asked = [
@@ -102,11 +105,11 @@ def main(arguments: list[str] | None = None) -> int:
     add = parser.add_argument
     add("--clients", type=int, default=16)
     add("--tokens", type=int, default=120, help="of each text")
-    add("--waves", type=int, default=6, help="of requests in each round")
+    add("--texts", type=int, default=10, help="that each client asks for in a round")
     add("--rounds", type=int, default=3)
     add("--json", action="store_true")
     asked = parser.parse_args(arguments)
-    workload = Workload(new_tokens=asked.tokens, rounds=asked.waves)
+    workload = Workload(new_tokens=asked.tokens, rounds=asked.texts)
     result = compare(asked.rounds, asked.clients, workload)
     if asked.json:
         print(json.dumps(result))

@@ -83,13 +83,38 @@ async def run_wave(host: str, port: int, requests: list[bytes]) -> Wave:
     return Wave(arrivals, tokens, seconds, tuple(reader.text() for reader in readers))
 
 
-async def measure(port: int, prompt: str, at_once: list[int], workload: Workload) -> None:
+async def run_apart(host: str, port: int, requests: list[bytes], rounds: int) -> Wave:
+    """A client for each request, which sends it again as soon as it is answered; all as one wave.
+
+    No client waits for another, as they do at the end of a wave: where two servers share the
+    requests, that would be waiting for the slower one, again and again.
+    """
+
+    async def client(request: bytes) -> list[Wave]:
+        return [await run_wave(host, port, [request]) for _ in range(rounds)]
+
+    begin = time.perf_counter()
+    answered = [wave for own in await asyncio.gather(*map(client, requests)) for wave in own]
+    return Wave(
+        arrivals=tuple(each for wave in answered for each in wave.arrivals),
+        tokens=sum(wave.tokens for wave in answered),
+        seconds=time.perf_counter() - begin,
+        texts=tuple(text for wave in answered for text in wave.texts),
+    )
+
+
+async def measure(
+    port: int, prompt: str, at_once: list[int], workload: Workload, apart: bool = False
+) -> None:
     """Prints one JSON object for each number of requests at once."""
     for count in at_once:
         requests = [http_request(workload.body(prompt, seed)) for seed in range(count)]
         await run_wave("127.0.0.1", port, requests)
-        waves = [await run_wave("127.0.0.1", port, requests) for _ in range(workload.rounds)]
-        print(json.dumps(asdict(figures(waves))), flush=True)
+        if apart:
+            waves = [await run_apart("127.0.0.1", port, requests, workload.rounds)]
+        else:
+            waves = [await run_wave("127.0.0.1", port, requests) for _ in range(workload.rounds)]
+        print(json.dumps(asdict(figures(waves)) | {"at_once": count}), flush=True)
 
 
 def http_request(body: dict[str, Any]) -> bytes:
