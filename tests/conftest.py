@@ -17,6 +17,7 @@ import typer.main
 from hypothesis import settings
 
 from tests.loop_watch import LoopWatch, limit
+from tests.schedule import FileScheduling, arrange
 from tests.tools import FULL
 
 # No timing in tests: a busy machine must not turn one red. Every run tries the same examples; ten
@@ -90,7 +91,9 @@ def environment_stays_as_it_was() -> Iterator[None]:
     """Commands set variables for the processes they start; the next test must not inherit them."""
     before = dict(os.environ)
     yield
-    if dict(os.environ) != before:
+    after = dict(os.environ)
+    after["PYTEST_CURRENT_TEST"] = before["PYTEST_CURRENT_TEST"]  # its stage, which pytest says
+    if after != before:
         os.environ.clear()
         os.environ.update(before)
 
@@ -125,6 +128,19 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     left_out += [f"mark.{name}" for name in APART if name not in config.option.markexpr]
     _, _, marks = collection_path.read_text(encoding="utf-8").partition("\npytestmark = ")
     return any(mark in marks.partition("\n\n")[0] for mark in left_out) or None
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.option.loadscopereorder = False
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    arrange(items)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> FileScheduling | None:
+    return FileScheduling(config, log) if config.getvalue("dist") == "loadfile" else None
 
 
 @pytest.hookimpl(wrapper=True)

@@ -106,6 +106,7 @@ def test_uvicorn_with_several_workers_ends_with_a_sentence(
     assert not (tmp_path / "logs").exists()
 
 
+@pytest.mark.slow
 def test_a_variable_that_leaves_no_key_is_named_under_uvicorn_too(tmp_path: Path) -> None:
     ended = run("import minivault.app; minivault.app.app", tmp_path, MINIVAULT_API_KEY=" , ")
     assert ended.returncode == 2

@@ -107,6 +107,7 @@ def test_loopback_needs_no_key(host: str) -> None:
     server.listen(Settings(host=host, port=0)).close()
 
 
+@pytest.mark.slow
 def test_a_busy_port_is_exit_code_3_and_touches_no_log(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = str(other.getsockname()[1])
@@ -149,6 +150,7 @@ def test_what_cannot_be_served_is_one_line_and_exit_code_3(
     assert ended.stderr.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_too_few_open_files_are_exit_code_3_with_the_number_wanted(tmp_path: Path) -> None:
     ended = subprocess.run(
         ["sh", "-c", f"ulimit -n 64; exec {sys.executable} -m minivault serve --port 0"],

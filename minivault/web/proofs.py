@@ -55,7 +55,7 @@ async def prove_record(request: Request) -> Response:
             content = await while_connected(request.receive, room_of(request).read(look))
             break
         except NotFound:
-            if last or seq > newest_of(request):
+            if last or not 1 <= seq <= newest_of(request):
                 raise
             await asyncio.sleep(_WAIT)
     name = f'attachment; filename="{seq}.tlog-proof"'

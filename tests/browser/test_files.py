@@ -11,7 +11,8 @@ pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 GIVE = """([kind, files]) => {
   const data = new DataTransfer();
-  for (const [name, text] of files) data.items.add(new File([Uint8Array.from(text)], name));
+  const bytes = (text) => Uint8Array.from(text, (letter) => letter.charCodeAt(0));
+  for (const [name, text] of files) data.items.add(new File([bytes(text)], name));
   const make = kind === "paste" ? ClipboardEvent : DragEvent;
   const field = kind === "paste" ? "clipboardData" : "dataTransfer";
   const event = new make(kind, { [field]: data, bubbles: true, cancelable: true });
@@ -20,7 +21,7 @@ GIVE = """([kind, files]) => {
 
 
 def give(chat: ChatPage, kind: str, *files: tuple[str, bytes]) -> None:
-    chat.page.evaluate(GIVE, [kind, [[name, list(content)] for name, content in files]])
+    chat.page.evaluate(GIVE, [kind, [[name, content.decode("latin-1")] for name, content in files]])
 
 
 def test_text_files_go_into_the_prompt_and_others_are_refused_in_words(chat: ChatPage) -> None:

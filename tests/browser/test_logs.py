@@ -26,7 +26,7 @@ from tests.vault.tree.signed_log import GOLDEN
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
-MANY = 1_000_000  # more rows than a box can be high: 52 pixels each
+MANY = 660_000  # more rows than a box can be high: 52 pixels each
 
 
 @pytest.fixture(scope="module")

@@ -16,6 +16,7 @@ from minivault.client import Receipt, reading
 from minivault.client.connection import DEFAULT_URL
 from minivault.client.proof import require_proof
 from minivault.errors import InvalidRequest, NotFound, NotProven, Unauthorized, Unreachable
+from minivault.vault import writer
 from minivault.vault.signing import load_public_key, verifier_key, write_keys
 from minivault.web import sse
 from tests.faults.cutproxy import CutProxy
@@ -24,6 +25,12 @@ from tests.live import LiveServer, live_server, wait_for
 from tests.processes import serving
 
 PROMPT = "one two three four five"
+
+
+@pytest.fixture(autouse=True)
+def many_ticks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The tree grows fifty times a second, not once."""
+    monkeypatch.setattr(writer, "_TICK", 0.02)
 
 
 @pytest.fixture(scope="module")

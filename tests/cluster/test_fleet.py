@@ -14,13 +14,13 @@ from typing import Any
 
 import pytest
 
+from minivault import cli
 from minivault.cluster import machine, memory
 from minivault.cluster.fleet import Fleet, deployment_options, environment
 from minivault.cluster.serve_config import serve_config
 from minivault.errors import CannotStart, InvalidRequest
 from minivault.settings import Settings
 from tests.processes import environment as clean
-from tests.processes import minivault
 
 
 @pytest.fixture
@@ -36,6 +36,7 @@ def guarded(tmp_path: Path) -> dict[str, Any]:
     }
 
 
+@pytest.mark.slow
 def test_serve_knows_nothing_of_ray(tmp_path: Path) -> None:
     """Not even where it is installed: here a module of that name cannot be imported."""
     (tmp_path / "ray.py").write_text("raise SystemExit('ray was imported')")
@@ -123,12 +124,13 @@ def test_a_door_that_is_open_to_everybody_is_refused(guarded: dict[str, Any]) ->
         serve_config(given, Fleet())
 
 
-def test_the_configuration_is_a_command(tmp_path: Path, guarded: dict[str, Any]) -> None:
+def test_the_configuration_is_a_command(
+    guarded: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
     key = guarded["api_key"][0]
     options = ("--secret-file", "s", "--api-key", key, "--allowed-host", "vault.example")
-    ended = minivault("cluster", "config", *options, "--replicas", "3", cwd=tmp_path)
-    assert ended.returncode == 0, ended.stderr
-    assert "num_replicas: 3\n" in ended.stdout
+    assert cli.main(["cluster", "config", *options, "--replicas", "3"]) == 0
+    assert "num_replicas: 3\n" in capsys.readouterr().out
 
 
 def test_replicas_that_do_not_fit_are_counted(tmp_path: Path) -> None:

@@ -94,9 +94,9 @@ def test_greedy_text_is_what_generate_says(
     tokens = load_tokenizer(folder).encode(prompt)
     runner = TransformersRunner(folder, dtype="float32")
     said = prefilled(runner, tokens)
-    for _ in range(40):
+    for _ in range(20):
         step(runner, said)
-    assert said.generated == generated(folder, tokens, 40)
+    assert said.generated == generated(folder, tokens, 20)
 
 
 def test_a_long_prompt_is_prefilled_in_parts_and_says_the_same(folders: dict[str, Path]) -> None:

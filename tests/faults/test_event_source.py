@@ -42,6 +42,7 @@ def test_a_cut_connection_costs_nothing(
         assert [record["response"] for record in server.records()] == [seen.text]
 
 
+@pytest.mark.slow
 def test_a_reader_that_never_closes_is_stopped_by_204_and_starts_nothing_again(
     tmp_path: Path,
 ) -> None:
@@ -51,6 +52,7 @@ def test_a_reader_that_never_closes_is_stopped_by_204_and_starts_nothing_again(
     assert len(server.log.read_text().splitlines()) == 1
 
 
+@pytest.mark.slow
 def test_a_stop_by_somebody_else_is_told_and_final(tmp_path: Path) -> None:
     with (
         live_server(tmp_path, EchoBackend(delay=0.02)) as server,

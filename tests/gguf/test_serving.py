@@ -206,6 +206,7 @@ def test_a_real_chat_model_knows_the_capital_of_france(tmp_path: Path) -> None:
     assert record["engine"]["tokenizer_sha256"] == model.sha256
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux says what a process held at most")
 def test_what_is_packed_is_not_kept_a_second_time(tmp_path: Path) -> None:
     path = smollm2()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -20,9 +21,10 @@ from minivault.vault.repair import adopt, repair
 from minivault.vault.segments import place as place_of
 from minivault.vault.signing import BadCheckpoint, write_keys
 from minivault.vault.verify import check_receipt, verify
+from tests.live import wait_for
 from tests.vault.samples import write
 
-pytestmark = pytest.mark.usefixtures("nobody_writes_meanwhile")
+pytestmark = pytest.mark.usefixtures("nobody_writes_meanwhile", "many_ticks")
 
 
 @pytest.fixture
@@ -332,12 +334,13 @@ def test_a_running_server_signs_only_what_follows_from_what_it_signed(
     with pytest.raises((ChainBroken, BadCheckpoint)):
         verify(folder, public_key=place / "key.pub")
     written = 0
-    while not vault.problem and written < 10_000:  # the checkpoint is read once a second
+    while not vault.problem and written < 10_000:  # the checkpoint is read at each tick
         try:
             write(vault, f"later{written}")
             written += 1
         except LogUnavailable:
             break
+        time.sleep(0.001)
     with pytest.raises(LogUnavailable, match="something else|replaced|changed"):
         write(vault, "refused")
     vault.close()
@@ -356,8 +359,7 @@ def test_the_server_goes_on_when_the_file_is_put_back(place: Path) -> None:
     with pytest.raises(LogUnavailable, match="replaced by another"):
         write(vault, "refused")
     (place / "good").rename(good)
-    while vault.problem or vault.statistics()["unwritten"]:
-        pass
+    wait_for(lambda: not (vault.problem or vault.statistics()["unwritten"]))
     write(vault, "accepted")
     vault.close()
     assert verify(folder, public_key=place / "key.pub").last == 7

@@ -8,6 +8,7 @@ import re
 import subprocess
 from pathlib import Path
 
+import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
@@ -31,6 +32,7 @@ def test_any_text_is_one_line_of_ascii_and_comes_back(text: str) -> None:
     assert dump(json.loads(line)) == line
 
 
+@pytest.mark.slow
 @settings(max_examples=5, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @example([NASTY, "", "123", "007", "2026-11-23", "null", "1" * 1_000_000])
 @given(st.lists(TEXT, min_size=1, max_size=20))

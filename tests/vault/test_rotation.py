@@ -134,6 +134,7 @@ def test_a_long_journal_is_rotated_and_keeps_what_is_open(tmp_path: Path) -> Non
     assert not list(tmp_path.glob("inflight-*"))
 
 
+@pytest.mark.usefixtures("many_ticks")
 def test_the_journal_is_emptied_soon_after_the_last_end(tmp_path: Path) -> None:
     vault = Vault(tmp_path)
     vault.open()

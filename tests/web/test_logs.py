@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 import pytest
 
-from minivault.vault import Vault
+from minivault.vault import Vault, writer
 from minivault.vault.redact import copies_of, redact
 from minivault.vault.tree.proof import Inclusion
 from tests.live import LiveServer, live_server, wait_for
@@ -20,6 +20,12 @@ from tests.web.asking import connection, to_end
 
 RECORDS = 12
 DAMAGED = "log-000000000007.jsonl.gz"
+
+
+@pytest.fixture(autouse=True)
+def many_ticks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The tree grows fifty times a second, not once."""
+    monkeypatch.setattr(writer, "_TICK", 0.02)
 
 
 @pytest.fixture(scope="module")
