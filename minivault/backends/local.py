@@ -83,7 +83,10 @@ class LocalBackend:
             if not sequence.forced and request.max_tokens == 0:
                 yield Finish(FinishReason.LENGTH)
                 return
-        _queue(engine, sequence)
+        try:
+            engine.add(sequence)
+        except ValueError as error:  # it could never be held in the memory for keys and values
+            raise InvalidRequest([FieldError("max_tokens", str(error))]) from error
         self._open.add(outputs)
         made = 0
         try:
@@ -152,7 +155,7 @@ class LocalBackend:
 
     def share(self, request: Request, prompt_tokens: int) -> float:
         """The part of the memory for keys and values that it may come to take. Any thread."""
-        return self._running_engine().share(prompt_tokens + request.max_tokens)
+        return self._running_engine().share(prompt_tokens + request.params.max_tokens)
 
     def problem(self) -> str | None:
         """Why the model cannot work now. Any thread."""
@@ -268,13 +271,6 @@ def _limits(tokenizer: Tokenizer, runner: Runner, engine: Engine) -> Iterator[st
         yield f"it takes no `messages`: {tokenizer.no_chat}"
     if shortage := engine.shortage():
         yield shortage
-
-
-def _queue(engine: Engine, sequence: EngineSequence) -> None:
-    try:
-        engine.add(sequence)
-    except ValueError as error:  # it could never be held in the memory for keys and values
-        raise InvalidRequest([FieldError("max_tokens", str(error))]) from error
 
 
 def _sampling(request: Request, left: int) -> SamplingParams:

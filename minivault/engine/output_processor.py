@@ -8,7 +8,7 @@ from dataclasses import replace
 from minivault.engine import sampler
 from minivault.engine.likeliest import Row
 from minivault.engine.runner import Runner
-from minivault.engine.sequence import Output, TokenChoice
+from minivault.engine.sequence import Output
 from minivault.engine.sequence import Sequence as EngineSequence
 from minivault.errors import contained
 from minivault.schemas import FinishReason
@@ -68,10 +68,11 @@ class OutputProcessor:
                 return self._scored(sequence, logits)
             if token in self._end_ids:
                 ended = self.ended(sequence, FinishReason.STOP)
-                if sequence.own or not sequence.params.prompt_logprobs:
-                    return ended
                 # Whoever scores a prompt counts on one more entry than it has tokens.
-                return replace(ended, score=_choice(sequence, token, logits))
+                if not sequence.own and sequence.params.prompt_logprobs and sequence.asks_logprobs:
+                    count = sequence.params.top_logprobs
+                    ended = replace(ended, score=sampler.choice(logits, token, count))
+                return ended
             return self._said(sequence, token, logits)
         except BaseException as error:  # noqa: BLE001 (concerns this sequence alone)
             return self.failed(sequence, error)
@@ -79,14 +80,16 @@ class OutputProcessor:
     def _scored(self, sequence: EngineSequence, logits: Row) -> Output:
         """The next token of a prompt that is scored, instead of the one that was drawn."""
         token = sequence.forced[len(sequence.generated)]
-        score = _choice(sequence, token, logits)
+        count = sequence.params.top_logprobs
+        score = sampler.choice(logits, token, count) if sequence.asks_logprobs else None
         sequence.generated.append(token)
         is_last = len(sequence.generated) == len(sequence.forced)
         done = is_last and sequence.params.max_tokens == 0
         return Output(sequence, score=score, finish=FinishReason.LENGTH if done else None)
 
     def _said(self, sequence: EngineSequence, token: int, logits: Row) -> Output:
-        choice = _choice(sequence, token, logits)
+        count = sequence.params.top_logprobs
+        choice = sampler.choice(logits, token, count) if sequence.asks_logprobs else None
         constraint = sequence.constraint
         if constraint:
             constraint.accept(token)
@@ -107,10 +110,3 @@ class OutputProcessor:
     @staticmethod
     def _rest(sequence: EngineSequence) -> str:
         return "" if sequence.text.stopped else sequence.text.flush()
-
-
-def _choice(sequence: EngineSequence, token: int, logits: Row) -> TokenChoice | None:
-    params = sequence.params
-    if params.logprobs or params.top_logprobs:
-        return sampler.choice(logits, token, params.top_logprobs)
-    return None

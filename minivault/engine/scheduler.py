@@ -17,7 +17,7 @@ class Scheduler:
     def __init__(self, *, max_running: int, kv_tokens: int) -> None:
         """`kv_tokens`: for how many tokens all sequences with a place may be charged together."""
         self._max_running = max_running
-        self._kv_tokens = kv_tokens
+        self.kv_tokens = kv_tokens
         self._charged: dict[Sequence, int] = {}
         self._waiting: deque[tuple[Sequence, int]] = deque()
         self._prefilling: deque[Sequence] = deque()
@@ -26,11 +26,6 @@ class Scheduler:
     @property
     def waiting(self) -> int:
         return len(self._waiting)
-
-    @property
-    def kv_tokens(self) -> int:
-        """For how many tokens all with a place may be charged together."""
-        return self._kv_tokens
 
     @property
     def charged_tokens(self) -> int:
@@ -58,10 +53,10 @@ class Scheduler:
 
         Raises ValueError if it could never be held.
         """
-        if tokens > self._kv_tokens:
+        if tokens > self.kv_tokens:
             raise ValueError(
                 f"{tokens} tokens do not fit in the memory for keys and values, "
-                f"which holds {self._kv_tokens}"
+                f"which holds {self.kv_tokens}"
             )
         self._waiting.append((sequence, tokens))
 
@@ -72,7 +67,7 @@ class Scheduler:
         """
         while self._waiting and len(self._charged) < self._max_running:
             sequence, tokens = self._waiting[0]
-            if self.charged_tokens + tokens > self._kv_tokens:
+            if self.charged_tokens + tokens > self.kv_tokens:
                 return
             self._waiting.popleft()
             self._charged[sequence] = tokens

@@ -111,6 +111,7 @@ class Sequence:
     __slots__ = (
         "_tokens",
         "accepted",
+        "asks_logprobs",
         "cache",
         "cancelled",
         "constraint",
@@ -139,6 +140,7 @@ class Sequence:
         """`prompt`: at least one token id, and at most the context length minus one."""
         self.prompt = tuple(prompt)
         self.params = params
+        self.asks_logprobs = params.logprobs or params.top_logprobs > 0
         self.constraint = constraint
         self.forced = forced
         self.text = text

@@ -143,7 +143,8 @@ class Places:
             generation.state = State.WAITING
             self._turns[generation] = work, turn
             self._line.add(generation)
-            self.drop_unheard()
+            if not generation.followers:
+                self.drop_unheard()
             self.schedule()
             task = await turn
             if task is None:  # it was ended before its turn came
@@ -169,7 +170,8 @@ class Places:
             self._line.remove(generation)
             generation.state = State.ENDING
             _, turn = self._turns.pop(generation)
-            _resolve(turn, None)
+            if not turn.done():  # a loop that is closed cancels whoever waits
+                turn.set_result(None)
         self.halt(generation)
 
     def halt(self, generation: Generation) -> None:
@@ -206,7 +208,8 @@ class Places:
         self._running[generation] = task = start_task(work(), failed=lambda _: None)
         self._spare = self._spare.without(generation)
         self._places_of[generation.visitor.caller] += 1
-        _resolve(turn, task)
+        if not turn.done():
+            turn.set_result(task)
 
     def _ended(self, generation: Generation) -> None:
         del self._running[generation]
@@ -247,8 +250,3 @@ class Places:
             for each in self._running
             if not each.heard and each not in self._giving_way and each.info.reproducible
         ]
-
-
-def _resolve(turn: asyncio.Future[Running | None], task: Running | None) -> None:
-    if not turn.done():  # a loop that is closed cancels whoever waits
-        turn.set_result(task)

@@ -170,15 +170,15 @@ class Registry:
         if not generation.lives_on:
             self.places.end(generation, FinishReason.DISCONNECTED)
             return
-        loop = asyncio.get_running_loop()
-        self._timers[generation] = loop.call_later(self._grace, self._abandon, generation)
+
+        def abandon() -> None:
+            self._timers.pop(generation, None)
+            if not generation.heard:
+                self.places.end(generation, FinishReason.DISCONNECTED)
+
+        self._timers[generation] = asyncio.get_running_loop().call_later(self._grace, abandon)
         self.places.drop_unheard()
         self.places.schedule()
-
-    def _abandon(self, generation: Generation) -> None:
-        self._timers.pop(generation, None)
-        if not generation.heard:
-            self.places.end(generation, FinishReason.DISCONNECTED)
 
     def _cancel_timer(self, generation: Generation) -> None:
         if timer := self._timers.pop(generation, None):

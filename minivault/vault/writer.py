@@ -58,7 +58,17 @@ class Writer:
             self._folder = Folder(self._path)
             opened.callback(self._folder.close)
             try:
-                recovered = self._open_files(opened, signer)
+                self._lock = Lock(self._folder)
+                self._log = Log(self._folder, self._rotation, signer=signer, fsync=self._fsync)
+                opened.callback(self._log.close)
+                with self._lock.held():
+                    self._log.open()
+                    recovered = recover(self._folder, self._log)
+                    self._log.remove_old()
+                    if recovered:
+                        self._log.write_checkpoint()
+                self._journal = Journal(self._folder, self._lock, fsync=self._fsync)
+                opened.callback(self._journal.close)
             except (OSError, BadCheckpoint, LogUnavailable) as error:
                 why = reason(error) if isinstance(error, OSError) else str(error)
                 raise CannotStart(f"the log in {self._folder.path}: {why}") from error
@@ -115,27 +125,15 @@ class Writer:
             "unwritten": len(self._unwritten),
         }
 
-    def _open_files(self, opened: contextlib.ExitStack, signer: Signer | None) -> int:
-        self._lock = Lock(self._folder)
-        self._log = Log(self._folder, self._rotation, signer=signer, fsync=self._fsync)
-        opened.callback(self._log.close)
-        with self._lock.held():
-            self._log.open()
-            recovered = recover(self._folder, self._log)
-            self._log.remove_old()
-            if recovered:
-                self._log.write_checkpoint()
-        self._journal = Journal(self._folder, self._lock, fsync=self._fsync)
-        opened.callback(self._journal.close)
-        return recovered
-
     def _run(self) -> None:
         running = True
         while running:
             begun, ended, running = self._inbox.take(_TICK)
             try:
-                self._write_begins(begun)
-                self._write_records(ended)
+                if begun:
+                    self._write_begins(begun)
+                if ended:
+                    self._write_records(ended)
                 self._tick(is_last=not running)
             except BaseException as error:  # noqa: BLE001  # whatever it is, nobody may wait for ever
                 self._give_up(error, begun, ended)
@@ -154,8 +152,6 @@ class Writer:
             self._refuse(left, self.problem)
 
     def _write_begins(self, begun: list[Begun]) -> None:
-        if not begun:
-            return
         if self.problem and self._is_final:
             return self._refuse(begun, self.problem)
         entries = [each.entry for each in begun]
@@ -172,8 +168,6 @@ class Writer:
             each.future.set_result(each.entry)
 
     def _write_records(self, ended: list[Ended]) -> None:
-        if not ended:
-            return
         try:
             receipts = self._append(ended)
         except (OSError, LogUnavailable) as error:

@@ -23,7 +23,7 @@ def preferred(accept: str) -> Client:
     offered: dict[str, float] = {}
     for item in _QUOTED.sub("", accept).split(",", MOST_TYPES)[:MOST_TYPES]:
         name, *parameters = (part.strip().lower() for part in item.split(";"))
-        offered[name] = max(offered.get(name, 0.0), _quality(parameters))
+        offered[name] = max(offered.get(name, 0.0), _quality(parameters) if parameters else 1.0)
     best, best_quality = Client.TEXT, 0.0
     for name, form in _FORMS.items():
         if offered.get(name, 0.0) > best_quality:

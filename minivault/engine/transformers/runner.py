@@ -104,7 +104,7 @@ class TransformersRunner:
 
     def draw(self, sequences: Sequence[seq.Sequence]) -> tuple[list[int], Row]:
         logits = self.decode(sequences).numpy(force=True)
-        asked = any(each.params.logprobs or each.params.top_logprobs for each in sequences)
+        asked = any(each.asks_logprobs for each in sequences)
         original = logits.copy() if asked else logits  # drawing changes it in place
         tokens = [sampler.sample(*pair) for pair in zip(logits, sequences, strict=True)]
         return tokens, original
@@ -130,7 +130,11 @@ class TransformersRunner:
         if reason := self._no_cache():
             self._driven.caches = self._driven.divisible = False
             self.notice = f"every token costs the whole text anew, which is slow: {reason}"
-        self._driven.divisible = self._driven.divisible and self._divides()
+        if self._driven.divisible:  # the same, but for rounding, when it is computed in parts
+            text, middle = self._driven.begin(), len(_PROBE) // 2 + 1
+            text.extend(_PROBE[:middle], len(_PROBE) - middle)
+            whole = self._driven.begin().extend(_PROBE)
+            self._driven.divisible = self._alike(text.extend(_PROBE[middle:]), whole)
         alone, _ = self._stepped(_PROBE, beside=())
         self.reproducible = torch.equal(alone, self._stepped(_PROBE, beside=_OTHER_PROBE)[0])
         self.kv_bytes_per_token, self._fixed_tokens = self._memory()
@@ -178,12 +182,6 @@ class TransformersRunner:
         if not self._alike(stepped, self._stepped(_PROBE, beside=_OTHER_PROBE)[0]):
             return f"{name} has one cache for all texts, which would change each other"
         return None
-
-    def _divides(self) -> bool:
-        """Whether a prompt gives the same, but for rounding, when it is computed in parts."""
-        text, middle = self._driven.begin(), len(_PROBE) // 2 + 1
-        text.extend(_PROBE[:middle], len(_PROBE) - middle)
-        return self._alike(text.extend(_PROBE[middle:]), self._driven.begin().extend(_PROBE))
 
     def _alike(self, one: Tensor, other: Tensor) -> bool:
         tolerance = torch.finfo(self._dtype).eps ** 0.5 * float(other.abs().max())

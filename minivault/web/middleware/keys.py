@@ -62,29 +62,25 @@ class KeyCheck:
         # The log has a door of its own as soon as there is a key to it, or others can reach it.
         own_door = exposed or self.keyring.guards(Door.LOGS)
         door = Door.LOGS if need is Need.LOGS and own_door else Door.API
+        guarded = self.keyring.guards(door)
         caller = None
-        if need is not Need.NOTHING:
+        if guarded and need is not Need.NOTHING:
             try:
                 caller = self.keyring.caller(door, headers, (scope.get("client") or ("",))[0])
             except TooManyWrongKeys:
                 # Whoever asks whether the server is well is told that much.
                 if need is not Need.STATUS:
                     raise
-        missing = None if caller else self._missing(need, door, exposed=exposed)
+        missing = None  # what the request lacks, as a sentence
+        if not caller and need is not Need.NOTHING:
+            if guarded:
+                missing = NEEDS_KEY
+            elif exposed and not (self.insecure and need is Need.API):
+                missing = NO_LOG_KEY if door is Door.LOGS else NO_API_KEY
         scope.setdefault("state", {}).update(keyed=missing is None, caller=caller or "")
         if missing is not None and need is not Need.STATUS:
             _lead_to_login(scope, headers, missing)
             raise Unauthorized(missing)
-
-    def _missing(self, need: Need, door: Door, *, exposed: bool) -> str | None:
-        """What a request without a key lacks, as a sentence, or None."""
-        if need is Need.NOTHING:
-            return None
-        if self.keyring.guards(door):
-            return NEEDS_KEY
-        if not exposed or (self.insecure and need is Need.API):
-            return None
-        return NO_LOG_KEY if door is Door.LOGS else NO_API_KEY
 
 
 def _lead_to_login(scope: Scope, headers: Headers, missing: str) -> None:
