@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO
 
@@ -91,9 +91,15 @@ class Chain:
 
     def walk(self, file: BinaryIO, name: str, progress: Progress | None = None) -> None:
         """Checks the lines of one file. Raises ChainBroken at the first bad one."""
-        number = 0
-        for lines in _blocks(file, name, progress):
+        rest, number = b"", 0
+        while block := file.read(_BLOCK):
+            lines = (rest + block).split(b"\n")
+            rest = lines.pop()
             number = self._check(lines, name, number)
+            if progress:
+                progress(len(block))
+        if rest:
+            raise ChainBroken(name, number + 1, "the last line is cut short")
 
     def walk_segment(self, segment: Segment, progress: Progress | None = None) -> None:
         """As `walk`; a file that cannot be read is a broken chain. Raises FileNotFoundError."""
@@ -232,19 +238,6 @@ def is_canonical(line: bytes) -> bool:
 
 def _form(line: bytes) -> str:
     return redacted_hash(line, line_hash(line))
-
-
-def _blocks(file: BinaryIO, name: str, progress: Progress | None) -> Iterator[list[bytes]]:
-    rest, number = b"", 0
-    while block := file.read(_BLOCK):
-        lines = (rest + block).split(b"\n")
-        rest = lines.pop()
-        number += len(lines)
-        yield lines
-        if progress:
-            progress(len(block))
-    if rest:
-        raise ChainBroken(name, number + 1, "the last line is cut short")
 
 
 def _broken(name: str, number: int, line: bytes, before: Head, lines: list[bytes]) -> ChainBroken:

@@ -52,7 +52,18 @@ class Orphan:
         match step:
             case {"begin": fields}:
                 _require_sound(fields)
-                self.unfinished[fields["salt"]] = _interrupted(fields)
+                # Its record as long as nothing else is known. Its events are `start` and an end
+                # that nobody was told: a reader that has every piece still lacks that one, so
+                # the text goes on for it.
+                unknown = {"prompt_tokens": None, "completion_tokens": None}
+                self.unfinished[fields["salt"]] = {
+                    **fields,
+                    "response": None if "withheld" in fields else "",
+                    "finish_reason": "interrupted",
+                    "usage": unknown,
+                    "timings": {},
+                    "events": 2,
+                }
             case {"of": str(salt)} if salt not in self.unfinished:
                 pass  # its record is in the log
             case {"of": salt, "text": str(text)}:
@@ -111,15 +122,3 @@ def _require_sound(fields: Mapping[str, Any]) -> None:
         raise ValueError("no time or no text")
     if not _SALT.fullmatch(fields["salt"]) or not isinstance(fields["id"], str):
         raise ValueError("no name")
-
-
-def _interrupted(fields: dict[str, Any]) -> dict[str, Any]:
-    """A begin's record as long as nothing else is known.
-
-    Its events are `start` and an end that nobody was told: a reader that has every piece still
-    lacks that one, so the text goes on for it.
-    """
-    response = None if "withheld" in fields else ""
-    unknown = {"prompt_tokens": None, "completion_tokens": None}
-    ended = {"finish_reason": "interrupted", "usage": unknown, "timings": {}, "events": 2}
-    return {**fields, "response": response, **ended}

@@ -42,7 +42,15 @@ class Folder:
             make_folder(self.path)
             self.fd = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
             try:
-                self._require_ours()
+                # Whoever may write to the folder can put another file in the place of any of ours.
+                info = os.fstat(self.fd)
+                if info.st_uid != os.geteuid():
+                    own = quote(str(self.path / "minivault"))
+                    why = f"it belongs to another user; take --logs-dir {own}"
+                    raise NotPrivate(errno.EPERM, why)
+                if info.st_mode & (0o002 if _is_alone_in(info.st_gid) else 0o022):
+                    mend = f"chmod go-w {quote(str(self.path))}"
+                    raise NotPrivate(errno.EPERM, f"others may write to it; {mend}")
             except OSError:
                 os.close(self.fd)
                 raise
@@ -50,18 +58,6 @@ class Folder:
             raise CannotStart(
                 f"the log folder {self.path} cannot be used: {reason(error)}"
             ) from error
-
-    def _require_ours(self) -> None:
-        """Whoever may write to the folder can put another file in the place of any of ours."""
-        info = os.fstat(self.fd)
-        if info.st_uid != os.geteuid():
-            own = self.path / "minivault"
-            raise NotPrivate(
-                errno.EPERM, f"it belongs to another user; take --logs-dir {quote(str(own))}"
-            )
-        if info.st_mode & (0o002 if _is_alone_in(info.st_gid) else 0o022):
-            mend = f"chmod go-w {quote(str(self.path))}"
-            raise NotPrivate(errno.EPERM, f"others may write to it; {mend}")
 
     def close(self) -> None:
         os.close(self.fd)

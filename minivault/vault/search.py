@@ -37,7 +37,7 @@ class Query:
             return False
         # What must stand in the line. Text beyond ASCII has cases that bytes do not show.
         asked = (self.text, self.finish_reason, self.model, self.client)
-        needles = [json.dumps(each)[1:-1].lower() for each in asked if each and each.isascii()]
+        needles = (json.dumps(each)[1:-1].lower() for each in asked if each and each.isascii())
         return all(each.encode() in line.lower() for each in needles)
 
     def matches(self, record: Record) -> bool:

@@ -136,7 +136,10 @@ class Shipping:
         for lines in _batches(Reader(self.logs), seq - 1, head.last):
             if (first := place(lines[0])[0]) > seq:
                 logger.warning(_REMOVED, seq, first - 1)
-            _require_same(lines, tiles, head)
+            known = chain.from_iterable(tiles.entries_from(first - head.first))
+            for number, (line, entry) in enumerate(zip(lines, known, strict=False), first):
+                if place(line)[0] != number or entry_of(line) != entry:
+                    raise ChainBroken(NAME, 0, f"it has another record {number} than the log")
             done = 0
             while done < len(lines):
                 done += texts.put(lines[done:])
@@ -159,16 +162,6 @@ def _require_beginning(log: TileLog, head: TreeHead, tiles: Tiles) -> None:
         raise Forked(f"{log.where}: {told}: the log was cut, or is an old copy")
     if tiles.root(log.size) != log.head.root:
         raise Forked(f"{log.where}: the {log.size} records that are published are others than here")
-
-
-def _require_same(lines: list[bytes], tiles: Tiles, head: TreeHead) -> None:
-    """Raises ChainBroken for lines that the tree does not know."""
-    seq = place(lines[0])[0]
-    entries = chain.from_iterable(tiles.entries_from(seq - head.first))
-    for line, entry in zip(lines, entries, strict=False):
-        if place(line)[0] != seq or entry_of(line) != entry:
-            raise ChainBroken(NAME, 0, f"it has another record {seq} than the log")
-        seq += 1
 
 
 def _batches(reader: Reader, after: int, last: int) -> Iterator[list[bytes]]:

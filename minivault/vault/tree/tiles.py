@@ -207,15 +207,15 @@ class Tiles:
             return node(self._subtree(low, middle), self._subtree(middle, high))
         level = (size.bit_length() - 1) // 8
         step: int = WIDTH**level
-        return fold([self._hash(level, each) for each in range(low // step, high // step)])
-
-    def _hash(self, level: int, number: int) -> bytes:
-        tile, at = divmod(number, WIDTH)
-        if (level, tile) not in self._read:
-            width = min(WIDTH, self.size // WIDTH**level - tile * WIDTH)
-            data = read_tile(self._get, tile_path(level, tile, width), width * HASH_SIZE)
-            self._read[level, tile] = _hashes(data)
-        return self._read[level, tile][at]
+        found = []
+        for number in range(low // step, high // step):
+            tile, at = divmod(number, WIDTH)
+            if (level, tile) not in self._read:
+                width = min(WIDTH, self.size // step - tile * WIDTH)
+                data = read_tile(self._get, tile_path(level, tile, width), width * HASH_SIZE)
+                self._read[level, tile] = _hashes(data)
+            found.append(self._read[level, tile][at])
+        return fold(found)
 
 
 def read_tile(get: Get, path: str, length: int) -> bytes:
