@@ -66,7 +66,18 @@ class ControlTokens:
         ids = list(encoding.ids)
         found = self._found(prompt, ids, encoding)
         own = [each for each in found if not _overlaps(each, contents)]
-        return ids if len(own) == len(found) else self._encode_around(prompt, own)
+        if len(own) == len(found):
+            return ids
+        # The others are text: each of its own is replaced by a stand-in that no text can hold.
+        parts, at = [], 0
+        for each in own:
+            token = self._tokens[each.token_id]
+            stand_in = self._stand_ins[token.lstrip, token.rstrip]
+            parts += [prompt[at : each.begin], stand_in.content]
+            at = each.end
+        ids = _ids(self._text, "".join([*parts, prompt[at:]]))
+        own_ids = iter([each.token_id for each in own])
+        return [next(own_ids) if each in self._stand_in_ids else each for each in ids]
 
     def ids_in(self, prompt: str) -> list[int]:
         """The control tokens of a prompt, in order."""
@@ -87,18 +98,6 @@ class ControlTokens:
                 place = max(begin, prompt.find(token.content, begin, end))
                 found.append(Found(token_id, place, min(end, place + len(token.content))))
         return found
-
-    def _encode_around(self, prompt: str, own: Sequence[Found]) -> list[int]:
-        """These control tokens alone: each is replaced by a stand-in that no text can hold."""
-        parts, at = [], 0
-        for each in own:
-            token = self._tokens[each.token_id]
-            stand_in = self._stand_ins[token.lstrip, token.rstrip]
-            parts += [prompt[at : each.begin], stand_in.content]
-            at = each.end
-        ids = _ids(self._text, "".join([*parts, prompt[at:]]))
-        own_ids = iter([each.token_id for each in own])
-        return [next(own_ids) if each in self._stand_in_ids else each for each in ids]
 
     def _for_text(self) -> Backend:
         """A copy of the tokenizer that reads the names of control tokens as plain text."""

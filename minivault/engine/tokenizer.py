@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -48,9 +47,16 @@ class Tokenizer:
         ids = [backend.token_to_id(f"<0x{byte:02X}>") for byte in range(256)]
         self._bytes = frozenset(each for each in ids if each is not None)
         self._token_bytes = TokenBytes(backend.id_to_token, self._special)
+        # Something for a token to follow, so that its leading space is not dropped.
+        self._some_word = list(backend.encode("a", add_special_tokens=False).ids)
         self.info = {**files.names, "chat_template": files.template}
         self._template = ChatTemplate(files.template, files.names) if files.template else None
-        self.no_chat = files.no_template or self._why_no_chat()
+        self.no_chat = files.no_template or None
+        if self._template is not None and self.no_chat is None:
+            try:
+                self._template.render([[{"role": "user", "content": "Hello"}]], answer=True)
+            except TemplateFails as error:
+                self.no_chat = f"its chat template fails: {error}"
         self.chat = self._template is not None and self.no_chat is None
         self._answers = AnswerForm()
         if self._template is not None and self.chat:
@@ -186,16 +192,6 @@ class Tokenizer:
         known = self._backend.token_to_id(name) if name else None
         return min(ends, default=None) if known is None else known
 
-    def _why_no_chat(self) -> str | None:
-        """Tries the template out."""
-        if self._template is None:
-            return None
-        try:
-            self._template.render([[{"role": "user", "content": "Hello"}]], answer=True)
-        except TemplateFails as error:
-            return f"its chat template fails: {error}"
-        return None
-
     def _turn_ends(self) -> frozenset[int]:
         """The control token that the template ends an answer with, if there is one.
 
@@ -228,11 +224,6 @@ class Tokenizer:
         return WindowDetokenizer(
             self.decode, skipped=self._is_silent, bytes_=self._bytes, prompt=prompt
         )
-
-    @cached_property
-    def _some_word(self) -> list[int]:
-        """Something for a token to follow, so that its leading space is not dropped."""
-        return list(self._backend.encode("a", add_special_tokens=False).ids)
 
     def _is_silent(self, token_id: int) -> bool:
         """Special tokens make no text, nor do ids beyond the vocabulary (models are padded)."""

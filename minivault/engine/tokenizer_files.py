@@ -66,7 +66,12 @@ def read_files(folder: Path) -> TokenizerFiles:
     if is_gguf(folder):
         made = _gguf_tokenizer(folder)
         return TokenizerFiles(made.backend, made.template, made.names)
-    _refuse_absurd_ids(folder)
+    data = _read(folder / "tokenizer.json")
+    vocabulary = data.get("model", {}).get("vocab", {})
+    ids = list(vocabulary.values()) if isinstance(vocabulary, dict) else []
+    for token_id in [*ids, *(each.get("id", 0) for each in data.get("added_tokens") or [])]:
+        if not 0 <= token_id < _MOST_TOKENS:
+            raise ValueError(f"tokenizer.json numbers a token {str(token_id)[:20]}")
     if _is_plain(folder):
         return TokenizerFiles(Backend.from_file(str(folder / "tokenizer.json")))
     has_other = (folder / "tokenizer.json").exists() or not any(folder.glob("*.model"))
@@ -131,16 +136,6 @@ def _gguf_tokenizer(path: Path) -> GgufTokenizer:
     return tokenizer_of(GgufFile.open(path))
 
 
-def _refuse_absurd_ids(folder: Path) -> None:
-    """Raises ValueError for a tokenizer.json whose tokens have numbers that none can have."""
-    data = _read(folder / "tokenizer.json")
-    vocabulary = data.get("model", {}).get("vocab", {})
-    ids = list(vocabulary.values()) if isinstance(vocabulary, dict) else []
-    for token_id in [*ids, *(each.get("id", 0) for each in data.get("added_tokens") or [])]:
-        if not 0 <= token_id < _MOST_TOKENS:
-            raise ValueError(f"tokenizer.json numbers a token {str(token_id)[:20]}")
-
-
 def _is_plain(folder: Path) -> bool:
     """Whether tokenizer.json alone is enough, so that transformers need not be imported.
 
@@ -167,17 +162,15 @@ def _is_plain(folder: Path) -> bool:
     return (
         special.issuperset(_contents([named, _read(folder / "special_tokens_map.json")]))
         and all(ids.get(name) == each for name, each in _read(folder / "added_tokens.json").items())
-        and all(_same(value, added.get(int(token_id))) for token_id, value in decoder.items())
+        and all(
+            int(token_id) in added and added[int(token_id)] == AddedToken(**_attributes(value))
+            for token_id, value in decoder.items()
+        )
     )
 
 
 def _attributes(token: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in token.items() if name not in ("id", "__type")}
-
-
-def _same(given: Any, added: AddedToken | None) -> bool:
-    """Whether the configuration says of a token what tokenizer.json says of it."""
-    return added is not None and AddedToken(**_attributes(given)) == added
 
 
 def _contents(named: Any) -> Iterable[str]:

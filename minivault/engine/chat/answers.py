@@ -181,16 +181,12 @@ def form_of(
     elif tagged:
         called = _template(tool_calls=_TAGGED_CALL)
         known = replace(bare, template=called, begin=begin, end=end, tags=tags, calls=True)
-    return bare if _needs(known.template, hidden) else known
-
-
-def _needs(template: Mapping[str, Any] | None, hidden: Collection[str]) -> bool:
-    """Whether a response template looks for one of these marks; the end of all may be one."""
-    fields = (template or {}).get("fields", {}).values()
+    # Whether its template looks for one of the marks that make no text; the end of all may be one.
+    fields = (known.template or {}).get("fields", {}).values()
     explicit = [each for each in fields if {"open", "open_pattern"} & each.keys()]
-    marks = [each.get(name) for each in explicit for name in _MARKS]
+    marks = [each.get(mark) for each in explicit for mark in _MARKS]
     looked_for = json.dumps(marks, ensure_ascii=False).replace("\\", "")
-    return any(each in looked_for for each in hidden)
+    return bare if any(each in looked_for for each in hidden) else known
 
 
 def _described(tools: Sequence[Mapping[str, Any]]) -> str:

@@ -29,42 +29,29 @@ def spans(
     content, repeat it or leave it out; what it changes otherwise is not found.
     """
     found: list[list[Span]] = [[] for _ in contents]
-    begin, *pieces = _cut(frame, marks)
-    if not prompt.startswith(begin[1]):
+    number_of = {mark: number for number, mark in enumerate(marks)}
+    begin, *parts = re.split(f"({'|'.join(marks)})", frame) if marks else [frame]
+    pieces = [(number_of[mark], text) for mark, text in zip(parts[::2], parts[1::2], strict=True)]
+    if not prompt.startswith(begin):
         return None
-    at = len(begin[1])
+    at = len(begin)
     for position, (number, text) in enumerate(pieces):
         last = position == len(pieces) - 1
+        # What templates make of a content, longest first.
+        content = contents[number]
+        kinds = {content}
+        for letters in (None, "\n"):
+            kinds |= {content.strip(letters), content.lstrip(letters), content.rstrip(letters)}
         fitting = (
             each
-            for each in _as_trimmed(contents[number])
+            for each in sorted(kinds, key=len, reverse=True)
             if prompt.startswith(each + text, at)
             and (not last or at + len(each) + len(text) == len(prompt))
         )
-        content = next(fitting, None)
-        if content is None:
+        written = next(fitting, None)
+        if written is None:
             return None
-        if content:
-            found[number].append((at, at + len(content)))
-        at += len(content) + len(text)
+        if written:
+            found[number].append((at, at + len(written)))
+        at += len(written) + len(text)
     return found if at == len(prompt) else None
-
-
-def _cut(frame: str, marks: Sequence[str]) -> list[tuple[int, str]]:
-    """The texts between the marks, each with the number of the mark before it (first: -1)."""
-    if not marks:
-        return [(-1, frame)]
-    number_of = {mark: number for number, mark in enumerate(marks)}
-    begin, *parts = re.split(f"({'|'.join(marks)})", frame)
-    return [
-        (-1, begin),
-        *((number_of[mark], text) for mark, text in zip(parts[::2], parts[1::2], strict=True)),
-    ]
-
-
-def _as_trimmed(content: str) -> list[str]:
-    """What templates make of a content, longest first."""
-    kinds = {content}
-    for letters in (None, "\n"):
-        kinds |= {content.strip(letters), content.lstrip(letters), content.rstrip(letters)}
-    return sorted(kinds, key=len, reverse=True)
