@@ -44,7 +44,14 @@ class DeadlineProtocol(H11Protocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         self.conn = Connection(self.config.h11_max_incomplete_event_size or LARGEST_HEAD)
         super().connection_made(transport)
-        _prepare(transport.get_extra_info("socket"))
+        connection: socket.socket = transport.get_extra_info("socket")
+        # Otherwise a small write waits until the one before it is acknowledged, which a peer puts
+        # off by 40 ms. asyncio sees to it only for sockets that were made with IPPROTO_TCP.
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        # A laptop that fell asleep sends no FIN; without this its socket would stay open for hours.
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        if hasattr(socket, "TCP_USER_TIMEOUT"):  # Linux
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _UNACKNOWLEDGED)
         self._arm()
         if self._most_connections and len(self.connections) > self._most_connections:
             self._make_room(self._most_connections)
@@ -136,13 +143,3 @@ class DeadlineProtocol(H11Protocol):
             for event in (response, h11.Data(data=body), h11.EndOfMessage()):
                 self.transport.write(self.conn.send(event) or b"")
         self.transport.close()
-
-
-def _prepare(connection: socket.socket) -> None:
-    # Otherwise a small write waits until the one before it is acknowledged, which a peer puts off
-    # by 40 ms. asyncio sees to it only for sockets that were made with IPPROTO_TCP.
-    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    # A laptop that fell asleep sends no FIN; without this its socket would stay open for hours.
-    connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    if hasattr(socket, "TCP_USER_TIMEOUT"):  # Linux
-        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _UNACKNOWLEDGED)

@@ -36,7 +36,18 @@ class EndedLogins:
 
     def __contains__(self, nonce: str) -> bool:
         if self._folder:
-            self._look(self._folder / NAME)
+            path = self._folder / NAME
+            with contextlib.suppress(OSError):
+                info = path.lstat()
+                state = (info.st_ino, info.st_size, info.st_mtime_ns)
+                if state != self._read:  # another file than before; only lines of ours count
+                    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
+                    with open(os.open(path, flags), "rb") as file:
+                        file.seek(max(0, info.st_size - _MOST))
+                        data = file.read(_MOST)
+                    found = _LINE.findall(data)
+                    self._ended |= {each.decode(): int(began) for each, began in found}
+                    self._read = state
         return nonce in self._ended
 
     def add(self, nonce: str, began: int) -> None:
@@ -55,19 +66,6 @@ class EndedLogins:
                 self._folder / NAME,
                 why,
             )
-
-    def _look(self, path: Path) -> None:
-        """Reads the file if it is another one than before; only lines of ours count."""
-        with contextlib.suppress(OSError):
-            info = path.lstat()
-            state = (info.st_ino, info.st_size, info.st_mtime_ns)
-            if state == self._read:
-                return
-            with open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb") as file:
-                file.seek(max(0, info.st_size - _MOST))
-                data = file.read(_MOST)
-            self._ended |= {nonce.decode(): int(began) for nonce, began in _LINE.findall(data)}
-            self._read = state
 
 
 def _keep(folder: Path, line: bytes) -> None:

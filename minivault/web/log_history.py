@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import islice
@@ -37,28 +37,25 @@ def history(reader: Reader, turn: Callable[[int], None]) -> History:
     is left out, and named.
     """
     reader = reader.skipping()
-    points = list(_points(islice(reader.lines_backwards(), MOST_LINES), turn))
+    points: list[_Point] = []
+    for line in islice(reader.lines_backwards(), MOST_LINES):
+        turn(len(line))
+        time, reason, tokens = _TIME.search(line), _REASON.search(line), _TOKENS.search(line)
+        if time and reason:
+            when = datetime.fromisoformat(time[1].decode()).timestamp()
+            points.append((when, reason[1].decode(), int(tokens[1]) if tokens else 0))
     if not points:
         return History(width_s=0, buckets=[], unreadable=sorted(reader.unreadable))
     first, last = min(points)[0], max(points)[0]
     width = next((each for each in WIDTHS if (last - first) / each < MOST_BUCKETS), WIDTHS[-1])
     start = first // width * width
     buckets = [_Bucket() for _ in range(int((last - start) // width) + 1)]
-    for when, reason, tokens in points:
+    for when, ended, made in points:
         bucket = buckets[int((when - start) // width)]
-        bucket.tokens += tokens
-        bucket.reasons[reason] += 1
+        bucket.tokens += made
+        bucket.reasons[ended] += 1
     described = [_described(start + i * width, each) for i, each in enumerate(buckets)]
     return History(width_s=width, buckets=described, unreadable=sorted(reader.unreadable))
-
-
-def _points(lines: Iterable[bytes], turn: Callable[[int], None]) -> Iterable[_Point]:
-    for line in lines:
-        turn(len(line))
-        time, reason, tokens = _TIME.search(line), _REASON.search(line), _TOKENS.search(line)
-        if time and reason:
-            when = datetime.fromisoformat(time[1].decode()).timestamp()
-            yield when, reason[1].decode(), int(tokens[1]) if tokens else 0
 
 
 def _described(start: float, bucket: _Bucket) -> Bucket:

@@ -60,7 +60,12 @@ async def _from_http(request: Request, error: Exception) -> Response:
             return HTMLResponse(_nothing_here(scope.get("root_path", "")), status)
         detail = "there is nothing at this address; /docs lists what there is"
     elif status is HTTPStatus.METHOD_NOT_ALLOWED:
-        headers["Allow"] = ", ".join(_methods(scope))
+        # Every method of the address: it may be several routes, and Starlette looks at the first.
+        # What is no route of ours is a static file.
+        routes = [route for route in scope["app"].routes if isinstance(route, Route)]
+        matching = [route for route in routes if route.matches(scope)[0] is not Match.NONE]
+        methods = {method for route in matching for method in route.methods or ()}
+        headers["Allow"] = ", ".join(sorted(methods or {"GET", "HEAD"}))
         detail = f"this address takes {headers['Allow']}"
     problem = Problem(title=status.phrase.capitalize(), status=status, detail=detail)
     return ProblemAnswer(problem, headers)
@@ -91,17 +96,6 @@ def log_unexpected(scope: Scope, error: BaseException) -> None:
     """
     request_id = scope.get("state", {}).get("request_id", "-")
     logger.error("request %s failed:\n%s", request_id, trace(error))
-
-
-def _methods(scope: Scope) -> list[str]:
-    """Every method of an address: it may be several routes, and Starlette looks at the first.
-
-    What is no route of ours is a static file.
-    """
-    routes = [route for route in scope["app"].routes if isinstance(route, Route)]
-    matching = [route for route in routes if route.matches(scope)[0] is not Match.NONE]
-    found = {method for route in matching for method in route.methods or ()}
-    return sorted(found or {"GET", "HEAD"})
 
 
 class ProblemAnswer(Response):

@@ -39,13 +39,13 @@ def headers_of(followers: Sequence[Follower]) -> dict[str, str]:
         "openai-processing-ms": str(int((time.monotonic() - first.times.asked) * 1000)),
     }
     if first.call and first.call.ignored:
-        headers["MiniVault-Ignored"] = ", ".join(map(_in_a_header, first.call.ignored[:NAMED]))
+        # A field's name may be anything; a header's value may not.
+        names = [
+            "".join(each if "!" <= each <= "~" else "?" for each in name) or "?"
+            for name in first.call.ignored[:NAMED]
+        ]
+        headers["MiniVault-Ignored"] = ", ".join(names)
     return headers
-
-
-def _in_a_header(name: str) -> str:
-    """A field's name may be anything; a header's value may not."""
-    return "".join(each if "!" <= each <= "~" else "?" for each in name) or "?"
 
 
 class WholeAnswer(Response):

@@ -17,10 +17,21 @@ from minivault.errors import (
 
 _TYPES = {401: "invalid_request_error", 403: "permission_error", 429: "rate_limit_error"}
 
+_CODES: dict[type[MiniVaultError], str] = {
+    PromptTooLong: "context_length_exceeded",
+    Unsupported: "unsupported",
+    UnknownModel: "model_not_found",
+    Unauthorized: "invalid_api_key",
+    BackendFailed: "generation_failed",
+}
+
 
 def envelope(error: MiniVaultError) -> dict[str, Any]:
     """The body of an error's answer, and of the last block of a stream that fails."""
     status = status_of(error)
+    code = next((code for kind, code in _CODES.items() if isinstance(error, kind)), None)
+    if isinstance(error, Unavailable):
+        code = error.reason
     param = "model" if isinstance(error, UnknownModel) else None
     if isinstance(error, InvalidRequest) and error.errors:
         param = error.errors[0].field
@@ -28,7 +39,7 @@ def envelope(error: MiniVaultError) -> dict[str, Any]:
         _message(error),
         type="server_error" if status >= 500 else _TYPES.get(status, "invalid_request_error"),
         param=param,
-        code=_code(error),
+        code=code,
     )
 
 
@@ -62,16 +73,3 @@ def _message(error: MiniVaultError) -> str:
             "more. Please shorten it."
         )
     return error.detail
-
-
-def _code(error: MiniVaultError) -> str | None:
-    if isinstance(error, Unavailable):
-        return error.reason
-    kinds: dict[type[MiniVaultError], str] = {
-        PromptTooLong: "context_length_exceeded",
-        Unsupported: "unsupported",
-        UnknownModel: "model_not_found",
-        Unauthorized: "invalid_api_key",
-        BackendFailed: "generation_failed",
-    }
-    return next((code for kind, code in kinds.items() if isinstance(error, kind)), None)

@@ -126,7 +126,14 @@ def input_of(given: str | Sequence[Mapping[str, Any]]) -> list[Turn]:
         if kind == "function_call":
             _add_call(turns, f"input.{number}", item)
         elif kind == "function_call_output":
-            turns.append(_output(number, item))
+            id, output = item.get("call_id"), item.get("output")
+            if isinstance(output, list):
+                (turn,) = _message(number, {"role": "tool", "content": output})
+                output = turn.content
+            if not isinstance(output, str):
+                raise InvalidRequest([FieldError(f"input.{number}.output", "must be a string")])
+            id = id if isinstance(id, str) else None
+            turns.append(Turn(role="tool", content=output, tool_call_id=id))
         elif kind == "message":
             turns += _message(number, item)
         else:
@@ -146,17 +153,6 @@ def _add_call(turns: list[Turn], place: str, item: Mapping[str, Any]) -> None:
         turns.append(last.model_copy(update={"tool_calls": [*(last.tool_calls or ()), call]}))
     else:
         turns.append(Turn(role="assistant", tool_calls=[call]))
-
-
-def _output(number: int, item: Mapping[str, Any]) -> Turn:
-    """What a function gave."""
-    id, output = item.get("call_id"), item.get("output")
-    if isinstance(output, list):
-        (turn,) = _message(number, {"role": "tool", "content": output})
-        output = turn.content
-    if not isinstance(output, str):
-        raise InvalidRequest([FieldError(f"input.{number}.output", "must be a string")])
-    return Turn(role="tool", content=output, tool_call_id=id if isinstance(id, str) else None)
 
 
 def _message(number: int, item: Mapping[str, Any]) -> list[Turn]:

@@ -65,6 +65,16 @@ def response_of(
     assert request is not None
     assert call is not None
     params, private = request.params, call.private
+    usage = None
+    if generation.ended:
+        counted = usage_of([generation])
+        usage = {
+            "input_tokens": counted["prompt_tokens"],
+            "input_tokens_details": counted["prompt_tokens_details"],
+            "output_tokens": counted["completion_tokens"],
+            "output_tokens_details": {"reasoning_tokens": 0},
+            "total_tokens": counted["total_tokens"],
+        }
     status = status_of(generation)
     failure = failure_of(generation.events[-1]) if status == "failed" else None
     format = params.response_format or {"type": "text"}
@@ -97,7 +107,7 @@ def response_of(
         "top_logprobs": params.top_logprobs,
         "top_p": params.top_p,
         "truncation": "disabled",
-        "usage": _usage(generation) if generation.ended else None,
+        "usage": usage,
         "user": private.get("user"),
         "minivault": ours_of(generation, chat=True),
     }
@@ -260,14 +270,3 @@ def _content(text: str, logprobs: list[dict[str, Any]]) -> dict[str, Any]:
 def _logprobs(entries: Any) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = Chat().logprobs(entries, 0)["content"]
     return found
-
-
-def _usage(generation: Generation) -> dict[str, Any]:
-    usage = usage_of([generation])
-    return {
-        "input_tokens": usage["prompt_tokens"],
-        "input_tokens_details": usage["prompt_tokens_details"],
-        "output_tokens": usage["completion_tokens"],
-        "output_tokens_details": {"reasoning_tokens": 0},
-        "total_tokens": usage["total_tokens"],
-    }
