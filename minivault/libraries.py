@@ -126,9 +126,12 @@ def require(*packages: str) -> None:
     """
     for package in packages:
         for missing in lacking(package):
-            raise CannotStart(
-                f"{package} {_installed(package)} has no {missing}; {_remedy(package)}"
-            )
+            remedy = "install the versions that MiniVault's own metadata names"
+            for each in libraries():
+                if each.name.replace("_", "-") == package:
+                    wanted = f"pip install '{package}{each.tested}'"
+                    remedy = f"MiniVault was tested with {each.tested}: {wanted}"
+            raise CannotStart(f"{package} {_installed(package)} has no {missing}; {remedy}")
 
 
 def lacking(package: str) -> Iterator[str]:
@@ -159,10 +162,3 @@ def _takes(found: object, names: list[str]) -> bool:
         return True
     catch_all = any(each.kind is each.VAR_KEYWORD for each in parameters.values())
     return catch_all or parameters.keys() >= set(names)
-
-
-def _remedy(package: str) -> str:
-    for each in libraries():
-        if each.name.replace("_", "-") == package:
-            return f"MiniVault was tested with {each.tested}: pip install '{package}{each.tested}'"
-    return "install the versions that MiniVault's own metadata names"

@@ -56,7 +56,12 @@ def never_waiting() -> Iterator[None]:
     At the end what waits is written if somebody reads it soon, else left out.
     """
     before = sys.stdout, sys.stderr
-    outlets = [_outlet(stream) for stream in before]
+    outlets: list[Any] = []
+    for stream in before:
+        try:
+            outlets.append(Outlet(stream))
+        except (OSError, ValueError):  # it is no file: somebody catches what is printed
+            outlets.append(stream)
     sys.stdout, sys.stderr = outlets
     try:
         yield
@@ -66,13 +71,6 @@ def never_waiting() -> Iterator[None]:
             outlet.flush()
         if all(not isinstance(each, Outlet) or each.written(deadline) for each in outlets):
             sys.stdout, sys.stderr = before
-
-
-def _outlet(stream: TextIO) -> Any:
-    try:
-        return Outlet(stream)
-    except (OSError, ValueError):  # it is no file: somebody catches what is printed
-        return stream
 
 
 class Outlet(io.TextIOBase):

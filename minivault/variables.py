@@ -20,7 +20,13 @@ def complaints() -> Iterator[str]:
     A misspelt MINIVAULT_API_KEY would leave a server open without a word.
     """
     known = {f"MINIVAULT_{name.upper()}" for name in Settings.model_fields}
-    for name, value, place in _variables():
+    found = [
+        (name, values[name] or "", place)
+        for values, place in ((os.environ, ""), (dotenv_values(".env"), " in .env"))
+        for name in sorted(values)
+        if name.upper().startswith("MINIVAULT_")
+    ]
+    for name, value, place in found:
         if name.upper() not in known:
             if not _SERVICE.fullmatch(name.upper()):
                 yield f"{name}{place} is not a setting of MiniVault"
@@ -29,11 +35,3 @@ def complaints() -> Iterator[str]:
                 f"{name}={value}{place} is left aside: Kubernetes sets it for a service called "
                 "minivault; give --port, or set enableServiceLinks: false"
             )
-
-
-def _variables() -> Iterator[tuple[str, str, str]]:
-    """Name, value and place of each variable that begins as a setting does."""
-    for values, place in ((os.environ, ""), (dotenv_values(".env"), " in .env")):
-        for name in sorted(values):
-            if name.upper().startswith("MINIVAULT_"):
-                yield name, values[name] or "", place

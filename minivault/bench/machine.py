@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import platform
 from importlib.metadata import PackageNotFoundError, version
@@ -18,12 +19,16 @@ def describe() -> dict[str, Any]:
     """Processor, cores, the flags that matter, memory, versions and the date."""
     lines = _processor_lines()
     flags = set((lines.get("flags") or lines.get("Features") or "").split())
+    memory = None
+    with contextlib.suppress(OSError):
+        first = Path("/proc/meminfo").read_text(encoding="ascii").split(maxsplit=2)[1]
+        memory = round(int(first) * 1024 / 1e9)
     return {
         "date": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC"),
         "processor": _processor(lines),
         "cores": available_cores(),
         "flags": [each for each in _FLAGS if each in flags],
-        "memory_gb": _memory_gb(),
+        "memory_gb": memory,
         "system": platform.platform(terse=True),
         "python": platform.python_version(),
         **{name: found for name in _LIBRARIES if (found := _installed(name))},
@@ -55,14 +60,6 @@ def _processor(lines: dict[str, str]) -> str:
     if "cpu family" in lines:
         return f"{name} (family {lines['cpu family']}, model {lines['model']})"
     return name
-
-
-def _memory_gb() -> int | None:
-    try:
-        first = Path("/proc/meminfo").read_text(encoding="ascii").split(maxsplit=2)[1]
-    except OSError:
-        return None
-    return round(int(first) * 1024 / 1e9)
 
 
 def _installed(name: str) -> str | None:

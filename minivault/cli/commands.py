@@ -157,9 +157,12 @@ def _run(arguments: list[str] | None) -> int:
         message = error.format_message()
         gone = message.startswith("No such option: --kernels")
         return _fail(f"--kernels is gone; {INSTEAD}" if gone else message, error.exit_code)
+    except CannotStart as error:
+        return _fail(str(error), 3)
+    except InvalidRequest as error:
+        return _fail(str(error), 2)
     except MiniVaultError as error:
-        cannot_start, is_invalid = isinstance(error, CannotStart), isinstance(error, InvalidRequest)
-        return _fail(str(error), 3 if cannot_start else 2 if is_invalid else 1)
+        return _fail(str(error), 1)
     except (KeyboardInterrupt, typer.Abort):
         return 130
     except SystemExit as end:

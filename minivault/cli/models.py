@@ -109,7 +109,15 @@ def _print_table(store: ModelStore, problems: dict[str, list[str]], *, verified:
         table.add_column(column, overflow="fold", justify="right" if column == "size" else "left")
     whole = "verified" if verified else "whole"
     for name, found in problems.items():
-        cells = _cells(store.find(name), name) | {"state": "not whole" if found else whole}
+        cells = {"name": name, "state": "not whole" if found else whole}
+        if model := store.find(name):
+            cells |= {
+                "name": model.name,
+                "size": _size(model.size),
+                "from": model.source,
+                "revision": (model.revision or "")[:8],
+                "sha256": model.sha256[:8],
+            }
         table.add_row(*(cells.get(column, "") for column in columns))
     console.print(table)
     for name, found in problems.items():
@@ -117,18 +125,6 @@ def _print_table(store: ModelStore, problems: dict[str, list[str]], *, verified:
             print(f"{name}: {problem}")
     if DEFAULT not in problems:
         print(f"{DEFAULT} is not here; `minivault pull` downloads it.")
-
-
-def _cells(model: StoredModel | None, name: str) -> dict[str, str]:
-    if model is None:
-        return {"name": name}
-    return {
-        "name": model.name,
-        "size": _size(model.size),
-        "from": model.source,
-        "revision": (model.revision or "")[:8],
-        "sha256": model.sha256[:8],
-    }
 
 
 def _size(size: int) -> str:

@@ -80,34 +80,36 @@ def read_settings(given: dict[str, Any]) -> Settings:
     try:
         return Settings(**given)
     except ValidationError as error:
-        errors = [_sourced(each, given) for each in field_errors(error)]
+        errors = []
+        for each in field_errors(error):  # told by where the wrong value was written
+            name = each.field.split(".")[0]
+            source = _flag(name) if name in given else f"MINIVAULT_{name.upper()}"
+            errors.append(FieldError(source, each.message[:1].lower() + each.message[1:]))
         raise InvalidRequest(errors) from None
     except (OSError, UnicodeDecodeError) as error:
         raise InvalidRequest([FieldError(".env", f"cannot be read: {error}")]) from None
 
 
-def _sourced(error: FieldError, given: Collection[str]) -> FieldError:
-    """Says where the wrong value came from, as the user wrote it."""
-    name = error.field.split(".")[0]
-    source = _flag(name) if name in given else f"MINIVAULT_{name.upper()}"
-    return FieldError(source, error.message[:1].lower() + error.message[1:])
-
-
 def _option(name: str, field: FieldInfo) -> inspect.Parameter:
     kind, metavar = _kind(field.annotation)
+    default, text = field.default, field.description or ""
+    if default is True:
+        text = f"Turn this off: {text[:1].lower()}{text[1:]}"
+    elif field.default_factory is None and default is not None and default is not False:
+        text = f"{text} Default: {default}."
     option = typer.Option(
         _flag("no-" + name if field.default is True else name),
         callback=_negated if field.default is True else None,
-        help=_help(field),
+        help=text,
         metavar=metavar,
         show_default=False,
     )
-    default: Any = [] if get_origin(kind) is list else None
-    annotation: Any = kind if default == [] else Union[kind, None]  # noqa: UP007 - not a literal type
+    is_list = get_origin(kind) is list
+    annotation: Any = kind if is_list else Union[kind, None]  # noqa: UP007 - not a literal type
     return inspect.Parameter(
         name,
         inspect.Parameter.KEYWORD_ONLY,
-        default=default,
+        default=[] if is_list else None,
         annotation=Annotated[annotation, option],
     )
 
@@ -130,15 +132,6 @@ def _kind(annotation: Any) -> tuple[Any, str | None]:
 def _negated(value: bool | None) -> bool | None:
     """What is on by default has an option that turns it off."""
     return None if value is None else not value
-
-
-def _help(field: FieldInfo) -> str:
-    text = field.description or ""
-    if field.default is None or field.default_factory is not None:
-        return text
-    if field.default is True:
-        return f"Turn this off: {text[:1].lower()}{text[1:]}"
-    return text if field.default is False else f"{text} Default: {field.default}."
 
 
 def _flag(name: str) -> str:

@@ -134,9 +134,13 @@ def _ray_heard_elsewhere(folder: Path) -> Iterator[None]:
 @contextmanager
 def _environment(folder: Path, host: str, fleet: Fleet) -> Iterator[None]:
     """The variables of Ray's processes, which are started with this one's."""
+    launcher = folder / "haproxy"  # a program that Ray Serve runs in HAProxy's place
+    lines = ["#!/bin/sh", f'exec "{sys.executable}" "{haproxy.__file__}" "$@"', ""]
+    launcher.write_text("\n".join(lines), encoding="utf-8")
+    launcher.chmod(0o700)
     ours = {
         **environment(fleet, leaving=_LEAVING),
-        "RAY_SERVE_HAPROXY_BINARY_PATH": str(_launcher(folder)),
+        "RAY_SERVE_HAPROXY_BINARY_PATH": str(launcher),
         "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": str(folder / "haproxy.cfg"),
         "RAY_SERVE_HAPROXY_SOCKET_PATH": str(folder / "admin.sock"),
         "RAY_SERVE_HAPROXY_METRICS_SOCKET_PATH": str(folder / "metrics.sock"),
@@ -164,15 +168,6 @@ def _environment(folder: Path, host: str, fleet: Fleet) -> Iterator[None]:
     finally:
         os.environ.clear()
         os.environ.update(before)
-
-
-def _launcher(folder: Path) -> Path:
-    """A program that Ray Serve runs in HAProxy's place."""
-    path = folder / "haproxy"
-    lines = ["#!/bin/sh", f'exec "{sys.executable}" "{haproxy.__file__}" "$@"', ""]
-    path.write_text("\n".join(lines), encoding="utf-8")
-    path.chmod(0o700)
-    return path
 
 
 def _free_port() -> int:

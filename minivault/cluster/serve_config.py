@@ -63,7 +63,11 @@ def serve_config(given: Mapping[str, Any], fleet: Fleet) -> str:
         "RAY_SERVE_HAPROXY_BINARY_PATH": '"$(command -v minivault-haproxy)"',
         "RAY_AUTH_MODE": "token",
     }
-    variables = "\n".join(f"#   export {name}={_shell(value)}" for name, value in needed.items())
+    quoted = {
+        name: value if value.startswith('"') or " " not in value else f'"{value}"'
+        for name, value in needed.items()
+    }
+    variables = "\n".join(f"#   export {name}={value}" for name, value in quoted.items())
     return _HEAD.format(variables=variables, binary=BINARY) + "\n".join(_yaml(content)) + "\n"
 
 
@@ -83,10 +87,6 @@ def _require_shared(given: Mapping[str, Any]) -> None:
             errors.append(FieldError(option, wrong))
     if errors:
         raise InvalidRequest(errors)
-
-
-def _shell(value: str) -> str:
-    return value if value.startswith('"') or " " not in value else f'"{value}"'
 
 
 def _yaml(value: Mapping[str, Any], indent: str = "") -> Iterator[str]:

@@ -23,23 +23,19 @@ def config_problem(config: Any, *, tensors: int, elements: int) -> str | None:
     """What is wrong with a configuration, for weights of so many tensors and numbers."""
     if not isinstance(config, dict):
         return "config.json holds no JSON object"
-    if format_ := _foreign(config):
-        return f"its weights are quantized {format_}, which is not read; wanted are plain weights"
+    quantized, method = None, config.get("quantization_config")
+    if isinstance(config.get("quantization"), dict):
+        quantized = "for MLX (Apple)"
+    elif isinstance(method, dict) and method.get("quant_method") not in _READABLE_METHODS:
+        quantized = f"by {str(method.get('quant_method') or 'a method that it does not name')[:40]}"
+    if quantized:
+        return f"its weights are quantized {quantized}, which is not read; wanted are plain weights"
     for name, value in _numbers(config):
         most = _most(name.rpartition(".")[2], tensors, elements)
         if most is not None and not abs(value) <= most:
             return (
                 f"config.json says {name} = {str(value)[:20]}; these weights allow {most} at most"
             )
-    return None
-
-
-def _foreign(config: dict[str, Any]) -> str | None:
-    method = config.get("quantization_config")
-    if isinstance(config.get("quantization"), dict):
-        return "for MLX (Apple)"
-    if isinstance(method, dict) and method.get("quant_method") not in _READABLE_METHODS:
-        return f"by {str(method.get('quant_method') or 'a method that it does not name')[:40]}"
     return None
 
 

@@ -62,7 +62,12 @@ class Listing:
 def ask(name: str, revision: str | None, *, seconds: float) -> Listing:
     """The files of a model. Raises DownloadFailed, also if no answer came within `seconds`."""
     endpoint = (os.environ.get("HF_ENDPOINT") or constants.ENDPOINT).rstrip("/")
-    if not _is_address(endpoint):
+    try:
+        parts = urlsplit(endpoint)
+        is_address = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+    except ValueError:  # half a bracket, or a port that is no number
+        is_address = False
+    if not is_address:
         reason = f"HF_ENDPOINT is no address: {endpoint}; https://huggingface.co is one"
         raise DownloadFailed(f"{name}: {reason}")
     # Otherwise the client asks the hub for a list of agents first, and tells it what is installed.
@@ -87,14 +92,6 @@ def ask(name: str, revision: str | None, *, seconds: float) -> Listing:
         raise DownloadFailed(
             f"{name}: asking {_host(endpoint)} failed: {describe(error)}"
         ) from error
-
-
-def _is_address(endpoint: str) -> bool:
-    try:
-        parts = urlsplit(endpoint)
-        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError:  # half a bracket, or a port that is no number
-        return False
 
 
 def _ask(endpoint: str, repository: str, revision: str | None, seconds: float) -> Listing:
