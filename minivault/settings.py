@@ -173,7 +173,9 @@ class Settings(BaseSettings):
     drain: float = Field(
         5.0, ge=0, le=3600, description="Seconds that running generations may go on at shutdown."
     )
-    store_text: bool = Field(True, description="Keep prompts and responses, not only lengths.")
+    store_text: bool = Field(
+        True, description="Keep prompts and responses; their lengths are kept anyway."
+    )
     log_max_bytes: Bytes = Field(Bytes("64 MiB"), description="Size at which the log is rotated.")
     log_keep_files: int | None = Field(
         None, ge=1, description="Rotated log files to keep. Default: all."

@@ -90,6 +90,7 @@ def test_every_setting_is_an_option_of_serve(
         flag = name.replace("_", "-")
         assert f"--no-{flag} " in shown if field.default is True else f"--{flag} " in shown
     assert "Default: 1 GiB." in shown
+    assert "Do not keep prompts and responses; their lengths" in shown
 
 
 def test_every_parameter_is_an_option_of_generate(

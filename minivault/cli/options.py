@@ -94,7 +94,7 @@ def _option(name: str, field: FieldInfo) -> inspect.Parameter:
     kind, metavar = _kind(field.annotation)
     default, text = field.default, field.description or ""
     if default is True:
-        text = f"Turn this off: {text[:1].lower()}{text[1:]}"
+        text = f"Do not {text[:1].lower()}{text[1:]}"
     elif field.default_factory is None and default is not None and default is not False:
         text = f"{text} Default: {default}."
     option = typer.Option(
