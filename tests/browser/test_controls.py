@@ -113,8 +113,13 @@ def test_the_gauge_estimates_then_knows(chat: ChatPage) -> None:
     expect(chat.page.locator("#gauge")).to_contain_text("≈ 100 of 4,096 tokens")
     chat.prompt.fill("")
     chat.parameter("max_tokens").fill("5")
-    chat.ask("one two three")
-    expect(chat.page.locator("#gauge")).to_have_text("8 of 4,096 tokens")
+    chat.ask("four more once")
+    gauge = chat.page.locator("#gauge")
+    expect(gauge).to_have_text("8 of 4,096 tokens")
+    chat.prompt.fill("four " * 20)  # the model's tokens had five characters each
+    expect(gauge).to_have_text("≈ 20 of 4,096 tokens")
+    chat.page.get_by_label("Continue the text above").check()
+    expect(gauge).to_have_text("≈ 28 of 4,096 tokens")
 
 
 def test_who_waits_sees_the_place_in_the_queue(chat: ChatPage, tmp_path: Path) -> None:

@@ -48,5 +48,6 @@ def test_the_models_name_opens_the_list_of_models(chat: ChatPage) -> None:
         expect(dialog.locator("li").filter(has_text="storyteller")).to_contain_text(
             "minivault serve --model storyteller"
         )
+        expect(dialog.locator("li.serves")).to_have_text("echoserves now")
         chat.page.keyboard.press("Escape")
         expect(dialog).to_be_hidden()

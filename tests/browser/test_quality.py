@@ -110,6 +110,8 @@ def test_axe_finds_nothing_in_the_log_viewer(
 def test_axe_finds_nothing_on_the_small_pages(page: Page, server: LiveServer, path: str) -> None:
     page.goto(f"{server.url}{path}")
     assert_accessible(page)
+    page.set_viewport_size({"width": 320, "height": 640})
+    assert_fits(page)
 
 
 @pytest.mark.parametrize("size", SIZES)

@@ -36,15 +36,15 @@ export class Gauge {
     this.text.textContent = state ? `${figures}: ${state}` : figures;
   }
 
+  /** What stands above was counted, unless it was refused; what was not is taken to be like what was answered. */
   #estimate(/** @type {string} */ draft, /** @type {any} */ last) {
-    const { conversation, server, controls } = this.chat;
+    const { conversation, server, controls, running } = this.chat;
+    const said = last?.end?.usage?.completion_tokens;
+    if (said) this.#ratio = Math.max(LEAST_RATIO, last.text.length / said);
     const isSent = server.chat || controls.context === "above";
-    const above = isSent ? conversation.textThrough(last?.id ?? null).length - (last?.skip ?? 0) : 0;
-    if (last?.start?.prompt_tokens) {
-      const ratio = conversation.sent(last).length / last.start.prompt_tokens;
-      this.#ratio = Math.max(LEAST_RATIO, ratio);
-    }
-    return Math.ceil((above + draft.length) / this.#ratio);
+    const counted = isSent ? tokensOf(last, running) : 0;
+    const above = isSent && !counted ? conversation.textThrough(last?.id ?? null).length - (last?.skip ?? 0) : 0;
+    return counted + Math.ceil((above + draft.length) / this.#ratio);
   }
 }
 

@@ -12,7 +12,9 @@ export async function showModels() {
   find("#models").showModal();
   try {
     const { serving, models } = await getJSON("models");
-    list.replaceChildren(...models.map((/** @type {any} */ each) => item(each, each.name === serving?.name)));
+    const serves = (/** @type {any} */ each) => each.name === serving?.name;
+    const listed = serving && !models.some(serves) ? [serving, ...models] : models;
+    list.replaceChildren(...listed.map((/** @type {any} */ each) => item(each, serves(each))));
   } catch (error) {
     if (!(error instanceof Refused)) throw error;
     const { title, detail } = explainProblem(error.problem);
@@ -22,7 +24,7 @@ export async function showModels() {
 
 function item(/** @type {any} */ { name, size: bytes, license }, /** @type {boolean} */ serves) {
   const command = `minivault serve --model ${/^[\w./-]+$/.test(name) ? name : `'${name.replaceAll("'", "'\\''")}'`}`;
-  const facts = [size(bytes), license, serves && "serves now"].filter(Boolean).join(" · ");
+  const facts = [bytes && size(bytes), license, serves && "serves now"].filter(Boolean).join(" · ");
   const how = element("span", { class: "row" },
     element("code", {}, command),
     button("Copy", () => copy(command).then(() => announce("Copied")), { class: "quiet", "aria-label": `Copy the command that starts ${name}` }));
