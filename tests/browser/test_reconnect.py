@@ -13,6 +13,7 @@ from playwright.sync_api import Page, expect
 
 from minivault.backends.echo import EchoBackend
 from minivault.vault.log import Log
+from minivault.web import sse
 from tests.browser.backends import Fails
 from tests.browser.chat_page import ChatPage
 from tests.faults.cutproxy import CutProxy
@@ -31,8 +32,9 @@ def responses(server: LiveServer) -> list[str]:
 
 @pytest.mark.parametrize("mode", ["fin", "rst"])
 def test_a_stream_that_is_cut_three_times_is_whole(
-    chat: ChatPage, tmp_path: Path, mode: Literal["fin", "rst"]
+    chat: ChatPage, tmp_path: Path, mode: Literal["fin", "rst"], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(sse, "_RETRY", b"retry: 50\n\n")  # not a second
     with (
         live_server(tmp_path, EchoBackend(delay=0.01), allowed_host=["127.0.0.1"]) as server,
         CutProxy(server.port, after_bytes=1500, times=3, mode=mode, path="/generate") as proxy,

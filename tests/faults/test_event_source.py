@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 from pathlib import Path
 from typing import Any, Literal
 
@@ -10,19 +9,20 @@ import httpx
 import pytest
 
 from minivault.backends.echo import EchoBackend
+from minivault.web import sse
 from tests.event_stream import parse, text_of
 from tests.faults.cutproxy import CutProxy
 from tests.faults.reader import event_source
 from tests.live import live_server, wait_for
 
-SLOW = ("--backend", "tests.echoes:Slow")
 PROMPT = "the quick brown 🤖 fox\njumps over"
 ASKED: dict[str, Any] = {"prompt": PROMPT, "max_tokens": 60, "seed": 7}
 
 
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
+@pytest.fixture(autouse=True)
+def soon_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A reader whose connection was cut comes back after a twentieth of a second, not a whole."""
+    monkeypatch.setattr(sse, "_RETRY", b"retry: 50\n\n")
 
 
 @pytest.mark.slow
@@ -68,14 +68,15 @@ def test_a_stop_by_somebody_else_is_told_and_final(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_eleven_seconds_away_and_the_same_text_goes_on(tmp_path: Path) -> None:
+def test_away_for_longer_than_a_text_waits_and_the_same_text_goes_on(tmp_path: Path) -> None:
     """Longer than a generation without a listener lives: it ends, and is continued."""
     headers = {"Accept": "text/event-stream"}
-    query = {"prompt": "a b c", "max_tokens": "1500", "seed": "5"}
+    query = {"prompt": "a b c", "max_tokens": "500", "seed": "5"}
     with (
         live_server(tmp_path, EchoBackend(delay=0.01)) as server,
         httpx.Client(base_url=server.url, timeout=60) as client,
     ):
+        server.service.registry._grace = 0.1
         with client.stream("GET", "/generate", params=query, headers=headers) as answer:
             received = next(answer.iter_bytes(4096))
         first = parse(received)

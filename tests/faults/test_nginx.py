@@ -185,10 +185,10 @@ def test_the_time_that_nginx_waits_is_several_pings() -> None:
 
 
 def test_pings_keep_a_silent_stream_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sse, "PING_SECONDS", 0.5)
+    monkeypatch.setattr(sse, "PING_SECONDS", 0.2)
     backend = Gated()
-    with impatient(tmp_path, backend, patience=4) as proxy:
-        opening = threading.Timer(6, backend.gate.set)
+    with impatient(tmp_path, backend, patience=2) as proxy:
+        opening = threading.Timer(3, backend.gate.set)
         opening.start()
         answer = fetch(proxy.port, prompt="alpha", max_tokens=2)
         opening.join()

@@ -111,6 +111,7 @@ def _opened(place: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("nobody_writes_meanwhile")
 @pytest.mark.parametrize(
     "name", ["log.jsonl", "log-*.jsonl", "*.gz", "checkpoint", "secret", "inflight-*", "../key"]
 )

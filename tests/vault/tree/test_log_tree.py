@@ -30,6 +30,7 @@ from minivault.vault.tree.tiles import Edge, Tiles, edge_paths
 from minivault.vault.verify import verify
 from tests.vault.samples import write
 
+pytestmark = pytest.mark.usefixtures("nobody_writes_meanwhile")
 FULL = bool(os.environ.get("MINIVAULT_FULL"))
 
 
