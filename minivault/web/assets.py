@@ -1,8 +1,8 @@
 """What a page is made of in few files: its modules as one script, its style sheets as one sheet.
 
-Each file is a request before the first paint. Comments and indentation are for those who read the
-files, and a third of their bytes. So no text in backticks may begin a line with a space that
-matters.
+Each file is a request before the first paint. Comments, indentation and a style sheet's spaces are
+for those who read the files, and a third of their bytes. So no text in backticks may begin a line
+with a space that matters.
 
 Nothing is built beforehand. The files in static/ stay what is written, read and tested; a server
 joins them when a page first asks, and again when one of them has changed.
@@ -30,6 +30,7 @@ _INDENT = re.compile(r"^\s+", re.MULTILINE)
 _COMMENT = re.compile(r"/\*\*(?:.|\n)*?\*/\s?|^ *//.*\n", re.MULTILINE)
 _SHEET_IMPORT = re.compile(r'^@import "(\w+)\.css";\n', re.MULTILINE)
 _SHEET_COMMENT = re.compile(r"/\*.*?\*/\s?", re.DOTALL)
+_SHEET_SPACE = re.compile(r"(?<=[:;,{}]) | (?=[{}])")
 
 
 def asset_routes() -> list[Route]:
@@ -50,7 +51,7 @@ def script(folder: Path, page: str) -> str:
 def sheet(folder: Path, page: str) -> str:
     """The page's style sheet, with those that it imports in their places."""
     text = (folder / f"{page}.css").read_text(encoding="utf-8")
-    text = _INDENT.sub("", _SHEET_COMMENT.sub("", text))
+    text = _SHEET_SPACE.sub("", _INDENT.sub("", _SHEET_COMMENT.sub("", text)))
     return _SHEET_IMPORT.sub(lambda found: sheet(folder, found[1]), text)
 
 
