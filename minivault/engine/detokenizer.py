@@ -137,16 +137,14 @@ class StoppableText:
         self._detokenizer = detokenizer
         self._stops = StopStrings(stop)
         self.stopped = False  # true once a stop string is complete; nothing more is said then
+        self.held = ""  # what `flush` would say: a stop string that it completes counts
 
     def push(self, token_id: int) -> str:
         text = self._stops.push(self._detokenizer.push(token_id))
         self.stopped = self._stops.matched
+        self.held = self._stops.ending(self._detokenizer.held)
         return text
 
-    @property
-    def held(self) -> str:
-        """What `flush` would say now: a stop string that the last characters complete counts."""
-        return self._stops.ending(self._detokenizer.held)
-
     def flush(self) -> str:
+        self.held = ""
         return self._stops.push(self._detokenizer.flush()) + self._stops.flush()

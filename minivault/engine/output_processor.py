@@ -66,14 +66,28 @@ class OutputProcessor:
                 raise ArithmeticError("the model computed no numbers")
             if len(sequence.generated) < len(sequence.forced):
                 return self._scored(sequence, logits)
+            params, text, constraint = sequence.params, sequence.text, sequence.constraint
+            asked = sequence.asks_logprobs
+            choice = sampler.choice(logits, token, params.top_logprobs) if asked else None
             if token in self._end_ids:
                 ended = self.ended(sequence, FinishReason.STOP)
                 # Whoever scores a prompt counts on one more entry than it has tokens.
-                if not sequence.own and sequence.params.prompt_logprobs and sequence.asks_logprobs:
-                    count = sequence.params.top_logprobs
-                    ended = replace(ended, score=sampler.choice(logits, token, count))
-                return ended
-            return self._said(sequence, token, logits)
+                is_last_score = params.prompt_logprobs and not sequence.own
+                return replace(ended, score=choice) if is_last_score else ended
+            if constraint:
+                constraint.accept(token)
+            sequence.generated.append(token)
+            said = text.push(token)
+            if text.stopped:
+                return Output(sequence, said, token, choice, FinishReason.STOP)
+            made, room = len(sequence.generated), self._runner.context_length - len(sequence.prompt)
+            if constraint and constraint.is_complete:
+                reason = FinishReason.STOP
+            elif made >= min(params.max_tokens + len(sequence.forced), room):
+                reason = FinishReason.LENGTH
+            else:
+                return Output(sequence, said, token, choice, tail=text.held)
+            return Output(sequence, said + text.flush(), token, choice, reason)
         except BaseException as error:  # noqa: BLE001 (concerns this sequence alone)
             return self.failed(sequence, error)
 
@@ -86,26 +100,6 @@ class OutputProcessor:
         is_last = len(sequence.generated) == len(sequence.forced)
         done = is_last and sequence.params.max_tokens == 0
         return Output(sequence, score=score, finish=FinishReason.LENGTH if done else None)
-
-    def _said(self, sequence: EngineSequence, token: int, logits: Row) -> Output:
-        count = sequence.params.top_logprobs
-        choice = sampler.choice(logits, token, count) if sequence.asks_logprobs else None
-        constraint = sequence.constraint
-        if constraint:
-            constraint.accept(token)
-        sequence.generated.append(token)
-        text = sequence.text.push(token)
-        if sequence.text.stopped:
-            return Output(sequence, text, token, choice, FinishReason.STOP)
-        most = self._runner.context_length - len(sequence.prompt)
-        made = len(sequence.generated)
-        if constraint and constraint.is_complete:
-            reason = FinishReason.STOP
-        elif made >= min(sequence.params.max_tokens + len(sequence.forced), most):
-            reason = FinishReason.LENGTH
-        else:
-            return Output(sequence, text, token, choice, tail=sequence.text.held)
-        return Output(sequence, text + sequence.text.flush(), token, choice, reason)
 
     @staticmethod
     def _rest(sequence: EngineSequence) -> str:

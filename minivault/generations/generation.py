@@ -202,7 +202,8 @@ class Follower:
 
     def take(self) -> list[tuple[int, Event]]:
         """What has come since the last time; empty if nothing has."""
-        generation, proven = self.generation, self.generation.text.proven
+        generation, text = self.generation, self.generation.text
+        proven = not text.expected or text.proven
         self.is_through = generation.state is State.ENDED
         if self.is_through and not proven:
             self._next = len(generation.events)
