@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 
 from minivault.engine.engine import Engine
 from minivault.engine.native import prefix_cache
-from minivault.engine.native.drafts import Drafter
 from minivault.engine.native.numbers import Array
 from minivault.engine.native.runner import NativeRunner
 from minivault.engine.sequence import Output, SamplingParams, Sequence
@@ -313,7 +312,7 @@ def test_guessing_ahead_changes_no_token_and_no_probability(dtype: str, count: i
     assert said(guesses) == expected
 
 
-@pytest.mark.parametrize("count, guessed", [(1, True), (4, True), (5, False)])
+@pytest.mark.parametrize("count, guessed", [(1, True), (3, True), (4, False)])
 def test_nothing_is_guessed_where_many_run(count: int, guessed: bool) -> None:
     runner = load(small_model(), dtype="float32")
     engine = Engine(runner)
@@ -330,21 +329,3 @@ def test_nothing_is_guessed_where_many_run(count: int, guessed: bool) -> None:
     assert (runner.statistics()["drafted"] > before) == guessed
     assert sum(each.drafted for each in texts) == runner.statistics()["drafted"]
     assert sum(each.accepted for each in texts) == runner.statistics()["accepted"]
-
-
-def test_what_was_seen_before_is_guessed_and_less_of_it_where_it_was_wrong() -> None:
-    drafter = Drafter()
-    drafter.read([1, 2, 3, 4, 5, 6, 7, 1, 2, 3])
-    assert drafter.guess(7) == [4, 5]
-    drafter.learn(2, 2)
-    assert drafter.guess(7) == [4, 5, 6, 7]
-    assert drafter.guess(1) == [4]
-    drafter.read([4, 5, 9])
-    assert drafter.guess(7) == []
-    drafter.read([1, 2, 3])
-    assert drafter.guess(7) == [4, 5, 9, 1], "where it was last"
-    for _ in range(12):
-        drafter.learn(4, 0)
-    assert drafter.guess(7) == []
-    drafter.read([8] * 29 + [1, 2, 3])
-    assert drafter.guess(7)[:1] == [8]

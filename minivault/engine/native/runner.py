@@ -25,8 +25,8 @@ from minivault.engine.sampler import redrawn
 ALONE = 4
 """Chunks that are prefilled at once where no other sequence waits for its turn."""
 
-DRAFTED_ROWS = 8
-"""Rows of a step, up to which another one costs little beside reading the weights."""
+DRAFTED_ROWS = 6
+"""Rows of a step, guesses among them: beyond, a row costs more than a guess brings."""
 
 
 class NativeRunner:
