@@ -59,8 +59,9 @@ def told(
 
 @cache
 def generated(url: str, asked: str) -> str:
-    """What /generate makes of the same request; where it is silent the model's makers count."""
-    body = {**SAMPLING, **json.loads(asked)}
+    """What /generate makes of the same request, with /v1's defaults but for the makers' `top_p`."""
+    neutral = {"top_k": 0, "repetition_penalty": 1.0}
+    body = {**SAMPLING, **neutral, **json.loads(asked)}
     accept = {"Accept": "text/plain"}
     with httpx.Client(timeout=60, trust_env=False) as client:
         answer = client.post(f"{url}generate", json=body, headers=accept)
