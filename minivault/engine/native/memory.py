@@ -43,11 +43,15 @@ class Reserved:
 
     def wipe(self, part: Array) -> None:
         """Zeroes a view of `numbers` that is one run. Only Linux promises zeros of new pages."""
-        begin, size = part.ctypes.data - self.numbers.ctypes.data, part.nbytes
-        if sys.platform != "linux" or begin % mmap.PAGESIZE or size % mmap.PAGESIZE:
+        begin = part.ctypes.data - self.numbers.ctypes.data
+        end, page = begin + part.nbytes, mmap.PAGESIZE
+        first, last = -(-begin // page) * page, end // page * page
+        if sys.platform != "linux" or first >= last:
             part[...] = 0
-        else:
-            self._memory.madvise(mmap.MADV_DONTNEED, begin, size)
+            return
+        numbers = np.frombuffer(self._memory, np.uint8)
+        numbers[begin:first] = numbers[last:end] = 0
+        self._memory.madvise(mmap.MADV_DONTNEED, first, last - first)
 
 
 def give_back_free() -> None:
