@@ -28,12 +28,14 @@ static float to_bytes(int8_t *to, int32_t *sum, const float *from)
         return __builtin_nanf("");
     }
     float levels = largest > 1e-30f ? 127 / largest : 0;
+    int32_t numbers[GROUP]; /* all are made bytes at once, which GCC makes well of a loop alone */
     for (int i = 0; i < GROUP; i += LANES) {
         vint number = (vint)(load(from + i) * levels + ROUNDER) - (vint)splat(ROUNDER);
-        vbyte bytes = __builtin_convertvector(number, vbyte);
-        memcpy(to + i, &bytes, sizeof bytes);
+        memcpy(numbers + i, &number, sizeof number);
         sums += number;
     }
+    for (int i = 0; i < GROUP; i++)
+        to[i] = (int8_t)numbers[i];
     *sum = 0;
     for (int i = 0; i < LANES; i++)
         *sum += sums[i];
@@ -45,11 +47,14 @@ static void to_groups(const struct operand *x, int row, const float *from, int c
     size_t group = (size_t)row * (x->stride / GROUP);
     int8_t *to = (int8_t *)x->rows + (size_t)row * x->stride;
     for (int i = 0; i < x->stride; i += GROUP, group++) {
+        if (i + GROUP <= count) {
+            x->scale[group] = to_bytes(to + i, &x->sums[group], from + i);
+            continue;
+        }
         float rest[GROUP] = {0};
-        if (i + GROUP > count && i < count)
+        if (i < count)
             memcpy(rest, from + i, (count - i) * sizeof *rest);
-        const float *all = i + GROUP > count ? rest : from + i;
-        x->scale[group] = to_bytes(to + i, &x->sums[group], all);
+        x->scale[group] = to_bytes(to + i, &x->sums[group], rest);
     }
 }
 

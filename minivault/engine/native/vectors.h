@@ -32,19 +32,11 @@ typedef uint32_t vuint __attribute__((vector_size(VECTOR)));
 typedef double vdouble __attribute__((vector_size(VECTOR)));
 typedef int64_t vlong __attribute__((vector_size(VECTOR)));
 typedef uint16_t vhalf __attribute__((vector_size(VECTOR / 2)));
-typedef int8_t vbyte __attribute__((vector_size(VECTOR / 4)));
 
 ALWAYS vfloat load(const float *from)
 {
     vfloat v;
     memcpy(&v, from, sizeof v);
-    return v;
-}
-
-ALWAYS vfloat load_some(const float *from, int count)
-{
-    vfloat v = {0};
-    memcpy(&v, from, count * sizeof *from);
     return v;
 }
 
@@ -110,12 +102,21 @@ ALWAYS vfloat absolute(vfloat x)
     return (vfloat)((vint)x & 0x7fffffff);
 }
 
+/* Each lane's number goes to the lane that is `apart` from it, a power of two. */
+ALWAYS vfloat swapped(vfloat v, int apart)
+{
+    vfloat found = {0}; /* all of it is set below; GCC does not see that of short vectors */
+    for (int i = 0; i < LANES; i++)
+        found[i] = v[i ^ apart];
+    return found;
+}
+
 ALWAYS float largest_of(vfloat v)
 {
-    float largest = v[0];
-    for (int i = 1; i < LANES; i++)
-        largest = largest > v[i] ? largest : v[i];
-    return largest;
+#pragma GCC unroll 4
+    for (int apart = LANES / 2; apart; apart /= 2)
+        v = larger(v, swapped(v, apart));
+    return v[0];
 }
 
 ALWAYS int any_of(vint mask)
@@ -129,12 +130,6 @@ ALWAYS int any_of(vint mask)
 
 #define ROUNDER 12582912.0f /* 1.5 × 2^23: no fraction has room beside it */
 #define DOUBLE_ROUNDER 6755399441055744.0 /* 1.5 × 2^52 */
-
-/* The nearest whole numbers, ties to even, for |x| < 2^22. */
-ALWAYS vfloat rounded(vfloat x)
-{
-    return (x + ROUNDER) - ROUNDER;
-}
 
 /* e^x: x = n ln 2 + r, a polynomial for e^r, n into the exponent. For x <= 88; 0 below -87. */
 ALWAYS vfloat exponential(vfloat x)
@@ -276,13 +271,6 @@ ALWAYS uint16_t narrowed_one(float x)
     uint32_t bits;
     memcpy(&bits, &x, sizeof bits);
     return (uint16_t)((bits + 0x7fff + ((bits >> 16) & 1)) >> 16);
-}
-
-ALWAYS vhalf load_half(const uint16_t *from)
-{
-    vhalf v;
-    memcpy(&v, from, sizeof v);
-    return v;
 }
 
 ALWAYS void store_half(uint16_t *to, vhalf v)
