@@ -30,8 +30,8 @@ static void keep_row(const void *context, int row, int thread)
     for (int head = 0; head < c->heads; head++, keys += a->head_width) {
         size_t begin = head_begin(c, a->places[row].slot, a->layer, head)
                        + position / BLOCK * block_size(c);
-        size_t values = begin + (size_t)BLOCK * width;
-        if (!c->bfloat16) {
+        size_t values = begin + c->keys;
+        if (c->kind == FLOAT32) {
             float *memory = c->memory;
             for (int i = 0; i < a->head_width; i++)
                 memory[begin + i * BLOCK + at] = keys[i];
@@ -39,8 +39,11 @@ static void keep_row(const void *context, int row, int thread)
             continue;
         }
         uint16_t *memory = c->memory;
+        if (c->kind == INT8)
+            keep_bytes(c, (uint8_t *)(memory + begin), at, keys, a->head_width);
         for (int i = 0; i < a->head_width; i++) {
-            memory[begin + i / 2 * 2 * BLOCK + 2 * at + i % 2] = narrowed_one(keys[i]);
+            if (c->kind == BFLOAT16)
+                memory[begin + i / 2 * 2 * BLOCK + 2 * at + i % 2] = narrowed_one(keys[i]);
             memory[values + at / 2 * 2 * width + 2 * i + at % 2] = narrowed_one(keys[all + i]);
         }
     }
@@ -81,10 +84,18 @@ static void attend(const void *context, int part, int thread)
     float *room = a->scores + thread * QUERIES * size;
     int end = (piece + 1) * QUERIES < job->shared ? (piece + 1) * QUERIES : job->shared;
     struct query queries[QUERIES];
-    int count = 0;
+    int groups = key_groups(c), count = 0;
+    int8_t bytes[QUERIES * groups * GROUP];
+    float scales[QUERIES * groups];
+    int32_t sums[QUERIES * groups];
+    struct operand x = {bytes, scales, sums, NULL, groups * GROUP};
     for (int row = rows[0]; row < rows[1]; row++)
-        for (int i = piece * QUERIES; i < end; i++, count++)
+        for (int i = piece * QUERIES; i < end; i++, count++) {
             queries[count] = query_of(a, row, head * job->shared + i, room + count * size);
+            queries[count].bytes = &x, queries[count].row = count;
+            if (c->kind == INT8)
+                set_bytes(&x, count, queries[count].numbers, a->head_width);
+        }
     size_t keys = head_begin(c, a->places[rows[0]].slot, a->layer, head);
     for (int i = 0; i < count; i += SLICE)
         attend_slice(a, keys, queries + i, count - i < SLICE ? count - i : SLICE);

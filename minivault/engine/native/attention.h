@@ -5,6 +5,7 @@
 
 #include <stdint.h>
 
+#include "linear.h"
 #include "team.h"
 
 enum {
@@ -14,14 +15,17 @@ enum {
 
 /* Memory: [slot][layer][head][block of positions][keys, then values]. Keys lie across, so that sixteen
  * scores are made at once. As floats: keys (width, 16), values (16, width). As bfloat16 two neighbours
- * lie together, so that they are widened at once: keys (width / 2, 16, 2), values (8, width, 2). */
+ * lie together, so that they are widened at once: keys (width / 2, 16, 2), values (8, width, 2). Keys as
+ * bytes come in groups of 32 numbers: 16 scales, a float each, then d·(q - 128) as (8, 16, 4); values
+ * are bfloat16 beside them. */
 struct cache {
     void *memory;
-    int32_t bfloat16; /* else floats */
+    int32_t kind; /* of keys: FLOAT32, BFLOAT16 or INT8 */
     int32_t layers;
     int32_t heads; /* that have keys and values */
     int32_t blocks;
     int32_t width; /* of a head, filled up to a multiple of 16 */
+    int32_t keys;  /* numbers of the memory that those of a block take */
 };
 
 /* Where a row's sequence lies, and which of its positions the row is. */

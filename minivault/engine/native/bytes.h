@@ -72,6 +72,29 @@ ALWAYS vint add_products(vint sum, vint w, vint x, int kind)
 #endif
 }
 
+/* Σ q·x of one group for some rows of x; of the weights so many outputs lie `across`. */
+ALWAYS void sum_numbers(const uint8_t *q, int across, const uint8_t *x, size_t stride, int kind,
+                        int rows, vint *found)
+{
+    int bytes = kind == INT8 ? GROUP : GROUP / 2;
+#pragma GCC unroll 8
+    for (int r = 0; r < rows; r++)
+        found[r] = (vint){0};
+#pragma GCC unroll 8
+    for (int k = 0; k < bytes; k += 4, q += 4 * across) {
+        vint w = load_ints(q), first = kind == INT8 ? weights_of(w, kind) : w & 0x0f0f0f0f;
+#pragma GCC unroll 8
+        for (int r = 0; r < rows; r++)
+            found[r] = add_products(found[r], first, splat_at(x + r * stride + k), kind);
+        if (kind == INT8)
+            continue;
+        vint second = (vint)((vuint)w >> 4) & 0x0f0f0f0f;
+#pragma GCC unroll 8
+        for (int r = 0; r < rows; r++)
+            found[r] = add_products(found[r], second, splat_at(x + r * stride + k + 16), kind);
+    }
+}
+
 /* What the sum of a group stands for: Σ (q - 128)·x, Σ (q - 8)·x or Σ q·x. */
 ALWAYS vint whole(vint sum, const int32_t *sum_of_x, int kind)
 {

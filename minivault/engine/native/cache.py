@@ -15,27 +15,34 @@ class BlockCache:
     """A slot with room for a whole context for every sequence; see attention.h for the layout.
 
     As bfloat16 where the weights are narrow: attention reads half as much, adds in float32 all the
-    same, and half the memory holds a sequence. `fields`: of a `struct cache`.
+    same, and half the memory holds a sequence. Keys as bytes where the weights are whole numbers.
+    `fields`: of a `struct cache`.
     """
 
     def __init__(
-        self, *, layers: int, slots: int, heads: int, context: int, head_width: int, narrow: bool
+        self, *, layers: int, slots: int, heads: int, context: int, head_width: int, kind: int
     ) -> None:
+        """`kind`: of the keys, FLOAT32, BFLOAT16 or INT8 of `enum kind`."""
         self._block = block = constants.BLOCK
         blocks, padded = -(-context // block), -(-head_width // block) * block
-        dtype = np.dtype(np.uint16 if narrow else np.float32)
-        size = 2 * block * padded
+        dtype = np.dtype(np.float32 if kind == constants.FLOAT32 else np.uint16)
+        values = keys = block * padded
+        if kind == constants.INT8:
+            groups, scale = -(-head_width // constants.GROUP), 4
+            keys = groups * block * (scale + constants.GROUP) // dtype.itemsize
+        size = keys + values
         self.bytes_per_token = layers * heads * size * dtype.itemsize // block
         self._free = Slots(slots)
         self._reserved = Reserved(slots * layers * heads * blocks * size, dtype)
         self._slots = self._reserved.numbers.reshape(slots, layers, heads, blocks, size)
         self.fields: dict[str, Any] = {
             "memory": ffi.cast("void *", self._slots.ctypes.data),
-            "bfloat16": narrow,
+            "kind": kind,
             "layers": layers,
             "heads": heads,
             "blocks": blocks,
             "width": padded,
+            "keys": keys,
         }
 
     @property

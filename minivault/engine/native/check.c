@@ -140,11 +140,13 @@ static struct decoder decoder(struct check *c, int modern)
     struct layer *layers = space(c, 2 * sizeof *layers);
     layers[0] = layer(c, modern, 0);
     layers[1] = layer(c, modern, 1);
+    int keys = bfloat16 && c->kind != BFLOAT16 ? INT8 : c->kind;
+    int keys_size = BLOCK * (keys == INT8 ? (GROUP + 4) / 2 : CACHE_WIDTH); /* of one group */
     size_t cache = (size_t)SLOTS * 2 * KEY_HEADS * 2 * CONTEXT * CACHE_WIDTH * (bfloat16 ? 2 : 4);
     struct decoder d = {
         .layers = layers,
-        .cache = {memset(space(c, cache), 0, cache), bfloat16, 2, KEY_HEADS, CONTEXT / BLOCK,
-                  CACHE_WIDTH},
+        .cache = {memset(space(c, cache), 0, cache), keys, 2, KEY_HEADS, CONTEXT / BLOCK,
+                  CACHE_WIDTH, keys_size},
         .bfloat16 = bfloat16,
         .count = 2,
         .hidden = HIDDEN,

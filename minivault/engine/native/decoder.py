@@ -20,7 +20,7 @@ from minivault.engine.native.description import Description
 from minivault.engine.native.library import Memory
 from minivault.engine.native.numbers import Floats, zeros
 from minivault.engine.native.prefix_cache import CHUNK
-from minivault.engine.native.structures import decoder_fields, draw_fields, room_fields
+from minivault.engine.native.structures import decoder_fields, draw_fields, key_kind, room_fields
 from minivault.engine.runner import Dtype
 from minivault.engine.sequence import Sequence as EngineSequence
 
@@ -59,15 +59,6 @@ class Decoder:
         self._context = description.context
         self._slots = slots
         self._memory = memory = Memory()
-        self.cache = BlockCache(
-            layers=description.depth,
-            slots=slots,
-            heads=description.kv_heads,
-            context=description.context,
-            head_width=description.head_width,
-            narrow=dtype != "float32",
-        )
-        self.kv_bytes_per_token = self.cache.bytes_per_token
         rows = slots + MOST_ROWS
         self._tokens = zeros(rows, np.int32)
         self._places = zeros((rows, 2), np.int32)
@@ -82,7 +73,17 @@ class Decoder:
             "x": memory.address(self._x),
             "logits": memory.address(self._logits),
         }
-        model = decoder_fields(memory, description, dtype) | {"cache": self.cache.fields}
+        model = decoder_fields(memory, description, dtype)
+        self.cache = BlockCache(
+            layers=description.depth,
+            slots=slots,
+            heads=description.kv_heads,
+            context=description.context,
+            head_width=description.head_width,
+            kind=key_kind(model),
+        )
+        self.kv_bytes_per_token = self.cache.bytes_per_token
+        model["cache"] = self.cache.fields
         draw = draw_fields(memory, description, threads) | {
             "sampling": self._sampling,
             "history": room["history"],

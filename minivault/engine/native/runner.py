@@ -93,7 +93,7 @@ class NativeRunner:
             "dtype": source.widths,
             "device": "cpu",
             "arithmetic": arithmetic,
-            **({} if arithmetic == PORTABLE else {"build": self._decoder.build}),
+            **({} if arithmetic in PORTABLE else {"build": self._decoder.build}),
         }
         if arithmetic.startswith("own"):
             self.notice = "; ".join(filter(None, (self.notice, NOT_PORTABLE)))

@@ -54,6 +54,15 @@ def decoder_fields(memory: Memory, model: Description, dtype: Dtype) -> Fields:
     return fields | _head(memory, model.head, dtype)
 
 
+def key_kind(model: Fields) -> int:
+    """What a cache keeps keys as: whole numbers where all weights that make them are."""
+    layers = [model["layers"][index] for index in range(model["count"])]
+    kinds = {each.kind for layer in layers for each in layer.project[0 : layer.projects]}
+    if not kinds & {constants.FLOAT32, constants.BFLOAT16}:
+        return int(constants.INT8)
+    return int(constants.BFLOAT16 if model["bfloat16"] else constants.FLOAT32)
+
+
 def room_fields(memory: Memory, model: Description, rows: int, threads: int) -> Fields:
     """Of a `struct room`, but what Python reads and writes as well."""
     heads = model.heads * model.head_width

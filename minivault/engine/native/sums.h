@@ -102,29 +102,6 @@ ALWAYS int group_size(int kind)
     return PANEL * (kind == INT8 ? 2 + GROUP : kind == INT4 ? 2 + GROUP / 2 : 4 + GROUP / 2);
 }
 
-/* Σ q·x of one group. */
-ALWAYS void sum_numbers(const uint8_t *q, const uint8_t *x, size_t stride, int kind, int rows,
-                        vint *found)
-{
-    int bytes = kind == INT8 ? GROUP : GROUP / 2;
-#pragma GCC unroll 8
-    for (int r = 0; r < rows; r++)
-        found[r] = (vint){0};
-#pragma GCC unroll 8
-    for (int k = 0; k < bytes; k += 4, q += 4 * PANEL) {
-        vint w = load_ints(q), first = kind == INT8 ? weights_of(w, kind) : w & 0x0f0f0f0f;
-#pragma GCC unroll 8
-        for (int r = 0; r < rows; r++)
-            found[r] = add_products(found[r], first, splat_at(x + r * stride + k), kind);
-        if (kind == INT8)
-            continue;
-        vint second = (vint)((vuint)w >> 4) & 0x0f0f0f0f;
-#pragma GCC unroll 8
-        for (int r = 0; r < rows; r++)
-            found[r] = add_products(found[r], second, splat_at(x + r * stride + k + 16), kind);
-    }
-}
-
 ALWAYS void sum_groups(const struct reading *t, int kind, int from, int together, int rows,
                        vfloat sums[][MOST])
 {
@@ -138,8 +115,8 @@ ALWAYS void sum_groups(const struct reading *t, int kind, int from, int together
             if (rows > 3)
                 READ_AGAIN;
             int output = (from + v) * LANES;
-            sum_numbers(group + PANEL * scales + 4 * output, t->rows + (size_t)g * GROUP, t->stride,
-                        kind, rows, found);
+            sum_numbers(group + PANEL * scales + 4 * output, PANEL, t->rows + (size_t)g * GROUP,
+                        t->stride, kind, rows, found);
             const uint16_t *d = (const uint16_t *)group + output;
             vfloat scale = from_float16(d);
             vfloat least = kind == INT4_LEAST ? from_float16(d + PANEL) : scale;
