@@ -157,6 +157,15 @@ def test_the_key_changes_with_the_files_the_flags_and_the_processor(
     assert built_again().key != first
 
 
+def test_compilers_do_not_share_what_they_make(
+    cached: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """One may be a script that gives the other more flags."""
+    usual = build()
+    monkeypatch.setenv("CC", str(script(tmp_path / "cc", f'exec {tool("cc")} "$@"')))
+    assert built_again().key != usual.key
+
+
 def test_flags_that_the_compiler_refused_for_once_are_not_taken_for_others(
     cached: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

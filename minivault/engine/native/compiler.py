@@ -130,7 +130,7 @@ def _identity(compiler: Compiler) -> str:
 
 
 def _built(compiler: Compiler, version: str, target: tuple[str, ...], folder: Path) -> Build:
-    key = _key(version, (*compiler.command[1:], *target))
+    key = _key(version, (*compiler.command, *target))
     path = _kept(folder, key) or _compile(compiler, target, folder / f"kernels-{key}")
     return Build(path, key)
 
