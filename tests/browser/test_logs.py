@@ -309,6 +309,7 @@ def test_new_lines_leave_who_reads_where_they_were(page: Page, tmp_path: Path) -
         places = page.locator("#list")
         places.evaluate("list => list.scrollTop = 52")
         expect(page.locator(".record[aria-selected=true] .seq")).to_have_text("28")
+        expect(page.locator("#detail")).to_contain_text("letter 27")  # it takes its room
         before = page.locator("#row-28").bounding_box()
         ask(server, "a new one")
         expect(page.locator("#found")).to_have_text("31 lines")
