@@ -312,7 +312,7 @@ def test_guessing_ahead_changes_no_token_and_no_probability(dtype: str, count: i
     assert said(guesses) == expected
 
 
-@pytest.mark.parametrize("count, guessed", [(1, True), (3, True), (4, False)])
+@pytest.mark.parametrize("count, guessed", [(1, True), (2, True), (3, False)])
 def test_nothing_is_guessed_where_many_run(count: int, guessed: bool) -> None:
     runner = load(small_model(), dtype="float32")
     engine = Engine(runner)

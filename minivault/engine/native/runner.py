@@ -28,6 +28,8 @@ ALONE = 4
 DRAFTED_ROWS = 6
 """Rows of a step, guesses among them: beyond, a row costs more than a guess brings."""
 
+_GUESSED = 2  # texts at once: of more, the rows of all guesses cost more than those that are right
+
 
 class NativeRunner:
     """Computes the logits of many sequences at once, each with the bits it has alone.
@@ -220,7 +222,7 @@ class NativeRunner:
 
         Nor where many run: those that were guessed ahead leave the steps of the others emptier.
         """
-        free = DRAFTED_ROWS - len(left) if len(sequences) <= DRAFTED_ROWS // 2 else 0
+        free = DRAFTED_ROWS - len(left) if len(sequences) <= _GUESSED else 0
         busy = self._open > len(sequences) or any(each.cache.rest for each in left)
         if not self._speculates or free <= 0 or busy:
             return [[] for _ in left]
