@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -47,8 +48,6 @@ class Tokenizer:
         ids = [backend.token_to_id(f"<0x{byte:02X}>") for byte in range(256)]
         self._bytes = frozenset(each for each in ids if each is not None)
         self._token_bytes = TokenBytes(backend.id_to_token, self._special)
-        # Something for a token to follow, so that its leading space is not dropped.
-        self._some_word = list(backend.encode("a", add_special_tokens=False).ids)
         self.info = {**files.names, "chat_template": files.template}
         self._template = ChatTemplate(files.template, files.names) if files.template else None
         self.no_chat = files.no_template or None
@@ -101,6 +100,14 @@ class Tokenizer:
     def text(self, prompt: Sequence[int], stop: Iterable[str] = ()) -> StoppableText:
         """The text of one sequence in the making, which goes on where `prompt` ends."""
         return StoppableText(self._detokenizer(prompt), stop)
+
+    @cached_property
+    def _some_word(self) -> list[int]:
+        """Something for a token to follow, so that its leading space is not dropped.
+
+        Not at load: a vocabulary of whole words may lack it, and serves all the same.
+        """
+        return list(self._backend.encode("a", add_special_tokens=False).ids)
 
     def token_text(self, token_id: int) -> str:
         """A token's own text, for people to read; a special token's name."""

@@ -160,10 +160,11 @@ class Journal:
         if not self._open:
             for number in self._files:
                 self._folder.remove(self._name(number))
-        for descriptor in self._files.values():
-            os.close(descriptor)
-        self._files.clear()
-        self._current = -1  # whoever comes late must not write to another file of this number
+        with self._writing:  # whoever comes late must not write to another file of this number
+            self._current = -1
+            for descriptor in self._files.values():
+                os.close(descriptor)
+            self._files.clear()
 
     def _name(self, number: int) -> str:
         return f"{self._owner}.{number:06d}.jsonl"

@@ -11,9 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import tokenizers
+from tokenizers.models import WordLevel
+from tokenizers.pre_tokenizers import Whitespace
 
 from minivault.backends.base import Rendered
 from minivault.engine.tokenizer import Tokenizer, load_tokenizer
+from minivault.engine.tokenizer_files import TokenizerFiles
 from minivault.errors import InvalidRequest, ModelUnusable
 from tests.engine.small_models import STORYTELLER, save_tokenizer
 
@@ -235,3 +239,9 @@ def test_a_broken_tokenizer_is_named(tmp_path: Path) -> None:
     (tmp_path / "tokenizer.json").write_text("{", encoding="utf-8")
     with pytest.raises(ModelUnusable, match="tokenizer"):
         load_tokenizer(tmp_path)
+
+
+def test_a_vocabulary_of_whole_words_is_served_though_it_lacks_some() -> None:
+    words = tokenizers.Tokenizer(WordLevel({"Hello": 0, "world": 1}))
+    words.pre_tokenizer = Whitespace()
+    assert Tokenizer(TokenizerFiles(words)).encode("Hello world") == [0, 1]

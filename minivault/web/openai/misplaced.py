@@ -6,6 +6,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from minivault.web.middleware.paths import route_path
 from minivault.web.openai.envelope import wrapped
 
 _WITHOUT_PREFIX = ("/chat/completions", "/completions", "/responses", "/v1/v1/{rest:path}", "/v1")
@@ -28,7 +29,7 @@ class Signpost(Route):
 async def _elsewhere(request: Request) -> Response:
     base = f"{request.url.scheme}://{request.url.netloc}/v1"
     message = f"the base URL of this server for OpenAI's clients ends in /v1: set it to {base}"
-    if request.url.path.startswith("/api/"):
+    if route_path(request.scope).startswith("/api/"):
         message = f"Ollama's interface is not served; OpenAI's is, with the base URL {base}"
     return JSONResponse(wrapped(message, code="unsupported"), 404)
 
