@@ -104,7 +104,7 @@ companies = st.lists(st.lists(asks, max_size=12), min_size=1, max_size=5)
 
 
 @every_width
-@settings(max_examples=60 if FULL else 4)
+@settings(max_examples=60 if FULL else 6)
 @given(arrivals=companies, places=st.sampled_from([1, 3, 32]))
 def test_a_text_does_not_depend_on_its_company(
     dtype: str, arrivals: list[list[Ask]], places: int
