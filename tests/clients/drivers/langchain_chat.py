@@ -22,7 +22,8 @@ def chat(**changes: Any) -> ChatOpenAI:
 text = ASKED["text"]
 pieces = [each.content for each in chat().stream(text)]
 responses = chat(use_responses_api=True, seed=None, extra_body={"seed": ASKED["sampling"]["seed"]})
-base = OpenAI(model="smollm2", max_retries=0, **ASKED["sampling"])
+# This class alone sends a top_p of its own where none is given; the others leave it to the server.
+base = OpenAI(model="smollm2", max_retries=0, top_p=0.9, **ASKED["sampling"])
 tell(
     whole=chat().invoke(text).content,
     streamed="".join(pieces),
