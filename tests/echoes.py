@@ -79,12 +79,17 @@ class Deadly(EchoBackend):
         os._exit(9)
 
 
-class Fickle(Slow):
-    """Makes no promise to say the same again."""
+class Fickle(EchoBackend):
+    """Makes no promise to say the same again, and comes to no end."""
 
     def __init__(self) -> None:
         super().__init__()
         self.info = replace(self.info, reproducible=False)
+
+    async def generate(self, request: Request) -> AsyncGenerator[Piece | Finish, None]:
+        for word in ("so", " far", " so", " good", " and"):
+            yield Piece(word)
+        await asyncio.Event().wait()
 
 
 class Panicking(EchoBackend):
