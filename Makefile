@@ -116,9 +116,14 @@ chat-model: $(VENV)/developer
 	@[ -e models/smollm2/minivault.json ] || $(PY) -m minivault pull smollm2 || [ "$$CI" != true ]
 
 # Four on two cores: most tests wait for a process, a socket or a browser. Who runs which, and what goes
-# first, is in tests/schedule.py.
+# first, is in tests/schedule.py. What is red beside three others on a busy machine is tried once more by
+# itself and stands in the output with both its trials; red twice is red.
 test: $(VENV)/developer tools chat-model ## run every test
-	@$(PY) -m pytest -n 4 --dist loadfile $(ARGS)
+	@$(PY) -m pytest -n 4 --dist loadfile $(ARGS) || { \
+	  [ $$? = 1 ] || exit 1; \
+	  echo "RED BESIDE OTHERS: the tests named above are run again, one by one." >&2; \
+	  $(PY) -m pytest --verbose --last-failed --last-failed-no-failures none $(ARGS); \
+	}
 
 # Other people's clients, each in an environment of its own beside $(VENV): they conflict with one another.
 # What this Python or Node cannot run is left out, with its tests; under CI=true that fails it.
