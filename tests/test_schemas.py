@@ -152,7 +152,7 @@ def test_no_bytes_make_it_raise_anything_else(body: bytes) -> None:
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
     lambda values: st.lists(values) | st.dictionaries(st.text(), values),
-    max_leaves=10,
+    max_leaves=4,
 )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from typing import Any
 
 from starlette.applications import Starlette
@@ -26,6 +27,18 @@ COOKIES = {"cookie": "minivault_key_1", "log_cookie": "minivault_log_key_1"}
 TEMPLATES = Jinja2Templates(resource("templates"))
 
 
+_read: dict[str, Settings] = {}
+
+
+def settings_of(**options: Any) -> Settings:
+    """Read once for all tests: that takes longer than most of them."""
+    variables = {k: v for k, v in os.environ.items() if k.startswith("MINIVAULT_")}
+    key = repr((options, variables))
+    if key not in _read:
+        _read[key] = Settings(_env_file=None, **options)
+    return _read[key]
+
+
 class Guarded:
     """The application and what happened in it: `ran` are the paths that reached a route."""
 
@@ -33,7 +46,7 @@ class Guarded:
         self.ran: list[str] = []
         self.states: list[dict[str, Any]] = []
         self.reasons: list[str] = []
-        settings = Settings(_env_file=None, host=host, **options)
+        settings = settings_of(host=host, **options)
         keyring = Keyring(api=settings.api_key, logs=settings.log_key, secret=SECRET)
         self.app = Starlette(
             routes=[
