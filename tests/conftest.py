@@ -17,6 +17,7 @@ import typer.main
 from hypothesis import settings
 
 from tests.loop_watch import LoopWatch, limit
+from tests.ports import reserved_port
 from tests.schedule import FileScheduling, arrange
 from tests.tools import FULL
 
@@ -84,6 +85,13 @@ def no_server_holds_its_loop() -> Iterator[None]:
     yield
     worst = WATCH.worst
     assert worst.seconds < limit(), f"{worst.what} held the loop for {worst.seconds:.3f} s"
+
+
+@pytest.fixture
+def port() -> Iterator[int]:
+    """Of a server that begins later, or a second time."""
+    with reserved_port() as reserved:
+        yield reserved
 
 
 @pytest.fixture(autouse=True)

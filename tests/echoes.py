@@ -13,6 +13,7 @@ from pathlib import Path
 from minivault.backends.base import Finish, Piece, Request
 from minivault.backends.echo import EchoBackend
 from minivault.errors import ModelUnusable
+from minivault.web import sse
 
 
 class Slow(EchoBackend):
@@ -22,7 +23,35 @@ class Slow(EchoBackend):
         super().__init__(delay=0.02)
 
 
-class Loading(EchoBackend):
+class Recalling(EchoBackend):
+    """Has readers who were cut off come back after a twentieth of a second, not a whole."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        sse._RETRY = b"retry: 50\n\n"
+
+
+class Halting(Recalling):
+    """Says ten words, and the others once there is a file `go` in the working directory."""
+
+    async def generate(self, request: Request) -> AsyncGenerator[Piece | Finish, None]:
+        said = 0
+        async for item in super().generate(request):
+            while said == 10 and not Path("go").exists():
+                await asyncio.sleep(0.02)
+            said += 1
+            yield item
+
+
+class Enduring(EchoBackend):
+    """Gives up no reader who takes nothing."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        sse.SEND_TIMEOUT = 3600
+
+
+class Loading(Recalling):
     """Loads until there is a file `loaded` in the working directory."""
 
     async def start(self) -> None:
@@ -51,7 +80,7 @@ class Clinging(EchoBackend):
     """Takes for ever to be unloaded, once all is said."""
 
     async def start(self) -> None:
-        atexit.register(time.sleep, 60)
+        atexit.register(time.sleep, 600)
 
 
 class Silent(EchoBackend):
@@ -69,7 +98,7 @@ class Failing(EchoBackend):
         raise ValueError(f"cannot go on with {request.prompt}")
 
 
-class Deadly(EchoBackend):
+class Deadly(Recalling):
     """Takes the whole process with it after a few words."""
 
     async def generate(self, request: Request) -> AsyncGenerator[Piece | Finish, None]:
@@ -79,7 +108,7 @@ class Deadly(EchoBackend):
         os._exit(9)
 
 
-class Fickle(EchoBackend):
+class Fickle(Recalling):
     """Makes no promise to say the same again, and comes to no end."""
 
     def __init__(self) -> None:

@@ -27,7 +27,7 @@ def environment(**extra: str) -> dict[str, str]:
 
 
 def minivault(
-    *arguments: str, cwd: Path, input: str | None = None, timeout: float = 60, **env: str
+    *arguments: str, cwd: Path, input: str | None = None, timeout: float = 180, **env: str
 ) -> subprocess.CompletedProcess[str]:
     """Runs a command to its end."""
     return subprocess.run(
@@ -74,7 +74,7 @@ class Served:
                 return line.removeprefix(word).strip()
         raise AssertionError(f"the server ended without {word!r}: {self.output} {self.errors}")
 
-    def stop(self, number: signal.Signals = signal.SIGTERM, timeout: float = 15) -> int:
+    def stop(self, number: signal.Signals = signal.SIGTERM, timeout: float = 60) -> int:
         """Sends a signal and returns the exit code; negative if a signal ended the process."""
         self.process.send_signal(number)
         return self.process.wait(timeout)
@@ -84,7 +84,7 @@ class Served:
         connection = socket.socket()
         if receive_buffer:
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
-        connection.settimeout(20)
+        connection.settimeout(60)
         connection.connect(("127.0.0.1", self.port))
         connection.sendall(request.encode())
         return connection
@@ -112,7 +112,7 @@ def serving(
     folder: Path,
     *options: str,
     ready: bool = True,
-    patience: float = 120,
+    patience: float = 600,
     files: int | None = None,
     **env: str,
 ) -> Iterator[Served]:

@@ -32,7 +32,7 @@ def thrower(error: BaseException) -> None:
 @pytest.mark.parametrize("error", [*ENDS, CANCELLED], ids=kind)
 def test_a_thread_of_the_pool_is_never_waited_for_in_vain(error: BaseException) -> None:
     async def wait() -> Exception:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             with pytest.raises(Exception) as raised:  # noqa: PT011
                 await in_thread(thrower, error)
         return raised.value
@@ -66,7 +66,7 @@ def test_a_task_tells_of_its_end_and_the_loop_goes_on(error: BaseException) -> N
 
     async def live_on() -> None:
         task = start_task(raising(error), failed=told.append)
-        await asyncio.wait([task], timeout=10)
+        await asyncio.wait([task], timeout=60)
         await asyncio.sleep(0)
 
     asyncio.run(live_on())
@@ -80,7 +80,7 @@ def test_a_task_that_is_cancelled_has_not_failed() -> None:
         task = start_task(asyncio.Event().wait(), failed=told.append)
         await asyncio.sleep(0)
         task.cancel()
-        await asyncio.wait([task], timeout=10)
+        await asyncio.wait([task], timeout=60)
         assert task.cancelled()
 
     asyncio.run(cancel())

@@ -63,7 +63,7 @@ def test_ctrl_c_before_the_first_line_is_quiet() -> None:
         assert process.stderr
         assert process.stdout.readline() == "importing\n"
         process.send_signal(signal.SIGINT)
-        assert process.wait(20) == 130
+        assert process.wait(60) == 130
         assert process.stderr.read() == ""
 
 
@@ -502,7 +502,7 @@ def test_a_signal_leaves_a_cancelled_record_of_what_was_said(
             "minivault",
             "generate",
             "--backend",
-            "tests.echoes:Slow",
+            "tests.echoes:Halting",
             "one two",
         ],
         cwd=tmp_path,
@@ -530,7 +530,7 @@ def test_a_reader_that_goes_away_ends_it(tmp_path: Path) -> None:
             "minivault",
             "generate",
             "--backend",
-            "tests.echoes:Slow",
+            "tests.echoes:Halting",
             "one two",
         ],
         cwd=tmp_path,
@@ -542,7 +542,8 @@ def test_a_reader_that_goes_away_ends_it(tmp_path: Path) -> None:
     assert process.stderr is not None
     os.read(process.stdout.fileno(), 1)
     process.stdout.close()
-    assert process.wait(20) == 141
+    (tmp_path / "go").touch()
+    assert process.wait(60) == 141
     with process.stderr as errors:
         assert errors.read() == b""
     assert records(tmp_path)[0]["finish_reason"] == "disconnected"

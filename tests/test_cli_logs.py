@@ -71,9 +71,9 @@ def _say(vault: Vault, seed: int, *, cut_at: int | None = None) -> None:
     begin = Begin(
         f"g{seed}", PROMPT, params.model_dump(mode="json"), seed, "cli", model, engine_data(info)
     )
-    entry = vault.begin(begin).result(5)
+    entry = vault.begin(begin).result(60)
     usage = {"prompt_tokens": 4, "completion_tokens": tokens}
-    vault.commit(entry, Outcome(said, reason, usage, {"total_ms": 1.0}, 5)).result(5)
+    vault.commit(entry, Outcome(said, reason, usage, {"total_ms": 1.0}, 5)).result(60)
 
 
 @pytest.fixture

@@ -133,12 +133,12 @@ def test_the_wheel_serves_the_page_and_its_files(bare: Path, tmp_path: Path) -> 
     assert process.stdout is not None
     try:
         url = next(line.split()[1] for line in process.stdout if line.startswith("open"))
-        with urllib.request.urlopen(url, timeout=10) as page:
+        with urllib.request.urlopen(url, timeout=60) as page:
             html = page.read().decode()
         files = re.findall(r'(?:href|src)="/?(static/[^"]+)"', html)
         assert files
         for name in files:
-            with urllib.request.urlopen(url + name, timeout=10) as file:
+            with urllib.request.urlopen(url + name, timeout=60) as file:
                 assert file.read()
     finally:
         process.terminate()

@@ -22,14 +22,15 @@ from minivault import protocol
 from minivault.http1 import MOST_CHUNKS
 from minivault.server import listen
 from minivault.settings import Settings
+from tests.live import wait_for
 
 pytestmark = pytest.mark.slow
 
-DEADLINE = 2.0  # a loaded machine may take long from connecting to the first bytes
 SHORT = 0.3  # where nothing has to be in time
 
 Connect = Callable[[], socket.socket]
 SetDeadline = Callable[[float], None]
+DeadlineOf = Callable[[socket.socket], asyncio.TimerHandle]
 
 
 async def length(request: Request) -> Response:
@@ -53,8 +54,8 @@ async def stream(request: Request) -> Response:
 
 
 @pytest.fixture(scope="module")
-def connect() -> Iterator[Connect]:
-    """Opens connections to a uvicorn with the protocol and a deadline that never comes."""
+def server() -> Iterator[uvicorn.Server]:
+    """A uvicorn with the protocol, and a deadline that never comes."""
     routes = [
         Route("/length", length, methods=["POST"]),
         Route("/early", early, methods=["POST"]),
@@ -70,9 +71,49 @@ def connect() -> Iterator[Connect]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(protocol, "REQUEST_DEADLINE", 600.0)
         thread.start()
-        yield lambda: socket.create_connection(listener.getsockname(), timeout=20)
+        wait_for(lambda: server.started)
+        yield server
         server.should_exit = True
-        thread.join(timeout=20)
+        thread.join(timeout=60)
+
+
+@pytest.fixture(scope="module")
+def connect(server: uvicorn.Server) -> Connect:
+    address = server.servers[0].sockets[0].getsockname()
+    return lambda: socket.create_connection(address, timeout=60)
+
+
+@pytest.fixture
+def deadline_of(server: uvicorn.Server) -> DeadlineOf:
+    """The deadline of what this connection has sent a part of, once the part is there."""
+
+    def find(connection: socket.socket) -> asyncio.TimerHandle:
+        def armed() -> list[asyncio.TimerHandle]:
+            ours = connection.getsockname()
+            return [
+                each._deadline
+                for each in list(server.server_state.connections)
+                if isinstance(each, protocol.DeadlineProtocol)
+                and each.transport.get_extra_info("peername") == ours
+                and each._receiving()
+                and each._deadline
+            ]
+
+        wait_for(armed)
+        [deadline] = armed()
+        return deadline
+
+    return find
+
+
+def let_come(server: uvicorn.Server, deadline: asyncio.TimerHandle) -> None:
+    """As if its time were over."""
+
+    def come() -> None:
+        deadline._run()
+        deadline.cancel()
+
+    server.servers[0].get_loop().call_soon_threadsafe(come)
 
 
 @pytest.fixture
@@ -82,12 +123,12 @@ def set_deadline(monkeypatch: pytest.MonkeyPatch) -> SetDeadline:
 
 
 def read_to_end(connection: socket.socket) -> bytes:
-    """What comes until the server hangs up; fails if nothing does for twenty seconds."""
+    """What comes until the server hangs up; fails if nothing does for a minute."""
     return b"".join(iter(lambda: connection.recv(65536), b""))
 
 
 def read_until(connection: socket.socket, ending: bytes) -> bytes:
-    """What comes up to `ending`; fails if nothing comes for twenty seconds."""
+    """What comes up to `ending`; fails if nothing comes for a minute."""
     received = b""
     while not received.endswith(ending):
         chunk = connection.recv(65536)
@@ -100,7 +141,7 @@ def require_hung_up_on(connection: socket.socket) -> None:
     """Drips bytes until the server hangs up."""
     begin = time.monotonic()
     with pytest.raises(OSError, match="."):  # noqa: PT012 - the server hangs up at some byte
-        while time.monotonic() - begin < 20:
+        while time.monotonic() - begin < 60:
             connection.sendall(b"a")
             time.sleep(SHORT / 8)
 
@@ -114,11 +155,11 @@ def test_an_idle_connection_is_closed_without_a_word(
 
 
 def test_a_half_body_is_answered_408_as_a_problem(
-    connect: Connect, set_deadline: SetDeadline
+    server: uvicorn.Server, connect: Connect, deadline_of: DeadlineOf
 ) -> None:
-    set_deadline(DEADLINE)
     with connect() as connection:
         connection.sendall(b"POST /length HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\nabc")
+        let_come(server, deadline_of(connection))
         head, _, body = read_to_end(connection).partition(b"\r\n\r\n")
     assert head.startswith(b"HTTP/1.1 408 ")
     assert b"content-type: application/problem+json" in head
@@ -135,34 +176,40 @@ def test_dripping_bytes_do_not_extend_the_deadline(
 
 
 def test_a_body_dripped_after_an_early_answer_has_a_deadline_too(
-    connect: Connect, set_deadline: SetDeadline
+    server: uvicorn.Server, connect: Connect, deadline_of: DeadlineOf
 ) -> None:
-    set_deadline(DEADLINE)
     with connect() as connection:
         connection.sendall(b"POST /early HTTP/1.1\r\nHost: x\r\nContent-Length: 9999\r\n\r\n")
         read_until(connection, b"no need to read")
+        let_come(server, deadline_of(connection))
         require_hung_up_on(connection)
 
 
 def test_a_stream_may_take_longer_than_the_deadline(
     connect: Connect, set_deadline: SetDeadline
 ) -> None:
-    set_deadline(DEADLINE)
     with connect() as connection:
-        connection.sendall(b"GET /stream/0.4 HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        connection.sendall(b"POST /length HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\nabc")
+        read_until(connection, b"\r\n\r\n3")
+        set_deadline(SHORT)
+        connection.sendall(b"GET /stream/0.1 HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
         assert read_to_end(connection).count(b"piece ") == 6
 
 
 def test_a_kept_connection_gets_a_new_deadline_for_each_request(
-    connect: Connect, set_deadline: SetDeadline
+    connect: Connect, deadline_of: DeadlineOf
 ) -> None:
-    set_deadline(DEADLINE)
+    deadlines = []
     with connect() as connection:
         for _ in range(5):
             connection.sendall(b"POST /length HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\n")
-            time.sleep(DEADLINE / 4)
-            connection.sendall(b"abc")
+            deadlines.append(deadline_of(connection))
+            connection.sendall(b"a")
+            assert deadline_of(connection) is deadlines[-1]
+            connection.sendall(b"bc")
             read_until(connection, b"\r\n\r\n3")
+            assert deadlines[-1].cancelled()
+    assert len(set(map(id, deadlines))) == 5
 
 
 def test_the_second_request_of_a_kept_connection_has_a_deadline(

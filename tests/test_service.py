@@ -66,7 +66,7 @@ def run(folder: Path, backend: Any, scenario: Scenario, **options: Any) -> Servi
     service = Service.opened(Settings(**(values | {"drain": 0.0} | options)), backend)
 
     async def limited() -> None:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             await scenario(service)
 
     asyncio.run(limited())

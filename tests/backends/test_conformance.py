@@ -152,6 +152,6 @@ def test_an_error_surfaces_where_the_text_is_read(started: Callable[[], Started]
 
 async def until_idle(backend: Any) -> None:
     """Waits until nothing runs; where a backend tells what runs."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while hasattr(backend, "statistics") and backend.statistics()["running"]:
             await asyncio.sleep(0.001)

@@ -139,7 +139,7 @@ def test_who_leaves_ends_the_text_there_too(chat: LiveServer, pair: list[OtherSe
 
 def busy(url: str) -> float:
     """How many texts it makes."""
-    with urllib.request.urlopen(f"{url}/metrics", timeout=10) as answer:
+    with urllib.request.urlopen(f"{url}/metrics", timeout=60) as answer:
         found = re.search(r"^vllm:num_requests_running{.*} (\S+)$", answer.read().decode(), re.M)
     assert found
     return float(found[1])

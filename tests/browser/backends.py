@@ -67,17 +67,24 @@ class Chatty(EchoBackend):
 
 
 class Tells(Chatty):
-    """Answers the last question as it was told to, in these pieces."""
+    """Answers the last question as it was told to, in these pieces.
+
+    After a third of them it waits for as long as somebody has set `halts`.
+    """
 
     def __init__(self, answers: Mapping[str, Sequence[str]], *, delay: float = 0.0) -> None:
         super().__init__()
         self.answers = answers
         self.delay = delay
+        self.halts = threading.Event()
 
     async def generate(self, request: Request) -> AsyncGenerator[Piece | Finish, None]:
         asked = max(self.answers, key=lambda each: request.prompt.rfind(f"<user> {each} </user>"))
-        for piece in self.answers[asked]:
+        pieces = self.answers[asked]
+        for number, piece in enumerate(pieces):
             await asyncio.sleep(self.delay)
+            while self.halts.is_set() and number > len(pieces) // 3:
+                await asyncio.sleep(0.01)
             yield Piece(piece)
         yield Finish(FinishReason.STOP)
 

@@ -8,7 +8,8 @@ from typing import Any
 
 from playwright.sync_api import Locator, Page, expect
 
-TIMEOUT = 20_000  # milliseconds; generous, for machines that do much else
+TIMEOUT = 60_000  # milliseconds; generous, for machines that do much else
+ENDLESS = "900000"  # tokens
 
 
 class ChatPage:

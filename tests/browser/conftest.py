@@ -16,7 +16,7 @@ from playwright.sync_api import (
 
 from media.browser import chromium, launch
 from minivault.backends.echo import EchoBackend
-from tests.browser.chat_page import TIMEOUT, ChatPage
+from tests.browser.chat_page import ENDLESS, TIMEOUT, ChatPage
 from tests.live import LiveServer, live_server
 from tests.tools import leave_out
 
@@ -24,6 +24,14 @@ WATCH = """
 window.policyViolations = [];
 addEventListener("securitypolicyviolation", (e) =>
   window.policyViolations.push([e.violatedDirective, e.blockedURI, e.sample]));
+"""
+# What goes away or gives up by itself after some seconds stays for a minute: a test may look late.
+LASTING = """
+{
+  const later = window.setTimeout;
+  window.setTimeout = (what, ms, ...more) =>
+    later(what, ms >= 3000 && ms <= 12000 ? 60000 : ms, ...more);
+}
 """
 NETWORK = ("Failed to load resource", "net::ERR")  # tests that cut connections cause them
 
@@ -49,6 +57,7 @@ def new_context(browser: Browser) -> Iterator[Callable[..., BrowserContext]]:
         context = browser.new_context(**options)  # type: ignore[arg-type]  # passed through
         context.set_default_timeout(TIMEOUT)
         context.add_init_script(WATCH)
+        context.add_init_script(LASTING)
         context.on("weberror", lambda error: complaints.append(str(error.error)))
         context.on("console", lambda message: _complain(message, complaints))
         contexts.append(context)
@@ -79,8 +88,9 @@ def echo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
 
 @pytest.fixture(scope="module")
 def slow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
-    """A server that says fifty words a second."""
-    with live_server(tmp_path_factory.mktemp("slow"), EchoBackend(delay=0.02)) as server:
+    """A server that says fifty words a second, for hours."""
+    endless = EchoBackend(delay=0.02, context_length=10**6)
+    with live_server(tmp_path_factory.mktemp("slow"), endless) as server:
         yield server
 
 
@@ -91,7 +101,7 @@ def chat(page: Page, echo: LiveServer) -> ChatPage:
 
 @pytest.fixture
 def slow_chat(page: Page, slow: LiveServer) -> ChatPage:
-    """An answer takes a minute, unless it is stopped."""
+    """An answer ends only when it is stopped."""
     chat = ChatPage(page, slow.url).open()
-    chat.parameter("max_tokens").fill("3000")
+    chat.parameter("max_tokens").fill(ENDLESS)
     return chat

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import Page, expect
 
 from minivault.backends.echo import EchoBackend
 from minivault.schemas import Parameters
 from tests.browser.backends import Recommends
-from tests.browser.chat_page import ChatPage
+from tests.browser.chat_page import ENDLESS, ChatPage
 from tests.live import LiveServer, live_server
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
@@ -43,28 +44,28 @@ def test_presets_set_the_parameters(chat: ChatPage) -> None:
 
 
 def test_what_the_makers_recommend_holds_until_something_is_chosen(
-    chat: ChatPage, tmp_path: Path
+    page: Page, tmp_path: Path
 ) -> None:
     """And what was chosen holds with every model, also where it is the schema's own value."""
     with live_server(tmp_path, Recommends()) as server:
-        page = ChatPage(chat.page, server.url).open()
-        temperature = page.parameter("temperature")
+        chat = ChatPage(page, server.url).open()
+        temperature = chat.parameter("temperature")
         expect(temperature).to_have_value("0.2")
-        expect(page.parameter("top_k")).to_have_value("50")
-        balanced = page.page.get_by_role("button", name="balanced")
+        expect(chat.parameter("top_k")).to_have_value("50")
+        balanced = page.get_by_role("button", name="balanced")
         expect(balanced).to_have_attribute("aria-pressed", "true")
-        page.ask("one two three")
+        chat.ask("one two three")
         asked = params(server)
         assert [asked["temperature"], asked["top_p"], asked["top_k"]] == [0.2, 0.9, 50]
-        page.page.get_by_role("button", name="precise").click()
+        page.get_by_role("button", name="precise").click()
         expect(temperature).to_have_value("0.2")
         temperature.fill("0.8")
-        page.page.reload()
-        expect(page.page.locator("#model")).to_have_attribute("data-status", "ready")
+        page.reload()
+        expect(page.locator("#model")).to_have_attribute("data-status", "ready")
         expect(temperature).to_have_value("0.8")
-        page.ask("one two three")
+        chat.ask("one two three")
         assert params(server)["temperature"] == 0.8
-        page.page.get_by_role("button", name="Reset all").click()
+        page.get_by_role("button", name="Reset all").click()
         expect(temperature).to_have_value("0.2")
 
 
@@ -122,17 +123,18 @@ def test_the_gauge_estimates_then_knows(chat: ChatPage) -> None:
     expect(gauge).to_have_text("≈ 28 of 4,096 tokens")
 
 
-def test_who_waits_sees_the_place_in_the_queue(chat: ChatPage, tmp_path: Path) -> None:
-    with live_server(tmp_path, EchoBackend(delay=0.02), max_running=1) as server:
-        first = ChatPage(chat.page, server.url).open()
-        first.parameter("max_tokens").fill("3000")
+def test_who_waits_sees_the_place_in_the_queue(page: Page, tmp_path: Path) -> None:
+    endless = EchoBackend(delay=0.02, context_length=10**6)
+    with live_server(tmp_path, endless, max_running=1) as server:
+        first = ChatPage(page, server.url).open()
+        first.parameter("max_tokens").fill(ENDLESS)
         first.send("the first one takes long")
         first.wait_for_text(5)
-        second = ChatPage(chat.page.context.new_page(), server.url).open("#new")
+        second = ChatPage(page.context.new_page(), server.url).open("#new")
         second.parameter("max_tokens").fill("3")
         second.send("the second one waits")
         expect(second.last.locator(".facts")).to_contain_text("waiting, place 1")
-        assert second.page.title().startswith("Waiting…")
+        expect(second.page).to_have_title(re.compile("^Waiting…"))
         first.page.bring_to_front()
         first.stop_button.click()
         second.wait()

@@ -12,7 +12,7 @@ from playwright.sync_api import BrowserContext, Dialog, Page, expect
 from minivault.resources import resource
 from tests.browser.axe import assert_accessible
 from tests.browser.backends import Says
-from tests.browser.chat_page import ChatPage
+from tests.browser.chat_page import ENDLESS, ChatPage
 from tests.live import LiveServer, live_server
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
@@ -27,6 +27,16 @@ HOSTILE = [
     "<svg onload=alert(1)>{{7*7}}${7*7}",
     "\x00\x1b[31m\ufeff\U000e0041",
 ]
+#: A page that is seen waits for its first paint, however long that takes; and so does a test.
+PAINTED = """
+{
+  const later = window.setTimeout;
+  window.setTimeout = (what, ms, ...more) => later(what, ms === 250 ? 60000 : ms, ...more);
+}
+window.painted = new Promise(done => new PerformanceObserver(list =>
+  list.getEntriesByName("first-contentful-paint").length && done(true))
+  .observe({ type: "paint", buffered: true }));
+"""
 SIZES = {"narrow": (320, 640), "tablet": (820, 1100), "wide": (1440, 900), "ultra": (3440, 1440)}
 
 
@@ -136,13 +146,13 @@ def test_nothing_sticks_out_at_any_width(
         assert_fits(page)
 
 
-def test_right_to_left_text_is_written_from_the_right(chat: ChatPage, tmp_path: Path) -> None:
+def test_right_to_left_text_is_written_from_the_right(page: Page, tmp_path: Path) -> None:
     with live_server(tmp_path, Says(["שלום עולם", "\nplain words"])) as server:
-        page = ChatPage(chat.page, server.url).open()
-        page.ask("היה היה פעם")
+        chat = ChatPage(page, server.url).open()
+        chat.ask("היה היה פעם")
         edge = "getComputedStyle(document.querySelector('.block')).unicodeBidi"
-        assert page.page.evaluate(edge) == "plaintext"
-        right = page.page.evaluate(
+        assert page.evaluate(edge) == "plaintext"
+        right = page.evaluate(
             "(() => { const r = document.createRange(); r.selectNodeContents("
             "document.querySelector('.prompt')); const b = r.getBoundingClientRect();"
             "const box = document.querySelector('.block').getBoundingClientRect();"
@@ -151,26 +161,26 @@ def test_right_to_left_text_is_written_from_the_right(chat: ChatPage, tmp_path: 
         assert right < 5
 
 
-def test_hostile_output_stays_text(chat: ChatPage, tmp_path: Path) -> None:
+def test_hostile_output_stays_text(page: Page, tmp_path: Path) -> None:
     with live_server(tmp_path, Says(HOSTILE)) as server:
-        page = ChatPage(chat.page, server.url).open()
+        chat = ChatPage(page, server.url).open()
         alerts: list[str] = []
 
         def dismiss(dialog: Dialog) -> None:
             alerts.append(dialog.message)
             dialog.dismiss()
 
-        page.page.on("dialog", dismiss)
-        assert page.ask("<script>alert(1)</script>") == "".join(HOSTILE)
-        assert "taken" not in page.page.title()
-        assert page.page.locator(".text img, .text script, .text svg").count() == 0
-        assert page.violations() == []
-        page.page.goto(f"{server.url}/logs#1")
-        expect(page.page.get_by_role("heading", name="Line 1")).to_be_visible()
-        expect(page.page.locator("#detail .response, #detail .body").last).to_contain_text("<img")
-        expect(page.page.locator("#detail .hidden-character").first).to_be_visible()
-        assert page.page.locator("#list img, #detail img, #detail script").count() == 0
-        assert page.violations() == []
+        page.on("dialog", dismiss)
+        assert chat.ask("<script>alert(1)</script>") == "".join(HOSTILE)
+        assert "taken" not in page.title()
+        assert page.locator(".text img, .text script, .text svg").count() == 0
+        assert chat.violations() == []
+        page.goto(f"{server.url}/logs#1")
+        expect(page.get_by_role("heading", name="Line 1")).to_be_visible()
+        expect(page.locator("#detail .response, #detail .body").last).to_contain_text("<img")
+        expect(page.locator("#detail .hidden-character").first).to_be_visible()
+        assert page.locator("#list img, #detail img, #detail script").count() == 0
+        assert chat.violations() == []
         assert alerts == []
 
 
@@ -179,11 +189,16 @@ def test_reduced_motion_stills_the_caret(
 ) -> None:
     page = new_context(reduced_motion="reduce").new_page()
     chat = ChatPage(page, slow.url).open()
+    chat.parameter("max_tokens").fill(ENDLESS)
     chat.send("some words")
     chat.wait_for_text(5)
-    name = "getComputedStyle(document.querySelector('.said'), '::after').animationName"
-    assert page.evaluate(name) == "none"
+    caret = "const caret = getComputedStyle(document.querySelector('.said'), '::after');"
+    assert page.evaluate(f"() => {{ {caret} return [caret.content, caret.animationName]; }}") == [
+        '""',
+        "none",
+    ]
     page.keyboard.press("Escape")
+    chat.wait("stopped")
 
 
 def test_everything_can_be_reached_by_the_keyboard(chat: ChatPage) -> None:
@@ -286,7 +301,9 @@ def test_a_first_visit_is_calm(
 def test_a_page_is_small_with_everything_it_loads(
     page: Page, server: LiveServer, path: str
 ) -> None:
+    page.add_init_script(PAINTED)
     page.goto(f"{server.url}{path}", wait_until="networkidle")
+    page.evaluate("window.painted")
     loaded = page.evaluate(
         "['navigation', 'resource'].flatMap(kind => performance.getEntriesByType(kind))"
         ".map(entry => [entry.startTime, entry.decodedBodySize, entry.name])"

@@ -66,7 +66,7 @@ async def talk(
     *,
     vanish: Callable[[bytes], bool] = lambda received: False,
     reset: bool = False,
-    seconds: float = 60,
+    seconds: float = 120,
 ) -> Answer:
     """Sends a request and reads the answer, up to its end or to where `vanish` says so.
 

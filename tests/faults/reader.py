@@ -45,14 +45,14 @@ class EventSource:
         self.process = process
 
     def seen(self) -> Seen:
-        output, errors = self.process.communicate(timeout=60)
+        output, errors = self.process.communicate(timeout=240)
         assert output, errors
         return Seen(**json.loads(output))
 
 
 @contextmanager
 def event_source(
-    port: int, *, seconds: float = 40, naive: bool = False, **query: Any
+    port: int, *, seconds: float = 180, naive: bool = False, **query: Any
 ) -> Iterator[EventSource]:
     """Opens `/generate` with this query."""
     url = f"http://127.0.0.1:{port}/generate?{urlencode(query)}"

@@ -78,7 +78,7 @@ class Target:
         return sum((a - x) * (b - y) for a, b in points) / spread if spread else 0.0
 
     def metrics(self) -> dict[str, float]:
-        with urllib.request.urlopen(f"{self.server.url}metrics", timeout=20) as answer:
+        with urllib.request.urlopen(f"{self.server.url}metrics", timeout=60) as answer:
             lines = [line.rpartition(" ") for line in answer.read().decode().splitlines()]
         return {name: float(value) for name, _, value in lines if name[0] != "#"}
 
@@ -112,7 +112,7 @@ async def sample(targets: list[Target], every: float) -> None:
 def judge(target: Target, minutes: float) -> dict[str, Any]:
     """All figures of a server, and every promise that was broken."""
     numbers = target.metrics()
-    health = urllib.request.urlopen(f"{target.server.url}health", timeout=20)
+    health = urllib.request.urlopen(f"{target.server.url}health", timeout=60)
     with health:
         breaches = [] if health.status == 200 else ["not healthy at the end"]
     exit_code = target.server.stop()

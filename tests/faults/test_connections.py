@@ -24,7 +24,7 @@ KEY = "one-for-all"
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[Served]:
-    with serving(tmp_path, "--backend", "tests.echoes:Slow", files=FILES) as served:
+    with serving(tmp_path, "--backend", "tests.echoes:Halting", files=FILES) as served:
         yield served
 
 
@@ -47,6 +47,7 @@ def test_idle_connections_keep_nobody_out(server: Served) -> None:
     with contextlib.ExitStack() as stack:
         for _ in range(FILES + CONNECTIONS):
             stack.enter_context(server.connect())
+        (server.folder / "go").touch()
         answer = asked(server, request(prompt="a b c", max_tokens=30, last=last))
         assert answer.status == 200
         assert answer.events[-1].name == "done"
@@ -60,7 +61,7 @@ def test_where_every_connection_is_in_use_nobody_is_told_that_it_is_ready(server
     with contextlib.ExitStack() as stack:
         for _ in range(CONNECTIONS):
             busy: socket.socket = stack.enter_context(server.connect())
-            busy.sendall(request(prompt="a b c", max_tokens=4000, key=KEY))
+            busy.sendall(request(prompt="a b c", max_tokens=30, key=KEY))
             read_until(busy, b"event: start")
         status, detail = health(server)
         assert status == 503

@@ -15,6 +15,7 @@ from tests.faults.test_storm import metrics
 from tests.live import LiveServer, live_server, wait_for
 
 PIECE = b'data: {"text"'
+ENDLESS = 10**6  # tokens
 DONE_BEFORE: dict[str, Any] = {"prompt": "whole", "max_tokens": 6, "seed": 1}
 
 
@@ -38,10 +39,10 @@ async def mixed_load(server: LiveServer) -> None:
         talk(port, request(accept="text/plain", prompt="a b", max_tokens=7)),
         talk(port, request(accept="application/json", prompt="a b", max_tokens=8)),
         talk(port, request(prompt="bad one", max_tokens=9)),
-        talk(port, request(prompt="left", max_tokens=4000), vanish=lambda got: PIECE in got),
+        talk(port, request(prompt="left", max_tokens=ENDLESS), vanish=lambda got: PIECE in got),
         talk(
             port,
-            request(method="POST", body={"prompt": "left", "max_tokens": 4000}),
+            request(method="POST", body={"prompt": "left", "max_tokens": ENDLESS}),
             vanish=lambda got: PIECE in got,
         ),
     )
@@ -50,7 +51,7 @@ async def mixed_load(server: LiveServer) -> None:
     server.service.registry.shelf.drop(server.service.registry.shelf.by_id(id))  # type: ignore[arg-type]
     await talk(port, request(last=f"{id}.2", **DONE_BEFORE))
     stopping = asyncio.create_task(
-        talk(port, request(prompt="stop", max_tokens=4000, key="stop-1234"))
+        talk(port, request(prompt="stop", max_tokens=ENDLESS, key="stop-1234"))
     )
     while not (known := server.service.registry.shelf.by_key("", "stop-1234")):
         await asyncio.sleep(0.01)
@@ -59,7 +60,7 @@ async def mixed_load(server: LiveServer) -> None:
 
 
 def test_the_counters_agree_with_the_log(tmp_path: Path) -> None:
-    with live_server(tmp_path, Mixed(delay=0.002)) as server:
+    with live_server(tmp_path, Mixed(delay=0.002, context_length=2 * ENDLESS)) as server:
         registry = server.service.registry
         registry._grace = 0.2  # so that who left is given up soon
         asyncio.run(mixed_load(server))
@@ -86,10 +87,13 @@ def test_the_counters_agree_with_the_log(tmp_path: Path) -> None:
 
 
 def test_every_request_that_is_turned_away_is_counted_by_its_reason(tmp_path: Path) -> None:
-    with live_server(tmp_path, EchoBackend(delay=0.01), max_running=1, max_waiting=0) as server:
+    endless = EchoBackend(delay=0.01, context_length=2 * ENDLESS)
+    with live_server(tmp_path, endless, max_running=1, max_waiting=0) as server:
 
         async def refusals() -> list[int]:
-            holding = asyncio.create_task(talk(server.port, request(prompt="x", max_tokens=4000)))
+            holding = asyncio.create_task(
+                talk(server.port, request(prompt="x", max_tokens=ENDLESS))
+            )
             while not server.service.registry.statistics()["running"]:
                 await asyncio.sleep(0)
             full = await talk(server.port, request(prompt="y"))

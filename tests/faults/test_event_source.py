@@ -8,11 +8,11 @@ from typing import Any, Literal
 import httpx
 import pytest
 
-from minivault.backends.echo import EchoBackend
 from minivault.web import sse
 from tests.event_stream import parse, text_of
 from tests.faults.cutproxy import CutProxy
 from tests.faults.reader import event_source
+from tests.generations.backends import Reins
 from tests.live import live_server, wait_for
 
 PROMPT = "the quick brown 🤖 fox\njumps over"
@@ -55,8 +55,8 @@ def test_a_reader_that_never_closes_is_stopped_by_204_and_starts_nothing_again(
 @pytest.mark.slow
 def test_a_stop_by_somebody_else_is_told_and_final(tmp_path: Path) -> None:
     with (
-        live_server(tmp_path, EchoBackend(delay=0.02)) as server,
-        event_source(server.port, prompt="a b c", max_tokens=2000) as reader,
+        live_server(tmp_path, Reins(allowed=9)) as server,
+        event_source(server.port, prompt="a b c", max_tokens=20) as reader,
         httpx.Client(base_url=server.url) as client,
     ):
         registry = server.service.registry
@@ -72,15 +72,20 @@ def test_away_for_longer_than_a_text_waits_and_the_same_text_goes_on(tmp_path: P
     """Longer than a generation without a listener lives: it ends, and is continued."""
     headers = {"Accept": "text/event-stream"}
     query = {"prompt": "a b c", "max_tokens": "500", "seed": "5"}
+    reins = Reins(allowed=9)
     with (
-        live_server(tmp_path, EchoBackend(delay=0.01)) as server,
+        live_server(tmp_path, reins) as server,
         httpx.Client(base_url=server.url, timeout=60) as client,
     ):
         server.service.registry._grace = 0.1
         with client.stream("GET", "/generate", params=query, headers=headers) as answer:
-            received = next(answer.iter_bytes(4096))
+            chunks = answer.iter_bytes()
+            received = b""
+            while b'data: {"text"' not in received:
+                received += next(chunks)
         first = parse(received)
-        wait_for(lambda: server.service.registry.statistics()["running"] == 0, seconds=30)
+        wait_for(lambda: server.service.registry.statistics()["running"] == 0)
+        reins.go()
         last_seen = {"Last-Event-ID": first[-1].id}
         rest = client.get("/generate", params=query, headers=headers | last_seen)
         second = parse(rest.content)

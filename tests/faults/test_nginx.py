@@ -27,6 +27,7 @@ from tests.event_stream import text_of
 from tests.faults.crowd import Answer, request, talk
 from tests.faults.reader import event_source
 from tests.live import LiveServer, live_server, wait_for
+from tests.ports import reserved_port
 from tests.processes import ROOT, Served, serving
 from tests.tools import tool
 
@@ -45,11 +46,6 @@ http {
     uwsgi_temp_path uwsgi;
     scgi_temp_path scgi;
 """
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
 
 
 def block() -> str:
@@ -85,8 +81,12 @@ def nginx(
     folder: Path, upstream: int, *, change: Callable[[str], str] = lambda text: text
 ) -> Iterator[Nginx]:
     """The block with its ports and the folder of its log replaced, and nothing else."""
+    with reserved_port() as port:
+        yield from _running(Nginx(folder / "nginx", port), upstream, change)
+
+
+def _running(running: Nginx, upstream: int, change: Callable[[str], str]) -> Iterator[Nginx]:
     program = tool("nginx")
-    running = Nginx(folder / "nginx", free_port())
     (running.folder / "logs").mkdir(parents=True)
     text = replaced(block(), "127.0.0.1:8000", f"127.0.0.1:{upstream}")
     text = replaced(text, "listen 8080", f"listen 127.0.0.1:{running.port}")
@@ -103,7 +103,7 @@ def nginx(
         yield running
     finally:
         process.send_signal(signal.SIGTERM)
-        process.wait(10)
+        process.wait(60)
 
 
 def replaced(text: str, old: str, new: str) -> str:
@@ -135,25 +135,27 @@ def proxied(
     tmp_path: Path, backend: EchoBackend, **options: Any
 ) -> Iterator[tuple[LiveServer, Nginx]]:
     with (
-        live_server(tmp_path, backend, allowed_host=["127.0.0.1"], **options) as server,
-        nginx(tmp_path, server.port) as proxy,
+        reserved_port() as port,
+        live_server(tmp_path, backend, port=port, allowed_host=["127.0.0.1"], **options) as server,
+        nginx(tmp_path, port) as proxy,
     ):
         yield server, proxy
 
 
 def fetch(port: int, **options: Any) -> Answer:
-    return asyncio.run(talk(port, request(**options), seconds=20))
+    return asyncio.run(talk(port, request(**options)))
 
 
 def read_one_piece(port: int, **options: Any) -> Answer:
     """Hangs up after the first piece."""
     asked = request(**options)
-    return asyncio.run(talk(port, asked, vanish=lambda received: b"alpha" in received, seconds=10))
+    return asyncio.run(talk(port, asked, vanish=lambda received: b"alpha" in received))
 
 
 def test_events_come_at_once_and_the_rest_comes_to_who_returns(tmp_path: Path) -> None:
     backend = Gated()
     with proxied(tmp_path, backend) as (server, proxy):
+        server.service.registry._grace = 3600
         begin = read_one_piece(proxy.port, prompt="alpha", max_tokens=9)
         assert server.service.registry.statistics()["running"] == 1
         backend.gate.set()
@@ -184,39 +186,38 @@ def test_the_time_that_nginx_waits_is_several_pings() -> None:
     assert int(seconds) >= 3 * sse.PING_SECONDS
 
 
-def test_pings_keep_a_silent_stream_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sse, "PING_SECONDS", 0.2)
+def test_each_ping_comes_through_a_silent_stream_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sse, "PING_SECONDS", 0.05)
     backend = Gated()
-    with impatient(tmp_path, backend, patience=2) as proxy:
-        opening = threading.Timer(3, backend.gate.set)
-        opening.start()
-        answer = fetch(proxy.port, prompt="alpha", max_tokens=2)
-        opening.join()
+
+    def thrice(received: bytes) -> bool:
+        if received.count(b": ping") >= 3:
+            backend.gate.set()
+        return False
+
+    with proxied(tmp_path, backend) as (_, proxy):
+        asked = request(prompt="alpha", max_tokens=2)
+        answer = asyncio.run(talk(proxy.port, asked, vanish=thrice))
     assert answer.whole
-    assert b": ping" in answer.body
 
 
 def test_without_pings_nginx_loses_its_patience(tmp_path: Path) -> None:
+    """After the time that a stream with pings need never take between two reads."""
+
+    def hasty(text: str) -> str:
+        return replaced(text, "proxy_read_timeout 60s;", "proxy_read_timeout 1s;")
+
     backend = Gated()
-    with impatient(tmp_path, backend, patience=1) as proxy:
+    with (
+        live_server(tmp_path, backend, allowed_host=["127.0.0.1"]) as server,
+        nginx(tmp_path, server.port, change=hasty) as proxy,
+    ):
         answer = fetch(proxy.port, prompt="alpha", max_tokens=2)
         backend.gate.set()
     assert not answer.whole
     assert b": ping" not in answer.body
-
-
-@contextmanager
-def impatient(folder: Path, backend: Gated, *, patience: int) -> Iterator[Nginx]:
-    """A proxy that waits for so many seconds between two reads."""
-
-    def change(text: str) -> str:
-        return replaced(text, "proxy_read_timeout 60s;", f"proxy_read_timeout {patience}s;")
-
-    with (
-        live_server(folder, backend, allowed_host=["127.0.0.1"]) as server,
-        nginx(folder, server.port, change=change) as proxy,
-    ):
-        yield proxy
 
 
 def test_no_prompt_is_in_any_file_of_nginx(tmp_path: Path) -> None:
@@ -239,9 +240,9 @@ def test_no_prompt_is_in_any_file_of_nginx(tmp_path: Path) -> None:
 
 
 def test_a_server_that_is_down_is_an_empty_stream_to_readers_and_502_to_others(
-    tmp_path: Path,
+    tmp_path: Path, port: int
 ) -> None:
-    with nginx(tmp_path, free_port()) as proxy:
+    with nginx(tmp_path, port) as proxy:
         answers = [
             fetch(proxy.port, prompt="alpha"),
             fetch(proxy.port, prompt="alpha", last="x.1"),
@@ -270,21 +271,22 @@ def test_a_full_server_is_an_empty_stream_to_readers_and_503_to_others(tmp_path:
         health = fetch(proxy.port, target="/health", accept="*/*")
         assert (health.status, health.json["status"]) == (503, "draining")
         backend.gate.set()
-        running.join(20)
+        running.join()
 
 
-def test_an_event_source_outlives_the_server_behind_nginx(tmp_path: Path) -> None:
-    port = free_port()
-    slow = ("--backend", "tests.echoes:Slow", "--port", str(port), "--allowed-host", "127.0.0.1")
+def test_an_event_source_outlives_the_server_behind_nginx(tmp_path: Path, port: int) -> None:
+    at_port = ("--port", str(port), "--allowed-host", "127.0.0.1")
+    halting = ("--backend", "tests.echoes:Halting", *at_port)
     asked: dict[str, Any] = {"prompt": "the quick brown fox", "max_tokens": 300, "seed": 7}
-    with nginx(tmp_path, port) as proxy, event_source(proxy.port, seconds=60, **asked) as reader:
+    with nginx(tmp_path, port) as proxy, event_source(proxy.port, **asked) as reader:
         wait_for(lambda: proxy.empty_answers > 0)  # nobody is there yet: it comes again
-        with serving(tmp_path, *slow, "--drain", "0") as first:
+        with serving(tmp_path, *halting, "--drain", "0") as first:
             wait_for(lambda: "minivault_num_followers 1.0" in page(first))
             assert first.stop() == 0
         before = proxy.empty_answers
         wait_for(lambda: proxy.empty_answers > before)
-        with serving(tmp_path, *slow) as second:
+        (tmp_path / "go").touch()
+        with serving(tmp_path, *halting) as second:
             seen = reader.seen()
             records = second.records()
     assert (seen.end, seen.is_seamless, len(seen.ids)) == ("done", True, 300)
@@ -293,5 +295,5 @@ def test_an_event_source_outlives_the_server_behind_nginx(tmp_path: Path) -> Non
 
 
 def page(server: Served) -> str:
-    with urllib.request.urlopen(f"{server.url}metrics", timeout=20) as answer:
+    with urllib.request.urlopen(f"{server.url}metrics", timeout=60) as answer:
         return str(answer.read())

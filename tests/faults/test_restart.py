@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import socket
-import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
@@ -15,6 +12,7 @@ from playwright.sync_api import Browser, Page, sync_playwright
 
 from media.browser import chromium, launch
 from minivault.web import sse
+from tests.browser.chat_page import TIMEOUT
 from tests.faults.cutproxy import CutProxy
 from tests.faults.reader import Seen
 from tests.live import live_server, wait_for
@@ -23,7 +21,7 @@ from tests.tools import leave_out
 
 pytestmark = [pytest.mark.slow, pytest.mark.browser]
 
-SLOW = ("--backend", "tests.echoes:Slow")
+HALTING = ("--backend", "tests.echoes:Halting")
 ASKED: dict[str, Any] = {"prompt": "the quick brown 🤖 fox\njumps", "max_tokens": 150, "seed": 7}
 # onmessage and a listener for the last events, nothing else: as anybody would write it.
 READER = """(url) => {
@@ -64,9 +62,9 @@ class Reader:
     def seen(self) -> Seen:
         return Seen(**self.page.evaluate("look()"))
 
-    def finished(self, *, within: float = 40) -> Seen:
+    def finished(self) -> Seen:
         """What it has seen once its EventSource is closed."""
-        wait_for(lambda: self.seen().state == 2, seconds=within)
+        wait_for(lambda: self.seen().state == 2)
         return self.seen()
 
     def has(self, pieces: int) -> None:
@@ -78,6 +76,7 @@ class Reader:
 def read(browser: Browser) -> Iterator[Callable[[int], Reader]]:
     """Opens `/generate` of the server on this port in a page of that server."""
     context = browser.new_context()
+    context.set_default_timeout(TIMEOUT)
 
     def open_reader(port: int) -> Reader:
         page = context.new_page()
@@ -89,16 +88,9 @@ def read(browser: Browser) -> Iterator[Callable[[int], Reader]]:
     context.close()
 
 
-def free_port() -> str:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return str(listener.getsockname()[1])
-
-
-@contextmanager
-def killed(server: Served) -> Iterator[None]:
+def kill(server: Served) -> None:
     server.process.kill()
     server.process.wait()
-    yield
 
 
 def assert_whole(seen: Seen) -> None:
@@ -124,18 +116,18 @@ def test_a_connection_cut_in_its_head_or_body_costs_nothing(
 
 @pytest.mark.parametrize("how", ["term", "kill"])
 def test_a_restart_in_mid_stream_costs_nothing(
-    tmp_path: Path, read: Callable[[int], Reader], how: str
+    tmp_path: Path, read: Callable[[int], Reader], port: int, how: str
 ) -> None:
-    port = free_port()
-    with serving(tmp_path, *SLOW, "--port", port, "--drain", "0") as first:
+    halting = (*HALTING, "--port", str(port))
+    with serving(tmp_path, *halting, "--drain", "0") as first:
         reader = read(first.port)
         reader.has(10)
         if how == "term":
             assert first.stop() == 0
         else:
-            first.process.kill()
-            first.process.wait()
-        with serving(tmp_path, *SLOW, "--port", port) as second:
+            kill(first)
+        (tmp_path / "go").touch()
+        with serving(tmp_path, *halting) as second:
             seen = reader.finished()
             records = second.records()
     assert_whole(seen)
@@ -146,17 +138,18 @@ def test_a_restart_in_mid_stream_costs_nothing(
 
 
 def test_a_reader_that_comes_back_while_the_model_loads_is_held(
-    tmp_path: Path, read: Callable[[int], Reader]
+    tmp_path: Path, read: Callable[[int], Reader], port: int
 ) -> None:
-    port = free_port()
-    loading = ("--backend", "tests.echoes:Loading", "--port", port)
-    with serving(tmp_path, *SLOW, "--port", port) as first:
+    at_port = ("--port", str(port))
+    with serving(tmp_path, *HALTING, *at_port) as first:
         reader = read(first.port)
         reader.has(10)
-        with killed(first), serving(tmp_path, *loading, ready=False):
-            time.sleep(3)  # it comes again every second
-            (tmp_path / "loaded").touch()
-            assert_whole(reader.finished())
+        kill(first)
+    with serving(tmp_path, "--backend", "tests.echoes:Loading", *at_port, ready=False):
+        opens = reader.seen().opens
+        wait_for(lambda: reader.seen().opens > opens + 2)  # it is held, and comes again
+        (tmp_path / "loaded").touch()
+        assert_whole(reader.finished())
 
 
 def test_another_server_with_the_same_secret_takes_over(
@@ -166,13 +159,14 @@ def test_another_server_with_the_same_secret_takes_over(
     folders = [tmp_path / "one", tmp_path / "two"]
     for folder in folders:
         folder.mkdir()
-    options = (*SLOW, "--secret-file", str(tmp_path / "secret"), "--allowed-host", "127.0.0.1")
+    options = (*HALTING, "--secret-file", str(tmp_path / "secret"), "--allowed-host", "127.0.0.1")
+    (folders[1] / "go").touch()
     with serving(folders[0], *options) as one, serving(folders[1], *options) as two:
         with CutProxy(one.port, times=0) as proxy:
             reader = read(proxy.port)
             reader.has(10)
             proxy.forward_to(two.port)
-            one.process.kill()
+            kill(one)
             seen = reader.finished()
         records = two.records()
     assert_whole(seen)
@@ -180,30 +174,31 @@ def test_another_server_with_the_same_secret_takes_over(
 
 
 def test_a_prompt_that_kills_the_server_is_given_up_after_three_more_tries(
-    tmp_path: Path, read: Callable[[int], Reader]
+    tmp_path: Path, read: Callable[[int], Reader], port: int
 ) -> None:
-    deadly = ("--backend", "tests.echoes:Deadly", "--port", free_port())
+    deadly = ("--backend", "tests.echoes:Deadly", "--port", str(port))
     with serving(tmp_path, *deadly) as first:
         reader = read(first.port)
-        first.process.wait(20)
+        first.process.wait(60)
     lives = 0
     while reader.seen().end is None and lives < 9:
         lives += 1
-        with serving(tmp_path, *deadly) as server:
+        with serving(tmp_path, *deadly, ready=False) as server:  # it may die before it says so
             wait_for(lambda: server.process.poll() is not None or reader.seen().end)
     assert reader.seen().end == "gone"
     assert lives == 4, "three continuations, and the life that says it is gone"
 
 
 def test_a_backend_that_cannot_repeat_itself_says_gone_after_a_restart(
-    tmp_path: Path, read: Callable[[int], Reader]
+    tmp_path: Path, read: Callable[[int], Reader], port: int
 ) -> None:
-    fickle = ("--backend", "tests.echoes:Fickle", "--port", free_port())
+    fickle = ("--backend", "tests.echoes:Fickle", "--port", str(port))
     with serving(tmp_path, *fickle) as first:
         reader = read(first.port)
         reader.has(5)
-        with killed(first), serving(tmp_path, *fickle):
-            assert reader.finished().end == "gone"
+        kill(first)
+    with serving(tmp_path, *fickle):
+        assert reader.finished().end == "gone"
 
 
 def test_a_forged_id_is_gone_and_then_204(tmp_path: Path, browser: Browser) -> None:
@@ -219,18 +214,17 @@ def test_a_forged_id_is_gone_and_then_204(tmp_path: Path, browser: Browser) -> N
 
 
 def test_the_storyteller_goes_on_after_a_kill(
-    tmp_path: Path, read: Callable[[int], Reader], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, read: Callable[[int], Reader], port: int
 ) -> None:
-    # A long text by the slow runner: else it is through before the kill comes.
-    monkeypatch.setitem(ASKED, "max_tokens", 450)
-    slow = ("--runner", "transformers", "--dtype", "float32", "--threads", "1")
-    options = ("--model", "storyteller", "--port", free_port(), *slow)
+    options = ("--backend", "tests.stories:Halting", "--port", str(port))
     with serving(tmp_path, *options) as first:
         reader = read(first.port)
         reader.has(5)
-        with killed(first), serving(tmp_path, *options) as second:
-            seen = reader.finished()
-            records = second.records()
+        kill(first)
+    (tmp_path / "go").touch()
+    with serving(tmp_path, *options) as second:
+        seen = reader.finished()
+        records = second.records()
     assert (seen.end, seen.is_seamless) == ("done", True)
     assert records[-1]["response"] == seen.text
     assert records[0]["finish_reason"] == "interrupted"

@@ -40,7 +40,7 @@ async def left_alone(here: House, count: int) -> None:
 def test_where_memory_is_short_the_vanished_give_their_places_to_a_reader(tmp_path: Path) -> None:
     async def scenario() -> None:
         backend = Narrow(allowed=1)
-        async with asyncio.timeout(10), house(tmp_path, backend, max_running=32) as here:
+        async with asyncio.timeout(60), house(tmp_path, backend, max_running=32) as here:
             await left_alone(here, 30)
             assert backend.live == 4, "as many as the memory holds"
             reader = await here.start("a reader", max_tokens=13)
@@ -64,7 +64,7 @@ def test_who_comes_is_not_weighed_against_each_that_runs(
 
     async def scenario() -> None:
         backend = Narrow(allowed=1, tokens=10_000)
-        async with asyncio.timeout(10), house(tmp_path, backend, max_running=100) as here:
+        async with asyncio.timeout(60), house(tmp_path, backend, max_running=100) as here:
             readers = [await here.start(max_tokens=8) for _ in range(40)]
             await settled()
             monkeypatch.setattr(places._Room, "without", counted)
@@ -82,7 +82,7 @@ def test_who_comes_is_not_weighed_against_each_that_runs(
 def test_where_memory_is_short_and_all_listen_a_newcomer_is_told_its_place(tmp_path: Path) -> None:
     async def scenario() -> None:
         backend = Narrow(allowed=1)
-        async with asyncio.timeout(10), house(tmp_path, backend, max_waiting=2) as here:
+        async with asyncio.timeout(60), house(tmp_path, backend, max_waiting=2) as here:
             readers = [await here.start(max_tokens=8) for _ in range(4)]
             await settled()
             assert backend.live == 2
@@ -135,7 +135,7 @@ def test_where_memory_is_short_a_burst_of_one_caller_leaves_half_of_the_queue(
     async def scenario() -> None:
         backend = Narrow(allowed=1)
         options: dict[str, Any] = {"max_running": 32, "max_waiting": 8, "callers": 2}
-        async with asyncio.timeout(10), house(tmp_path, backend, **options) as here:
+        async with asyncio.timeout(60), house(tmp_path, backend, **options) as here:
             burst = await asyncio.gather(
                 *(here.start(f"burst {each}", caller="anna", max_tokens=3) for each in range(60)),
                 return_exceptions=True,
@@ -170,7 +170,7 @@ def test_replays_that_wait_take_no_newcomers_place(tmp_path: Path) -> None:
     async def scenario() -> None:
         backend = Reins(allowed=9)
         async with (
-            asyncio.timeout(10),
+            asyncio.timeout(60),
             house(tmp_path, backend, max_running=1, max_waiting=2) as here,
         ):
             await rest_of(await here.start("once"))
@@ -203,7 +203,7 @@ def test_replays_that_wait_take_no_newcomers_place(tmp_path: Path) -> None:
 def test_no_replay_takes_the_place_of_one_that_nobody_hears(tmp_path: Path) -> None:
     async def scenario() -> None:
         backend = Reins(allowed=9)
-        async with asyncio.timeout(10), house(tmp_path, backend, max_running=1) as here:
+        async with asyncio.timeout(60), house(tmp_path, backend, max_running=1) as here:
             await rest_of(await here.start("once"))
             record = here.vault.find(here.records()[0]["id"])[0]
             backend.allowed = 0

@@ -262,7 +262,7 @@ def test_one_that_is_made_again_goes_on_word_by_word(tmp_path: Path) -> None:
 
     async def scenario() -> None:
         backend = Reins(allowed=2)
-        async with asyncio.timeout(10), house(tmp_path, backend, max_running=1) as here:
+        async with asyncio.timeout(60), house(tmp_path, backend, max_running=1) as here:
             unheard = await here.start("left alone")
             await until(unheard, 2)
             unheard.close()

@@ -344,7 +344,7 @@ def test_who_comes_back_while_loading_draining_or_full_has_to_wait(tmp_path: Pat
 def test_many_that_come_back_while_it_is_being_left_share_one_continuation(tmp_path: Path) -> None:
     async def scenario() -> None:
         backend = Reins(allowed=2)
-        async with asyncio.timeout(10), house(tmp_path, backend) as here:
+        async with asyncio.timeout(60), house(tmp_path, backend) as here:
             follower = await here.start()
             await until(follower, 2)
             follower.close()

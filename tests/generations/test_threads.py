@@ -36,14 +36,14 @@ def test_what_the_event_loops_pool_does_keeps_no_generation_waiting(tmp_path: Pa
     """Not its prompt, nor its commit, nor the look into the log for one that comes back."""
 
     async def scenario() -> None:
-        async with asyncio.timeout(20), house(tmp_path, Wordy()) as here, no_thread_left():
+        async with asyncio.timeout(60), house(tmp_path, Wordy()) as here, no_thread_left():
             first = await here.start(top_logprobs=3)
             assert names_of(await rest_of(first))[-1] == "done"
         backend = Reins(allowed=9)
-        async with asyncio.timeout(20), house(tmp_path, backend) as here, no_thread_left():
+        async with asyncio.timeout(60), house(tmp_path, backend) as here, no_thread_left():
             long = await here.start("word " * 900, max_tokens=1)
             assert names_of(await rest_of(long))[-1] == "done"
-        async with asyncio.timeout(20), house(tmp_path, backend) as here, no_thread_left():
+        async with asyncio.timeout(60), house(tmp_path, backend) as here, no_thread_left():
             id, visitor = long.generation.id, here.visitor()
             assert await here.generations.come_back(id, 9, None, visitor) == Nothing()
 
@@ -60,14 +60,14 @@ class Slow(Reins):
     def count_tokens(self, prompt: str) -> int:
         self.counted.append(prompt[:5])
         if len(prompt) > 100:
-            self.over.wait(20)
+            self.over.wait(60)
         return len(prompt.split()) % 900
 
 
 def test_long_prompts_keep_no_short_one_waiting_and_end_with_their_askers(tmp_path: Path) -> None:
     async def scenario() -> None:
         backend = Slow(allowed=9)
-        async with asyncio.timeout(20), house(tmp_path, backend, max_running=8) as here:
+        async with asyncio.timeout(60), house(tmp_path, backend, max_running=8) as here:
             long = [asyncio.create_task(here.start(f"{n:04} {LONG}")) for n in range(4)]
             gone = asyncio.create_task(here.start(f"gone {LONG}", lives_on=False))
             while len(backend.counted) < 2:

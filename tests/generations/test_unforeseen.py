@@ -47,7 +47,7 @@ def test_whatever_a_backend_raises_ends_that_generation_alone(
     async def scenario() -> None:
         backend = Raising()
         backend.error = error
-        async with asyncio.timeout(20), house(tmp_path, backend) as here:
+        async with asyncio.timeout(60), house(tmp_path, backend) as here:
             neighbour, failing = await here.start("two words"), await here.start("raise")
             backend.go()
             failed, whole = await rest_of(failing), await rest_of(neighbour)
@@ -66,7 +66,7 @@ def test_whatever_counting_a_prompt_raises_is_an_answer(
     async def scenario() -> None:
         backend = Raising(allowed=9)
         backend.error = error
-        async with asyncio.timeout(20), house(tmp_path, backend) as here:
+        async with asyncio.timeout(60), house(tmp_path, backend) as here:
             with pytest.raises(Unforeseen):
                 await here.start("never counted")
             await rest_of(await here.start())
@@ -81,7 +81,7 @@ def test_a_record_that_cannot_be_made_is_a_last_event_all_the_same(
         raise RuntimeError("CANARY".swapcase())
 
     async def scenario() -> None:
-        async with asyncio.timeout(20), house(tmp_path, Reins(allowed=9)) as here:
+        async with asyncio.timeout(60), house(tmp_path, Reins(allowed=9)) as here:
             monkeypatch.setattr("minivault.generations.life.outcome_of", fail)
             events = await rest_of(await here.start())
             assert names_of(events)[-1] == "failed"
@@ -101,7 +101,7 @@ def test_a_journal_that_raises_what_nobody_foresaw_says_nothing_that_it_does_not
 
     async def scenario() -> None:
         backend = Reins()
-        async with asyncio.timeout(20), house(tmp_path, backend) as here:
+        async with asyncio.timeout(60), house(tmp_path, backend) as here:
             follower = await here.start()
             monkeypatch.setattr(Vault, "pieces", fail)
             backend.go()

@@ -30,7 +30,7 @@ def add_tiny_model(hub: Hub, folder: Path) -> None:
 
 
 def health(served: Served) -> dict[str, Any]:
-    with urlopen(f"{served.url}health", timeout=10) as response:
+    with urlopen(f"{served.url}health", timeout=60) as response:
         data: dict[str, Any] = json.load(response)
     return data
 

@@ -42,11 +42,11 @@ def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
     vault.open()
     for number in range(5):
         write(vault, f"g{number}", f"prompt {number}")
-    left = vault.begin(begin("left")).result(5)
+    left = vault.begin(begin("left")).result(60)
     vault.pieces([(left, "half")])
     (journal,) = folder.glob("inflight-*")
     kept = journal.read_bytes()
-    vault.commit(left, outcome("half")).result(5)
+    vault.commit(left, outcome("half")).result(60)
     vault.close()
     redact(folder, 2, signing_key=place / "key")
     journal.write_bytes(kept)

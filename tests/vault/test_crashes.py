@@ -167,9 +167,9 @@ def test_a_living_process_keeps_its_journal(tmp_path: Path) -> None:
     folder = tmp_path / "logs"
     one, two = Vault(folder), Vault(folder)
     one.open()
-    entry = one.begin(begin("a")).result(5)
+    entry = one.begin(begin("a")).result(60)
     assert two.open() == 0
     two.close()
-    one.commit(entry, outcome("whole")).result(5)
+    one.commit(entry, outcome("whole")).result(60)
     one.close()
     assert [record.response for record in records(folder)] == ["whole"]

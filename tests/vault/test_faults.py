@@ -196,7 +196,7 @@ def test_after_a_failed_fsync_nothing_is_accepted_until_a_restart(
             assert "fsync" in str(vault.problem)
             time.sleep(0.05)  # several tries to get well would have been made by now
             with pytest.raises(LogUnavailable, match="restart"):
-                vault.begin(begin("after")).result(5)
+                vault.begin(begin("after")).result(60)
         vault.close()
         require_kept_promises(folder, told)
         if not told.refused and not told.kept:
@@ -209,13 +209,13 @@ def test_a_finished_text_that_cannot_be_written_is_written_later_with_its_outcom
     disk = Disk(monkeypatch, "write", raises(errno.ENOSPC))
     vault = Vault(tmp_path)
     vault.open()
-    entry = vault.begin(begin("a")).result(5)
+    entry = vault.begin(begin("a")).result(60)
     disk.fail_at, disk.lasting = 1, True
     with pytest.raises(LogUnavailable, match="No space left"):
-        vault.commit(entry, outcome("all of it", "stop")).result(5)
+        vault.commit(entry, outcome("all of it", "stop")).result(60)
     assert vault.problem == "No space left on device"
     with pytest.raises(LogUnavailable):
-        vault.begin(begin("b")).result(5)
+        vault.begin(begin("b")).result(60)
     disk.fail_at = 0
     _until_well(vault)
     write(vault, "c")
@@ -236,11 +236,11 @@ def test_the_outcome_of_an_unwritten_record_survives_a_crash(
 
     vault = Vault(tmp_path / "logs")
     vault.open()
-    entry = vault.begin(begin("a")).result(5)
+    entry = vault.begin(begin("a")).result(60)
     vault.pieces([(entry, "half of it")])
     monkeypatch.setattr(os, "write", only_the_journal)
     with pytest.raises(LogUnavailable):
-        vault.commit(entry, outcome("all of it", "stop")).result(5)
+        vault.commit(entry, outcome("all of it", "stop")).result(60)
     shutil.copytree(tmp_path / "logs", tmp_path / "crashed")
     monkeypatch.undo()
     vault.close()
@@ -259,7 +259,7 @@ def test_a_torn_step_takes_nothing_of_the_next_one_with_it(
     cutting = Disk(monkeypatch, "ftruncate", raises(errno.EIO))
     vault = Vault(tmp_path / "logs")
     vault.open()
-    one, two = (vault.begin(begin(id)).result(5) for id in ("one", "two"))
+    one, two = (vault.begin(begin(id)).result(60) for id in ("one", "two"))
     disk.calls, disk.fail_at, cutting.calls, cutting.fail_at = 0, 1, 0, 1
     with pytest.raises(LogUnavailable):
         vault.pieces([(one, "lost"), (two, "lost")])
@@ -281,11 +281,11 @@ def test_a_stopped_process_that_holds_the_lock_hangs_nobody(
     monkeypatch.setattr(private_file, "_LOCK_WAIT", 0.05)
     vault = Vault(tmp_path)
     vault.open()
-    entry = vault.begin(begin("a")).result(5)
+    entry = vault.begin(begin("a")).result(60)
     other = Lock(Folder(tmp_path))
     with other.held():
         with pytest.raises(LogUnavailable, match="another process holds"):
-            vault.commit(entry, outcome("x", "stop")).result(5)
+            vault.commit(entry, outcome("x", "stop")).result(60)
         with pytest.raises(CannotStart, match="another process holds"):
             Vault(tmp_path).open()
     _until_well(vault)
@@ -357,7 +357,7 @@ def test_a_removed_journal_is_noticed_before_anything_is_accepted(tmp_path: Path
     (journal,) = tmp_path.glob("inflight-*")
     journal.unlink()
     with pytest.raises(LogUnavailable, match="No such file|removed"):
-        vault.begin(begin("a")).result(5)
+        vault.begin(begin("a")).result(60)
     _until_well(vault)
     write(vault, "b")
     vault.close()
@@ -367,12 +367,12 @@ def test_a_line_of_somebody_else_stops_the_log_until_it_is_gone(tmp_path: Path) 
     vault, log = Vault(tmp_path), tmp_path / "log.jsonl"
     vault.open()
     write(vault, "a")
-    entry = vault.begin(begin("b")).result(5)
+    entry = vault.begin(begin("b")).result(60)
     ours = log.stat().st_size
     with log.open("ab") as file:
         file.write(b"not ours\n")
     with pytest.raises(LogUnavailable, match="after record 1, this is no record"):
-        vault.commit(entry, outcome("all of it")).result(5)
+        vault.commit(entry, outcome("all of it")).result(60)
     os.truncate(log, ours)
     _until_well(vault)
     write(vault, "c")

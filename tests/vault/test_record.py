@@ -57,10 +57,10 @@ def test_jq_pandas_and_json_read_the_same(texts: list[str]) -> None:
 def test_text_of_any_kind_goes_through_the_vault(tmp_path: Path) -> None:
     vault = Vault(tmp_path)
     vault.open()
-    entry = vault.begin(begin("a", NASTY)).result(5)
+    entry = vault.begin(begin("a", NASTY)).result(60)
     vault.pieces([(entry, NASTY), (entry, "y" * 1_000_000)])
-    vault.commit(entry, outcome(NASTY + "y" * 1_000_000)).result(5)
-    left = vault.begin(begin("b", NASTY)).result(5)
+    vault.commit(entry, outcome(NASTY + "y" * 1_000_000)).result(60)
+    left = vault.begin(begin("b", NASTY)).result(60)
     vault.pieces([(left, NASTY)])
     vault.close()
     again = Vault(tmp_path)
@@ -75,8 +75,8 @@ def test_text_of_any_kind_goes_through_the_vault(tmp_path: Path) -> None:
 def test_numbers_that_json_does_not_have_become_null(tmp_path: Path) -> None:
     vault = Vault(tmp_path)
     vault.open()
-    entry = vault.begin(begin("a")).result(5)
-    vault.commit(entry, outcome("x", logprobs=[float("-inf"), 1.5])).result(5)
+    entry = vault.begin(begin("a")).result(60)
+    vault.commit(entry, outcome("x", logprobs=[float("-inf"), 1.5])).result(60)
     vault.close()
     line = (tmp_path / "log.jsonl").read_bytes()
     assert json.loads(line)["logprobs"] == [None, 1.5]

@@ -97,7 +97,7 @@ def test_records_in_rotated_and_compressed_files_are_redacted_too(tmp_path: Path
 def test_a_running_server_goes_on_and_its_journal_is_cleaned(tmp_path: Path) -> None:
     vault = Vault(tmp_path)
     vault.open()
-    held = vault.begin(begin("held", "still open")).result(5)  # keeps the journal from emptying
+    held = vault.begin(begin("held", "still open")).result(60)  # keeps the journal from emptying
     write(vault, "a", "canary one", "canary one said")
     assert b"canary" in next(tmp_path.glob("inflight-*")).read_bytes()
     (tmp_path / "log.jsonl.torn-1").write_bytes((tmp_path / "log.jsonl").read_bytes()[:-20])
@@ -106,7 +106,7 @@ def test_a_running_server_goes_on_and_its_journal_is_cleaned(tmp_path: Path) -> 
     assert b"canary" not in _everything(tmp_path)
     vault.pieces([(held, "yes")])
     write(vault, "b")
-    vault.commit(held, outcome("yes")).result(5)
+    vault.commit(held, outcome("yes")).result(60)
     vault.close()
     assert Vault(tmp_path).open() == 0
     found = verify(tmp_path)
@@ -144,8 +144,8 @@ def test_conversations_and_log_probabilities_hold_text_too(tmp_path: Path) -> No
     vault = Vault(tmp_path)
     vault.open()
     messages = [{"role": "user", "content": "canary"}]
-    entry = vault.begin(begin("a", "canary", messages=messages)).result(5)
-    vault.commit(entry, outcome("canary", logprobs=["canary"])).result(5)
+    entry = vault.begin(begin("a", "canary", messages=messages)).result(60)
+    vault.commit(entry, outcome("canary", logprobs=["canary"])).result(60)
     vault.close()
     redact(tmp_path, 1)
     assert b"canary" not in _everything(tmp_path)

@@ -120,7 +120,7 @@ def test_a_long_journal_is_rotated_and_keeps_what_is_open(tmp_path: Path) -> Non
     vault = Vault(tmp_path)
     vault.open()
     vault._writer._journal._max_bytes = 2000
-    long = vault.begin(begin("long")).result(5)
+    long = vault.begin(begin("long")).result(60)
     for number in range(30):
         vault.pieces([(long, f"{number} ")])
         write(vault, f"short{number}")

@@ -19,9 +19,9 @@ def test_a_committed_record_is_one_line_with_the_fields_in_the_order_of_the_cont
 ) -> None:
     vault = Vault(tmp_path / "logs")
     assert vault.open() == 0
-    entry = vault.begin(begin("a", prompt="Hello")).result(5)
+    entry = vault.begin(begin("a", prompt="Hello")).result(60)
     vault.pieces([(entry, " there")])
-    receipt = vault.commit(entry, outcome(" there")).result(5)
+    receipt = vault.commit(entry, outcome(" there")).result(60)
     vault.close()
     (line,) = lines(tmp_path / "logs")
     names = list(line)
@@ -38,11 +38,11 @@ def test_what_was_open_when_the_process_died_becomes_interrupted_exactly_once(
     folder = tmp_path / "logs"
     vault = Vault(folder)
     vault.open()
-    done = vault.begin(begin("done")).result(5)
-    left = vault.begin(begin("left", prompt="Once")).result(5)
+    done = vault.begin(begin("done")).result(60)
+    left = vault.begin(begin("left", prompt="Once")).result(60)
     vault.pieces([(left, " upon"), (done, "x")])
     vault.pieces([(left, " a\u2028time")])
-    vault.commit(done, outcome("x")).result(5)
+    vault.commit(done, outcome("x")).result(60)
     vault.close()  # leaves the journal, as `left` is open
     again = Vault(folder)
     assert again.open() == 1
@@ -76,12 +76,12 @@ def test_a_generation_is_found_by_its_id_newest_first(tmp_path: Path) -> None:
 def test_nothing_can_be_begun_or_committed_after_the_end(tmp_path: Path) -> None:
     vault = Vault(tmp_path)
     vault.open()
-    entry = vault.begin(begin("a")).result(5)
+    entry = vault.begin(begin("a")).result(60)
     vault.close()
     with pytest.raises(LogUnavailable, match="closed"):
-        vault.begin(begin("b")).result(5)
+        vault.begin(begin("b")).result(60)
     with pytest.raises(LogUnavailable, match="closed"):
-        vault.commit(entry, outcome("x")).result(5)
+        vault.commit(entry, outcome("x")).result(60)
 
 
 def test_a_changed_line_keeps_the_vault_from_opening(tmp_path: Path) -> None:
@@ -99,11 +99,11 @@ def test_a_changed_line_keeps_the_vault_from_opening(tmp_path: Path) -> None:
 def test_texts_that_are_not_stored_are_nowhere_in_the_folder(tmp_path: Path) -> None:
     vault = Vault(tmp_path, store_text=False, secret=b"s" * 32)
     vault.open()
-    entry = vault.begin(begin("a", prompt="canary one")).result(5)
+    entry = vault.begin(begin("a", prompt="canary one")).result(60)
     vault.pieces([(entry, "canary two")])
-    vault.begin(begin("b", prompt="canary three")).result(5)
+    vault.begin(begin("b", prompt="canary three")).result(60)
     everything = b"".join(path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
-    vault.commit(entry, outcome("canary two")).result(5)
+    vault.commit(entry, outcome("canary two")).result(60)
     vault.close()
     again = Vault(tmp_path, store_text=False, secret=b"s" * 32)
     assert again.open() == 1
@@ -121,10 +121,10 @@ def test_the_same_begin_may_be_used_for_a_continuation(tmp_path: Path) -> None:
     shared = Begin("a", "p", {}, 1, "sse", {"name": "echo"}, {})
     vault = Vault(tmp_path)
     vault.open()
-    first, second = vault.begin(shared).result(5), vault.begin(shared).result(5)
+    first, second = vault.begin(shared).result(60), vault.begin(shared).result(60)
     ended = Outcome("r", "stop", {}, {}, 3)
-    vault.commit(first, ended).result(5)
-    vault.commit(second, ended).result(5)
+    vault.commit(first, ended).result(60)
+    vault.commit(second, ended).result(60)
     vault.close()
     salts = {line["salt"] for line in lines(tmp_path)}
     assert len(salts) == 2

@@ -27,7 +27,7 @@ def ask(
     """A whole answer. `json`, `content`, `params` and `headers` as httpx has them."""
     headers = httpx.Headers(options.pop("headers", None))
     headers.setdefault("Accept", accept)
-    with httpx.Client(timeout=20, trust_env=False, verify=False) as client:
+    with httpx.Client(timeout=60, trust_env=False, verify=False) as client:
         return client.request(method, server.url + path, headers=headers, **options)
 
 
@@ -67,7 +67,7 @@ def connection(
     server: LiveServer, method: str, path: str, accept: str, body: Any = None, **headers: str
 ) -> Iterator[socket.socket]:
     """A connection over which a request went; closed at the end, whatever came."""
-    with socket.create_connection(("127.0.0.1", server.port), timeout=20) as opened:
+    with socket.create_connection(("127.0.0.1", server.port), timeout=60) as opened:
         opened.sendall(request_bytes(method, path, accept, body, **headers))
         yield opened
 

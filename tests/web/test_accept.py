@@ -132,7 +132,7 @@ def test_a_header_in_several_lines_is_one_list(server: LiveServer) -> None:
 
 
 def test_without_the_header_it_is_plain_text(server: LiveServer) -> None:
-    with socket.create_connection(("127.0.0.1", server.port), timeout=20) as opened:
+    with socket.create_connection(("127.0.0.1", server.port), timeout=60) as opened:
         opened.sendall(
             b"GET /generate?prompt=Hello&max_tokens=1 HTTP/1.1\r\nHost: localhost\r\n\r\n"
         )

@@ -488,7 +488,7 @@ def test_nothing_in_an_address_gets_into_the_stream(server: LiveServer, id: str)
 def test_twenty_at_once_with_one_key_start_one(tmp_path: Path) -> None:
     async def twenty(url: str) -> list[httpx.Response]:
         async with httpx.AsyncClient(
-            timeout=20, trust_env=False, verify=False, base_url=url
+            timeout=60, trust_env=False, verify=False, base_url=url
         ) as client:
             body: dict[str, Any] = {"prompt": "one two three", "max_tokens": 6}
             body["key"] = "the-same-key"
@@ -723,7 +723,7 @@ def test_length_and_chunks_together_end_the_connection(server: LiveServer) -> No
     smuggled = b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n"
     head = b"POST /generate HTTP/1.1\r\nHost: localhost\r\n"
     head += b"Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n"
-    with socket.create_connection(("127.0.0.1", server.port), timeout=20) as opened:
+    with socket.create_connection(("127.0.0.1", server.port), timeout=60) as opened:
         opened.sendall(head + chunked + smuggled)
         answer = to_end(opened)
     assert answer.startswith(b"HTTP/1.1 200")

@@ -72,7 +72,7 @@ class S3:
                 self._process.wait(3)
             except subprocess.TimeoutExpired:
                 self._process.kill()
-                self._process.wait(15)
+                self._process.wait(60)
             self._process = None
 
     def make_bucket(self, name: str, *, is_locked: bool) -> None:
@@ -114,7 +114,7 @@ class S3:
             f"AWS4-HMAC-SHA256 Credential={KEY}/{scope}, SignedHeaders={names}, "
             f"Signature={signature}"
         )
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
         try:
             connection.request(method, f"{quote(path)}?{query}" if query else path, body, sent)
             answer = connection.getresponse()

@@ -53,7 +53,7 @@ class Actor(EchoBackend):
 
 def post(server: LiveServer, path: str, **body: Any) -> httpx.Response:
     """A whole answer of /v1, as OpenAI's clients ask: for JSON, whatever the body says."""
-    with httpx.Client(timeout=20, trust_env=False) as client:
+    with httpx.Client(timeout=60, trust_env=False) as client:
         return client.post(server.url + path, json=body, headers={"Accept": "application/json"})
 
 

@@ -12,7 +12,7 @@ import pytest
 from tests.processes import Served, serving
 
 pytestmark = pytest.mark.slow
-SLOW = ("--backend", "tests.echoes:Slow")
+HALTING = ("--backend", "tests.echoes:Halting")
 INPUT = "one two three four five six seven"
 
 
@@ -21,7 +21,7 @@ def client_of(server: Served) -> openai.OpenAI:
 
 
 def test_a_killed_response_goes_on_where_its_reader_was(tmp_path: Path) -> None:
-    with serving(tmp_path, *SLOW) as server, client_of(server) as client:
+    with serving(tmp_path, *HALTING) as server, client_of(server) as client:
         stream = client.responses.create(
             model="", input=INPUT, background=True, stream=True, max_output_tokens=30
         )
@@ -36,7 +36,8 @@ def test_a_killed_response_goes_on_where_its_reader_was(tmp_path: Path) -> None:
                     break
         server.stop(signal.SIGKILL)
         stream.close()
-    with serving(tmp_path, *SLOW) as server, client_of(server) as client:
+    (tmp_path / "go").touch()
+    with serving(tmp_path, *HALTING) as server, client_of(server) as client:
         last = None
         for event in client.responses.retrieve(id, stream=True, starting_after=heard):
             assert event.sequence_number == heard + 1
