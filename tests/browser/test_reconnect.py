@@ -6,6 +6,7 @@ import errno
 import json
 import signal
 from pathlib import Path
+from threading import Event
 from typing import Literal
 
 import pytest
@@ -52,13 +53,18 @@ def test_a_long_prompt_goes_by_post_and_resumes_by_its_id(page: Page, tmp_path: 
             EchoBackend(delay=0.01, context_length=10_000),
             allowed_host=["127.0.0.1"],
         ) as server,
-        # A reset may take back what Chromium has not read yet, and with it the id to resume by.
-        CutProxy(server.port, after_bytes=1500, times=2, mode="fin", path="/generate") as proxy,
+        CutProxy(
+            server.port, after_bytes=1500, times=2, path="/generate", read=(read := Event())
+        ) as proxy,
     ):
         chat = ChatPage(page, f"http://127.0.0.1:{proxy.port}").open()
         asked: list[str] = []
         page.on("request", lambda request: asked.append(f"{request.method} {request.url}"))
-        text = chat.ask("a long way to go " * 500)
+        chat.send("a long way to go " * 500)
+        chat.wait_for_text()  # and with it the id to resume by
+        read.set()
+        chat.wait()
+        text = chat.said()
         assert proxy.cuts == 2
         assert responses(server) == [text]
         generations = [each for each in asked if "/generate" in each]

@@ -19,7 +19,8 @@ class CutProxy:
 
     `mode` is how: "fin" as if the answer were complete, "rst" as a broken connection. Connections
     that answer less are left alone and not counted. `cuts` says how many were cut so far.
-    `path` limits it to requests whose first line contains it.
+    `path` limits it to requests whose first line contains it. `read`: what the reader sets once it
+    has read something; nothing is cut before, since a cut takes away what was not read yet.
 
         with CutProxy(server.port, after_bytes=500, times=2, mode="rst") as proxy:
             get(f"http://127.0.0.1:{proxy.port}/generate?prompt=Hello")
@@ -33,8 +34,10 @@ class CutProxy:
         times: int = 1,
         mode: Literal["fin", "rst"] = "rst",
         path: str = "",
+        read: threading.Event | None = None,
     ) -> None:
         self.cuts = 0
+        self._read = read
         self._upstream = ("127.0.0.1", upstream_port)
         self._after = after_bytes
         self._times = times
@@ -110,6 +113,8 @@ class CutProxy:
         return False
 
     def _cut(self) -> bool:
+        if self._read is not None:
+            self._read.wait(60)
         with self._lock:
             if self.cuts >= self._times:
                 return False
