@@ -5,30 +5,15 @@ from __future__ import annotations
 import codecs
 from collections.abc import Callable, Container, Iterable, Sequence
 from itertools import islice
-from typing import Protocol
 
+from minivault.engine.sequence import TextStream
 from minivault.stop_strings import StopStrings
-
-
-class Detokenizer(Protocol):
-    """The tokens of one text in, its characters out; special tokens make none."""
-
-    def push(self, token_id: int) -> str:
-        """The characters that are certain now."""
-        ...
-
-    @property
-    def held(self) -> str:
-        """What `flush` would say now: U+FFFD where a character is incomplete."""
-        ...
-
-    def flush(self) -> str:
-        """What is left at the end."""
-        ...
 
 
 class ByteDetokenizer:
     """For byte-level BPE: every token is a run of bytes, and the text is their UTF-8."""
+
+    stopped = False
 
     def __init__(self, token_bytes: TokenBytes) -> None:
         self._token_bytes = token_bytes
@@ -81,6 +66,8 @@ class WindowDetokenizer:
     may be half a character.
     """
 
+    stopped = False
+
     def __init__(
         self,
         decode: Callable[[Sequence[int]], str],
@@ -131,20 +118,20 @@ class WindowDetokenizer:
 
 
 class StoppableText:
-    """The text of one sequence: its tokens' characters up to the first stop string."""
+    """A text up to the first stop string."""
 
-    def __init__(self, detokenizer: Detokenizer, stop: Iterable[str] = ()) -> None:
-        self._detokenizer = detokenizer
+    def __init__(self, text: TextStream, stop: Iterable[str]) -> None:
+        self._text = text
         self._stops = StopStrings(stop)
         self.stopped = False  # true once a stop string is complete; nothing more is said then
         self.held = ""  # what `flush` would say: a stop string that it completes counts
 
     def push(self, token_id: int) -> str:
-        text = self._stops.push(self._detokenizer.push(token_id))
+        text = self._stops.push(self._text.push(token_id))
         self.stopped = self._stops.matched
-        self.held = self._stops.ending(self._detokenizer.held)
+        self.held = self._stops.ending(self._text.held)
         return text
 
     def flush(self) -> str:
         self.held = ""
-        return self._stops.push(self._detokenizer.flush()) + self._stops.flush()
+        return self._stops.push(self._text.flush()) + self._stops.flush()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -18,12 +18,12 @@ from minivault.engine.chat.template import ChatTemplate, TemplateFails
 from minivault.engine.control import ControlTokens
 from minivault.engine.detokenizer import (
     ByteDetokenizer,
-    Detokenizer,
     StoppableText,
     TokenBytes,
     WindowDetokenizer,
 )
 from minivault.engine.grammar import Constraint, Grammars
+from minivault.engine.sequence import TextStream
 from minivault.engine.tokenizer_files import TokenizerFiles, end_tokens, read_files
 from minivault.errors import FieldError, InvalidRequest, ModelUnusable, in_short
 from minivault.text_request import Tools
@@ -97,9 +97,16 @@ class Tokenizer:
         """The text of all these tokens at once; special tokens make none."""
         return str(self._backend.decode(list(token_ids), skip_special_tokens=True))
 
-    def text(self, prompt: Sequence[int], stop: Iterable[str] = ()) -> StoppableText:
+    def text(self, prompt: Sequence[int], stop: Sequence[str] = ()) -> TextStream:
         """The text of one sequence in the making, which goes on where `prompt` ends."""
-        return StoppableText(self._detokenizer(prompt), stop)
+        text: TextStream
+        if isinstance(self._backend.decoder, decoders.ByteLevel):
+            text = ByteDetokenizer(self._token_bytes)
+        else:
+            text = WindowDetokenizer(
+                self.decode, skipped=self._is_silent, bytes_=self._bytes, prompt=prompt
+            )
+        return StoppableText(text, stop) if stop else text
 
     @cached_property
     def _some_word(self) -> list[int]:
@@ -113,8 +120,8 @@ class Tokenizer:
         """A token's own text, for people to read; a special token's name."""
         if token_id in self._special:
             return self._backend.id_to_token(token_id) or ""
-        detokenizer = self._detokenizer(self._some_word)
-        return detokenizer.push(token_id) + detokenizer.flush()
+        text = self.text(self._some_word)
+        return text.push(token_id) + text.flush()
 
     def token_bytes(self, token_id: int) -> bytes:
         """A token's own bytes, also where they are no whole character."""
@@ -224,13 +231,6 @@ class Tokenizer:
             if value and self._control.ids_in(json.dumps(value, ensure_ascii=False)):
                 message = "hold the name of a control token of this model, which a prompt may not"
                 raise InvalidRequest([FieldError(field, message)])
-
-    def _detokenizer(self, prompt: Sequence[int]) -> Detokenizer:
-        if isinstance(self._backend.decoder, decoders.ByteLevel):
-            return ByteDetokenizer(self._token_bytes)
-        return WindowDetokenizer(
-            self.decode, skipped=self._is_silent, bytes_=self._bytes, prompt=prompt
-        )
 
     def _is_silent(self, token_id: int) -> bool:
         """Special tokens make no text, nor do ids beyond the vocabulary (models are padded)."""

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from minivault.engine.detokenizer import StoppableText, TokenBytes
+from minivault.engine.detokenizer import TokenBytes
+from minivault.engine.sequence import TextStream
 from tests.engine import vocabularies
 from tests.engine.vocabularies import SmallTokenizer
 
@@ -31,7 +32,7 @@ def byte_token(byte: int) -> int:
     return next(each for each in BYTE_LEVEL.ids.values() if TOKEN_BYTES[each] == bytes([byte]))
 
 
-def stream(text: StoppableText, token_ids: list[int]) -> list[str]:
+def stream(text: TextStream, token_ids: list[int]) -> list[str]:
     return [*(text.push(each) for each in token_ids), text.flush()]
 
 
