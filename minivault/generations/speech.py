@@ -47,8 +47,9 @@ class Speech:
             else:
                 logger.error("the journal raised:\n%s", trace(failure))
                 error = LogUnavailable(f"the journal cannot be written: {kind(failure)}")
+            for generation, said in reversed(unsaid):
+                generation.text.take_back(said)
             for generation in dict.fromkeys(generation for generation, _ in unsaid):
-                generation.text.take_back()
                 generation.failure = error
                 self._halt(generation)
             return
@@ -61,5 +62,4 @@ class Speech:
             else:
                 self._metrics.between_tokens(now - times.last_token)
             times.last_token = now
-            generation.text.shown(said)
             generation.append(Event(None, said))

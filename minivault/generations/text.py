@@ -22,19 +22,18 @@ class Text:
 
     A later run must first repeat `said`, which an earlier one made before it gave its place away,
     and `expected`, which our log holds of an earlier life; only what goes beyond `said` is new.
-    New text counts as shown once `shown` was told so, and can be taken back until then.
+    New text that nobody could be told can be taken back.
     """
 
     expected: str = ""
     said: str = ""
     tail: str = ""  # held back by the backend, said if this is the end
     tokens: int = 0
-    logprobs: list[dict[str, Any]] = field(default_factory=list)  # of what was shown
+    logprobs: list[dict[str, Any]] = field(default_factory=list)  # of what was said
     scores: list[dict[str, Any]] = field(default_factory=list)  # of the prompt's tokens
     _scored: int = 0  # in this run
     _made: int = 0  # tokens of this run; fewer than `tokens` while it repeats
     _at: int = 0  # characters of this run; fewer than there are in `said` while it repeats
-    _shown: int = 0  # characters of `said` that somebody may have read
     _unsaid: list[dict[str, Any]] = field(default_factory=list)  # of tokens without text so far
 
     @property
@@ -94,14 +93,10 @@ class Text:
         tail, self.tail = self.tail, ""
         return self._say(tail) if tail and not self.repeating else None
 
-    def shown(self, said: dict[str, Any]) -> None:
-        """What `take` returned can be read from now on."""
-        self._shown += len(said["text"])
-        self.logprobs += said.get("logprobs", ())
-
-    def take_back(self) -> None:
-        """Forgets what was said but never shown."""
-        self.said, self.tail = self.said[: self._shown], ""
+    def take_back(self, said: dict[str, Any]) -> None:
+        """Forgets what was said last, as `take` or `take_tail` returned it."""
+        self.said, self.tail = self.said.removesuffix(said["text"]), ""
+        del self.logprobs[len(self.logprobs) - len(said.get("logprobs", ())) :]
 
     def _say(self, text: str) -> dict[str, Any]:
         self.said += text
@@ -109,6 +104,7 @@ class Text:
         said: dict[str, Any] = {"text": text}
         if self._unsaid:
             said["logprobs"], self._unsaid = self._unsaid, []
+            self.logprobs += said["logprobs"]
         return said
 
 

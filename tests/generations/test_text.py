@@ -11,11 +11,10 @@ from minivault.generations.text import Irreproducible, Text
 
 
 def say(text: Text, *words: str, tail: str = "") -> list[str]:
-    """Takes pieces of one token each and shows what is new of them."""
+    """Takes pieces of one token each and returns what is new of them."""
     new = []
     for word in words:
         if said := text.take(Piece(word, tail=tail)):
-            text.shown(said)
             new.append(said["text"])
     return new
 
@@ -103,12 +102,15 @@ def test_a_tail_is_not_said_while_the_text_is_repeated() -> None:
     assert text.said == " a b"
 
 
-def test_what_was_never_shown_can_be_taken_back() -> None:
+def test_what_nobody_was_told_can_be_taken_back() -> None:
     text = Text()
-    say(text, " a")
-    text.take(Piece(" b", tail=" half"))
-    text.take_back()
-    assert text.said == " a"
+    shown = text.take(_piece(" a", "a"))
+    said = [text.take(_piece(" b", "b")), text.take(Piece(" c", tail=" half"))]
+    for each in reversed(said):
+        assert each
+        text.take_back(each)
+    assert shown
+    assert (text.said, text.logprobs) == (" a", shown["logprobs"])
     assert text.take_tail() is None
 
 
@@ -123,19 +125,15 @@ def test_log_probabilities_of_tokens_without_text_go_with_the_next_piece() -> No
     assert said
     assert [each["token"] for each in said["logprobs"]] == ["a", "b"]
     assert said["logprobs"][0] == {"token": "a", "logprob": -0.123457, "top": []}
-    assert text.logprobs == []
-    text.shown(said)
     assert text.logprobs == said["logprobs"]
 
 
 def test_log_probabilities_are_not_said_twice_when_a_text_is_made_again() -> None:
     text = Text()
-    for said in (text.take(_piece("", "a")), text.take(_piece("é", "b"))):
-        if said:
-            text.shown(said)
-    text.start_over()
-    text.take(_piece("", "a"))
-    text.take(_piece("é", "b"))
+    for _ in range(2):
+        text.start_over()
+        text.take(_piece("", "a"))
+        text.take(_piece("é", "b"))
     new = text.take(_piece("c", "c"))
     assert new
     assert [each["token"] for each in new["logprobs"]] == ["c"]
