@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import replace
+from typing import Protocol
 
 from minivault.backends.base import Backend, Finish, Piece, Request
 from minivault.schemas import FinishReason
@@ -13,63 +14,65 @@ from minivault.stop_strings import StopStrings
 from minivault.vault.record import clean
 
 
-def run(backend: Backend, request: Request) -> AsyncGenerator[Piece | Finish, None]:
-    """Pieces, and one Finish at the end. Closing it closes the backend's generator."""
-    source = _normalized(backend, request)
+async def run(backend: Backend, request: Request) -> AsyncGenerator[Piece | Finish, None]:
+    """Pieces, and one Finish at the end. Closing it closes the backend's generator.
+
+    A `str` is a piece of one token; lone surrogates become U+FFFD, as they have no UTF-8.
+    """
+    limits: list[_Limit] = []
     if not backend.info.applies_limits:
-        source = _limited(source, request)
-    return _ended(source, request) if request.params.sentence_after else source
-
-
-async def _normalized(backend: Backend, request: Request) -> AsyncGenerator[Piece | Finish, None]:
-    """A `str` is a piece of one token; lone surrogates become U+FFFD, as they have no UTF-8."""
+        limits.append(_Length(request))
+    if request.params.sentence_after:
+        limits.append(_WholeSentence(request))
     async with aclosing(backend.generate(request)) as source:
         async for item in source:
-            if isinstance(item, str):
-                item = Piece(item)
             if isinstance(item, Finish):
                 yield item
                 return
-            if not item.text.isascii():
-                item = replace(item, text=clean(item.text))
-            yield item
+            piece = Piece(item) if isinstance(item, str) else item
+            if not piece.text.isascii():
+                piece = replace(piece, text=clean(piece.text))
+            reason = None
+            for limit in limits:
+                piece, reached = limit.cut(piece)
+                reason = reached or reason
+            yield piece
+            if reason:
+                yield Finish(reason)
+                return
     yield Finish(FinishReason.STOP)
 
 
-async def _limited(
-    source: AsyncGenerator[Piece | Finish, None], request: Request
-) -> AsyncGenerator[Piece | Finish, None]:
+class _Limit(Protocol):
+    def cut(self, piece: Piece) -> tuple[Piece, FinishReason | None]:
+        """What of the next piece belongs to the text, and why the text ends there, if it does."""
+        ...
+
+
+class _Length:
     """Ends at a stop string or at max_tokens; what is held back travels as the piece's tail."""
-    stops = StopStrings(request.params.stop)
-    tokens = 0
-    finish = Finish(FinishReason.STOP)
-    async with aclosing(source):
-        async for item in source:
-            if isinstance(item, Finish):
-                finish = item
-                break
-            tokens += item.tokens
-            yield replace(item, text=stops.push(item.text), tail=stops.held + item.tail)
-            if stops.matched:
-                yield Finish(FinishReason.STOP)
-                return
-            if tokens >= request.max_tokens:
-                finish = Finish(FinishReason.LENGTH)
-                break
-    yield finish
+
+    def __init__(self, request: Request) -> None:
+        self._stops = StopStrings(request.params.stop)
+        self._left = request.max_tokens
+
+    def cut(self, piece: Piece) -> tuple[Piece, FinishReason | None]:
+        self._left -= piece.tokens
+        text = self._stops.push(piece.text)
+        kept = replace(piece, text=text, tail=self._stops.held + piece.tail)
+        if self._stops.matched:
+            return kept, FinishReason.STOP
+        return kept, FinishReason.LENGTH if self._left <= 0 else None
 
 
-async def _ended(
-    source: AsyncGenerator[Piece | Finish, None], request: Request
-) -> AsyncGenerator[Piece | Finish, None]:
+class _WholeSentence:
     """Ends with a sentence, once the text is as long as was asked for."""
-    sentence = SentenceEnd(request.params.sentence_after)
-    async with aclosing(source):
-        async for item in source:
-            if isinstance(item, Piece):
-                text = sentence.push(item.text, item.tokens)
-                item = replace(item, text=text, tail="") if sentence.found else item
-            yield item
-            if sentence.found:
-                yield Finish(FinishReason.STOP)
-                return
+
+    def __init__(self, request: Request) -> None:
+        self._sentence = SentenceEnd(request.params.sentence_after)
+
+    def cut(self, piece: Piece) -> tuple[Piece, FinishReason | None]:
+        text = self._sentence.push(piece.text, piece.tokens)
+        if not self._sentence.found:
+            return piece, None
+        return replace(piece, text=text, tail=""), FinishReason.STOP
