@@ -13,7 +13,7 @@ from minivault.web.keys import Keyring
 from minivault.web.middleware.body import BodyLimit, check_body
 from minivault.web.middleware.cross_site import CrossSiteGuard
 from minivault.web.middleware.guards import Check, Guards
-from minivault.web.middleware.headers import SecurityHeaders
+from minivault.web.middleware.headers import AnswerHeaders
 from minivault.web.middleware.host import AllowedHosts
 from minivault.web.middleware.keys import KeyCheck, is_loopback
 from minivault.web.middleware.query import check_query
@@ -42,7 +42,7 @@ def protection(
         "key": KeyCheck(keyring, exposed=exposed, insecure=settings.insecure).check,
     }
     return [
-        Middleware(SecurityHeaders),
+        Middleware(AnswerHeaders),
         Middleware(Guards, checks=who_asks, refused=refused),
         Middleware(RequestId),
         *_cross_origin(origins),

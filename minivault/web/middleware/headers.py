@@ -1,4 +1,4 @@
-"""Security headers on every answer; a route that needs another policy sets its own."""
+"""The headers that every answer has; a route that needs another policy sets its own."""
 
 from __future__ import annotations
 
@@ -17,8 +17,10 @@ HEADERS = {
 }
 
 
-class SecurityHeaders:
-    """Adds what is missing of `HEADERS`, and how long an answer may be kept.
+class AnswerHeaders:
+    """Adds the request's id, what is missing of `HEADERS`, and how long an answer may be kept.
+
+    Routes and `RequestId` find the status that was answered as `request.state.status`.
 
     Where two servers may disagree where the request ends (RFC 9112, 6.1), the connection ends with
     the answer, so that what comes behind is never read as another request.
@@ -31,9 +33,14 @@ class SecurityHeaders:
         if scope["type"] != "http":
             return await self.app(scope, receive, send)
 
+        state = scope.setdefault("state", {})
+
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
+                state["status"] = message["status"]
                 headers = MutableHeaders(raw=message.setdefault("headers", []))
+                if "request_id" in state:  # not where who asks was turned away
+                    headers["X-Request-Id"] = state["request_id"]
                 for name, value in HEADERS.items():
                     headers.setdefault(name, value)
                 headers.setdefault("Cache-Control", _cache(scope["path"]))

@@ -11,9 +11,9 @@ import time
 from urllib.parse import quote
 from uuid import uuid4
 
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from minivault.web import problems
 
@@ -37,6 +37,8 @@ access = logging.getLogger("minivault.access")
 class RequestId:
     """Takes X-Request-Id over if it is well-formed, else makes one; it goes back and into the log.
 
+    `AnswerHeaders`, around it, sends it back, and notes the status that is answered.
+
     Routes find it as `request.state.request_id`. An exception becomes a bare 500, so that no server
     prints a traceback with its message. If the answer has begun it is left unfinished: the server
     then cuts the connection, and the client sees that something is missing.
@@ -50,26 +52,19 @@ class RequestId:
             return await self.app(scope, receive, send)
         given = Headers(scope=scope).get("x-request-id", "")
         request_id = given if WELL_FORMED.fullmatch(given) else uuid4().hex
-        scope.setdefault("state", {})["request_id"] = request_id
+        state = scope.setdefault("state", {})
+        state["request_id"] = request_id
         began = time.monotonic()
-        status = "-"
-
-        async def send_with_id(message: Message) -> None:
-            nonlocal status
-            if message["type"] == "http.response.start":
-                status = str(message["status"])
-                MutableHeaders(raw=message.setdefault("headers", []))["X-Request-Id"] = request_id
-            await send(message)
-
         try:
-            await self.app(scope, receive, send_with_id)
+            await self.app(scope, receive, send)
         except ClientDisconnect:
             pass  # it went while it sent its body; nobody is there to be answered
         except Exception as error:  # noqa: BLE001 - this is the last net
             problems.log_unexpected(scope, error)
-            if status == "-":
-                await problems.internal()(scope, receive, send_with_id)
+            if "status" not in state:
+                await problems.internal()(scope, receive, send)
         finally:
+            status = str(state.get("status", "-"))
             milliseconds = (time.monotonic() - began) * 1000
             # A path that can neither break the line nor steer a terminal; ids are shortened.
             short = _GENERATION_ID.sub(lambda id: f"{id[0][:8]}...", scope["path"][:LONGEST_PATH])

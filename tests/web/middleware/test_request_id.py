@@ -9,6 +9,7 @@ import re
 import pytest
 from starlette.types import Receive, Scope, Send
 
+from minivault.web.middleware.headers import AnswerHeaders
 from minivault.web.middleware.request_id import RequestId
 from tests.web.guarded import Guarded
 
@@ -102,5 +103,5 @@ def test_what_every_page_brings_is_said_only_if_asked_for(
 
     scope = {"type": "http", "method": "GET", "path": path, "headers": []}
     with caplog.at_level(logging.DEBUG, logger="minivault.access"):
-        asyncio.run(RequestId(app)(scope, nothing, nothing))  # type: ignore[arg-type]
+        asyncio.run(AnswerHeaders(RequestId(app))(scope, nothing, nothing))  # type: ignore[arg-type]
     assert [r.levelno for r in caplog.records if r.name == "minivault.access"] == [level]
