@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from pathlib import Path
 
@@ -44,6 +44,7 @@ class Vault:
         rotation = Rotation(max_bytes, keep_files, keep_days)
         self._writer = Writer(folder, rotation, signing_key=signing_key, fsync=fsync)
         self._withholder = None if store_text else Withholder(derive(secret, "text"))
+        self.pieces = self._writer.pieces
 
     def open(self) -> int:
         """Repairs what a crash left, and starts to write. Returns how many records it recovered.
@@ -68,13 +69,6 @@ class Vault:
             fields = self._withholder.withhold(fields)
             tally = self._withholder.tally(fields["salt"], "response")
         return self._writer.begin(Entry(fields, self._writer.seq, tally))
-
-    def pieces(self, pieces: Sequence[tuple[Entry, str]]) -> None:
-        """Keeps what is said in one step, before anybody is told. Raises LogUnavailable.
-
-        One write(2) and no fsync: a killed process loses nothing of it, a power cut may.
-        """
-        self._writer.pieces("".join([entry.piece_line(text) for entry, text in pieces]))
 
     def commit(self, entry: Entry, outcome: Outcome) -> Future[Receipt]:
         """Ends a generation: the receipt comes when its record is durable, else LogUnavailable.

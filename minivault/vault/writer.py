@@ -95,12 +95,17 @@ class Writer:
             future.set_exception(unavailable("it is closed"))
         return future
 
-    def pieces(self, lines: str) -> None:
-        """Writes at once, in the caller's thread. Raises LogUnavailable."""
+    def pieces(self, pieces: Sequence[tuple[Entry, str]]) -> None:
+        """Keeps what is said in one step, before anybody is told. Raises LogUnavailable.
+
+        One write(2) in the caller's thread and no fsync: a killed process loses nothing of it, a
+        power cut may.
+        """
         if self._is_final:
             raise unavailable(self.problem)
+        lines = [entry.piece_line(text) for entry, text in pieces]
         try:
-            self._journal.write(lines.encode("ascii"))
+            self._journal.write("".join(lines).encode("ascii"))
         except OSError as error:
             self._fail(error)
             raise unavailable(self.problem) from error
