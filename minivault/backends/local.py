@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
@@ -15,7 +16,7 @@ from minivault.background import Pool, in_thread
 from minivault.engine.processor import available_cores
 from minivault.engine.sequence import Constraint, Output, SamplingParams
 from minivault.engine.sequence import Sequence as EngineSequence
-from minivault.errors import BackendFailed, FieldError, InvalidRequest, Unavailable
+from minivault.errors import FieldError, InvalidRequest, Unavailable
 from minivault.libraries import require
 from minivault.model_store import StoredModel
 from minivault.model_store.recommended import recommended
@@ -37,16 +38,18 @@ _GRAMMARS = Pool("grammars", 2, nice=True)  # a schema of somebody's may take lo
 class LocalBackend:
     """Serves a model of the store by the engine, all its requests in one batch.
 
-    `start` loads it; no library of it is imported before. `info` exists from then on.
+    `start` loads it; no library of it is imported before. All that is of the model exists from
+    then on, and serves until `close`.
     """
 
     info: ModelInfo
+    _tokenizer: Tokenizer
+    _engine: Engine
 
     def __init__(self, settings: Settings, model: StoredModel) -> None:
         self._settings = settings
         self._model = model
-        self._engine: Engine | None = None
-        self._tokenizer: Tokenizer | None = None
+        self._loaded = ExitStack()
         self._open: set[Outputs] = set()
 
     async def start(self) -> None:
@@ -57,10 +60,7 @@ class LocalBackend:
 
     async def close(self) -> None:
         """Stops the engine; requests that are still open fail with Unavailable."""
-        if self._engine is not None:
-            await in_thread(self._engine.close)
-        if self._tokenizer is not None:
-            self._tokenizer.close()
+        await in_thread(self._loaded.close)
         for outputs in self._open:
             outputs.put(Unavailable("the model is being unloaded"))
 
@@ -70,7 +70,7 @@ class LocalBackend:
         Closing it frees the sequence at the next step. Raises InvalidRequest for a prompt that does
         not fit, and whatever the engine raised for this sequence.
         """
-        engine, tokenizer, outputs = self._running_engine(), self._running_tokenizer(), Outputs()
+        engine, tokenizer, outputs = self._engine, self._tokenizer, Outputs()
         if request.tokens is None:  # one that is made again from a record
             tokens = await _PROMPTS.run(self.tokenize, request.prompt)
             request = replace(request, tokens=tuple(tokens))
@@ -104,13 +104,13 @@ class LocalBackend:
 
     def constrain(self, format: Mapping[str, Any]) -> None:
         """Raises InvalidRequest for a format that no text can be held to. Any thread."""
-        self._running_tokenizer().check_format(format)
+        self._tokenizer.check_format(format)
 
     def call_format(
         self, prompt: str, tools: Tools, text: Mapping[str, Any] | None
     ) -> dict[str, Any]:
         """The format of an answer that may call functions. Any thread. Raises Unsupported."""
-        return self._running_tokenizer().call_format(prompt, tools, text)
+        return self._tokenizer.call_format(prompt, tools, text)
 
     def tokenize(self, prompt: str) -> list[int]:
         """The tokens of a prompt. Any thread.
@@ -118,25 +118,25 @@ class LocalBackend:
         Raises InvalidRequest for one that the model has no embedding for: it may not reach the
         engine.
         """
-        tokens = self._running_tokenizer().encode(prompt)
+        tokens = self._tokenizer.encode(prompt)
         self._refuse_unknown(tokens)
         return tokens
 
     def tokenize_bare(self, text: str) -> list[int]:
         """The tokens of a text alone, without those the model wants around it. Any thread."""
-        return self._running_tokenizer().encode_bare(text)
+        return self._tokenizer.encode_bare(text)
 
     def tokenizer_info(self) -> Mapping[str, Any]:
         """The names of its special tokens and its chat template. Any thread."""
-        return self._running_tokenizer().info
+        return self._tokenizer.info
 
     def detokenize(self, tokens: Sequence[int]) -> str:
         """The text of a prompt that comes as tokens. Any thread. Raises InvalidRequest."""
         self._refuse_unknown(tokens)
-        return self._running_tokenizer().spell(tokens)
+        return self._tokenizer.spell(tokens)
 
     def _refuse_unknown(self, tokens: Sequence[int]) -> None:
-        tokenizer, embedded = self._running_tokenizer(), self._embedded
+        tokenizer, embedded = self._tokenizer, self._embedded
         if (largest := max(tokens, default=0)) >= embedded:
             message = (
                 f"holds the token {largest} ({tokenizer.token_text(largest)!r}), but this model "
@@ -148,22 +148,22 @@ class LocalBackend:
         self, messages: Sequence[Mapping[str, Any]], told: Mapping[str, Any] | None = None
     ) -> str:
         """The prompt that the model's chat template makes. Any thread. Raises InvalidRequest."""
-        return self._running_tokenizer().render(messages, told)
+        return self._tokenizer.render(messages, told)
 
     def _reader(self, request: Request) -> Reader | None:
-        return self._running_tokenizer().reader(request.prompt, request.params.response_format)
+        return self._tokenizer.reader(request.prompt, request.params.response_format)
 
     def share(self, request: Request, prompt_tokens: int) -> float:
         """The part of the memory for keys and values that it may come to take. Any thread."""
-        return self._running_engine().share(prompt_tokens + request.params.max_tokens)
+        return self._engine.share(prompt_tokens + request.params.max_tokens)
 
     def problem(self) -> str | None:
         """Why the model cannot work now. Any thread."""
-        return self._engine.problem() if self._engine else "the model is not loaded"
+        return self._engine.problem()
 
     def statistics(self) -> Mapping[str, float]:
         """The engine's gauges. Any thread."""
-        return self._engine.statistics() if self._engine else {}
+        return self._engine.statistics()
 
     def _load(self) -> Engine:
         require("tokenizers")  # before it is built upon
@@ -173,6 +173,7 @@ class LocalBackend:
 
         settings, model = self._settings, self._model
         self._tokenizer = tokenizer = load_tokenizer(model.path)
+        self._loaded.callback(tokenizer.close)
         runner = load_runner(
             model.path,
             dtype=settings.dtype,
@@ -192,6 +193,7 @@ class LocalBackend:
             kv_memory=settings.kv_memory,
             end_ids=tokenizer.end_ids,
         )
+        self._loaded.callback(engine.close)
         limits = list(_limits(tokenizer, runner, engine))
         for sentence in limits:
             _log.warning("%s: %s", model.name, sentence)
@@ -220,7 +222,7 @@ class LocalBackend:
     def _sequence(
         self, request: Request, outputs: Outputs, constraint: Constraint | None
     ) -> EngineSequence:
-        tokenizer = self._running_tokenizer()
+        tokenizer = self._tokenizer
         prompt = list(request.tokens or ())
         left = self.info.context_length - len(prompt)
         if not prompt or left < 1:
@@ -248,16 +250,6 @@ class LocalBackend:
         except RuntimeError:
             if not self._loop.is_closed():  # a closed loop has nobody who waits for text
                 raise
-
-    def _running_engine(self) -> Engine:
-        if self._engine is None:
-            raise BackendFailed("the model is not loaded")
-        return self._engine
-
-    def _running_tokenizer(self) -> Tokenizer:
-        if self._tokenizer is None:
-            raise BackendFailed("the model is not loaded")
-        return self._tokenizer
 
 
 def _limits(tokenizer: Tokenizer, runner: Runner, engine: Engine) -> Iterator[str]:

@@ -59,10 +59,9 @@ class Storyteller(LocalBackend):
 
     async def start(self) -> None:
         await super().start()
-        assert self._engine is not None
         runner, engine = self._engine._runner, self._engine
         draw, prefill, step = runner.draw, runner.prefill, engine.step
-        poison = tuple(self._running_tokenizer().encode(POISON))
+        poison = tuple(self._tokenizer.encode(POISON))
 
         def faulty_draw(sequences: Any) -> Any:
             if self.fault == "hang":

@@ -177,7 +177,7 @@ def test_greedy_text_of_a_real_model_is_that_of_transformers() -> None:
 
 def expected(source: object, backend: LocalBackend) -> str:
     """What transformers' own `generate` goes on with."""
-    tokenizer = backend._running_tokenizer()
+    tokenizer = backend._tokenizer
     prompt = tokenizer.encode("he cat")
     made = source.generate(  # type: ignore[attr-defined]
         torch.tensor([prompt]), max_new_tokens=24, do_sample=False, pad_token_id=0,
