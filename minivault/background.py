@@ -14,6 +14,7 @@ import os
 import sys
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from threading import Thread, get_native_id
 from typing import Any, ParamSpec, TypeVar
 
@@ -48,7 +49,7 @@ def describe(error: BaseException) -> str:
 
 async def in_thread(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     """Calls a function in a thread of the pool. Raises what it raises, always as an Exception."""
-    return await asyncio.to_thread(carried(function), *args, **kwargs)
+    return await asyncio.to_thread(carried, partial(function, *args, **kwargs))
 
 
 class Pool:
@@ -60,7 +61,8 @@ class Pool:
 
     async def run(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """As `in_thread`, which has one pool for all that nobody's text waits for."""
-        return await asyncio.wrap_future(self._threads.submit(carried(function), *args, **kwargs))
+        work = partial(function, *args, **kwargs)
+        return await asyncio.wrap_future(self._threads.submit(carried, work))
 
 
 def be_nice() -> None:
@@ -77,7 +79,7 @@ def start_thread(work: Callable[[], T], *, name: str) -> Future[T]:
 
     def run() -> None:
         try:
-            result = carried(work)()
+            result = carried(work)
         except Exception as error:  # noqa: BLE001 - whoever waits for the future raises it again
             future.set_exception(error)
         else:
@@ -125,17 +127,13 @@ async def guarded(work: Coroutine[Any, Any, T]) -> T:
         raise Unforeseen(error) from error
 
 
-def carried(function: Callable[P, T]) -> Callable[P, T]:
-    """The same function, of which a future can carry whatever it raises."""
-
-    def call(*args: P.args, **kwargs: P.kwargs) -> T:
-        try:
-            return function(*args, **kwargs)
-        except StopIteration as error:
-            raise Unforeseen(error) from error
-        except Exception:
-            raise
-        except BaseException as error:
-            raise Unforeseen(error) from error
-
-    return call
+def carried(work: Callable[[], T]) -> T:
+    """Does the work. Whatever it raises is raised as something that a future can carry."""
+    try:
+        return work()
+    except StopIteration as error:
+        raise Unforeseen(error) from error
+    except Exception:
+        raise
+    except BaseException as error:
+        raise Unforeseen(error) from error

@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Hashable
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from typing import Any, Generic, TypeVar
 
 from minivault.background import be_nice, carried
@@ -109,7 +110,7 @@ class ReadingRoom:
         if len(self._under_way) >= AT_ONCE + MOST_WAITING:
             raise Unavailable("too much is being read at once; come again in a moment")
         turn = Turn(self._busy)
-        future = self._threads.submit(carried(what), turn)
+        future = self._threads.submit(carried, partial(what, turn))
         reading = Reading(turn, future)
         name = object() if key is None else key
         self._under_way[name] = reading

@@ -64,7 +64,7 @@ class Party:
         began = time.monotonic()
         overtaken, self.overtaken = self.overtaken, 0
         try:
-            head = carried(what)()
+            head = carried(what)
         except NotFound:  # there is nothing yet; the next round will do
             return
         except Overtaken as error:
@@ -189,7 +189,7 @@ class Publisher:
     def _ask(self) -> None:
         """All of them about the same tree, so that a proof can carry the signatures of all."""
         try:
-            carried(self._ask_about)(signed_head(self._logs), witnessed(self._logs))
+            carried(partial(self._ask_about, signed_head(self._logs), witnessed(self._logs)))
         except Exception as error:  # noqa: BLE001 - the thread goes on, and each is told why
             for _, party in self._asked:
                 party.give(partial(_raise, error))
