@@ -32,18 +32,13 @@ class Entry:
     after: int  # the log's head when it began: its record comes later than that
     tally: Tally | None = None  # counts the response where texts are not stored
     number: int = 0  # of the journal file that has its begin
-    _head: str = field(init=False, default="")
+    salt: str = field(init=False)
+    timestamp: str = field(init=False)
+    _head: str = field(init=False)
 
     def __post_init__(self) -> None:
+        self.salt, self.timestamp = self.fields["salt"], self.fields["timestamp"]
         self._head = f'{{"of":"{self.salt}",'
-
-    @property
-    def salt(self) -> str:
-        return str(self.fields["salt"])
-
-    @property
-    def timestamp(self) -> str:
-        return str(self.fields["timestamp"])
 
     def begin_line(self) -> bytes:
         return dump({"begin": self.fields | {"after": self.after}}) + b"\n"

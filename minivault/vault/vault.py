@@ -68,7 +68,7 @@ class Vault:
         if self._withholder:
             fields = self._withholder.withhold(fields)
             tally = self._withholder.tally(fields["salt"], "response")
-        return self._writer.begin(Entry(fields, self._writer.seq, tally))
+        return self._writer.begin(fields, tally)
 
     def commit(self, entry: Entry, outcome: Outcome) -> Future[Receipt]:
         """Ends a generation: the receipt comes when its record is durable, else LogUnavailable.

@@ -22,6 +22,7 @@ from minivault.vault.record import render
 from minivault.vault.recovery import recover
 from minivault.vault.retention import Rotation
 from minivault.vault.signing import BadCheckpoint, Signer
+from minivault.vault.withheld import Tally
 
 logger = logging.getLogger("minivault")
 
@@ -86,7 +87,8 @@ class Writer:
             self._opened.close()
         self.problem = self.problem or "it is closed"
 
-    def begin(self, entry: Entry) -> Future[Entry]:
+    def begin(self, fields: dict[str, Any], tally: Tally | None) -> Future[Entry]:
+        entry = Entry(fields, self._log.seq, tally)
         future: Future[Entry] = Future()
         future.set_running_or_notify_cancel()
         if self.problem:
@@ -125,7 +127,7 @@ class Writer:
     def statistics(self) -> Mapping[str, int]:
         return {
             **self._counts,
-            "seq": self._log.seq,
+            "seq": self.seq,
             "open": self._journal.open_entries,
             "unwritten": len(self._unwritten),
         }
