@@ -8,7 +8,7 @@ from functools import partial
 from minivault.errors import NotFound, Unavailable
 from minivault.generations.audit import THREADS, Audit
 from minivault.generations.generation import Event, Follower, Generation, batches
-from minivault.generations.generation_id import GenerationIds, engine_hash
+from minivault.generations.generation_id import GenerationIds
 from minivault.generations.prompt import draw_seed, prepare
 from minivault.generations.registry import Registry
 from minivault.generations.remembered import remembered
@@ -50,17 +50,17 @@ class Generations:
         """
         registry, caller = self._registry, visitor.caller
         try:
-            if known := registry.named(asked, caller):
+            known = registry.named(asked, caller) if asked.key else None
+            if known:
                 if follower := await rejoin(registry, known, asked, visitor):
                     return follower
                 known = registry.named(asked, caller)  # much may have happened meanwhile
             if known:
                 return await registry.attach(known, lives_on=visitor.lives_on)
             backend = registry.open_backend()
-            registry.places.check_room(caller)
             seed = draw_seed() if asked.seed is None else asked.seed
-            hashes = registry.ids.request_hash(asked), engine_hash(backend.info)
-            id = registry.ids.make(seed, *hashes, caller)
+            request_hash = registry.ids.request_hash(asked)
+            id = registry.ids.make(seed, request_hash, registry.engine_hash, caller)
             generation = Generation(id, asked, visitor, backend.info, call=visitor.call)
             prepared = partial(prepare, asked, seed, backend, caller)
             return await registry.launch(generation, prepared, backend)

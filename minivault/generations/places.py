@@ -68,24 +68,21 @@ class Places:
 
     # ---- coming in ------------------------------------------------------------------------------
 
-    def check_room(self, caller: str, *, replay: bool = False) -> None:
-        """Raises QueueFull if as many wait as may wait, all together or of this caller.
-
-        Who has no listener does not count; replays are counted among themselves. How much memory
-        those take that are being accepted is not known yet: `admit` asks again when it is.
-        """
-        own = [each for each in self._expected if each.visitor.caller == caller]
-        self._require_room(caller, 0.0, [*self._admitted, *own], replay=replay)
-
     def expect(self, generation: Generation) -> None:
-        """Counts one that is being accepted, until it runs or `forget` is called."""
+        """Counts one that is being accepted, until it runs or `forget` is called.
+
+        Raises QueueFull if as many wait as may wait, all together or of its caller. Who has no
+        listener does not count; replays are counted among themselves. How much memory those take
+        that are being accepted is not known yet: `admit` asks again when it is.
+        """
+        caller = generation.visitor.caller
+        own = [each for each in self._expected if each.visitor.caller == caller]
+        self._require_room(generation, [*self._admitted, *own])
         self._expected.add(generation)
 
     def admit(self, generation: Generation) -> None:
         """Lets it in for good, now that its share of the memory is known. Raises QueueFull."""
-        replay = generation.replays is not None
-        caller = generation.visitor.caller
-        self._require_room(caller, generation.share, [*self._admitted], replay=replay)
+        self._require_room(generation, [*self._admitted])
         self._expected.discard(generation)
         self._admitted.add(generation)
 
@@ -94,10 +91,10 @@ class Places:
         self._expected.discard(generation)
         self._admitted.discard(generation)
 
-    def _require_room(
-        self, caller: str, share: float, accepted: list[Generation], *, replay: bool
-    ) -> None:
-        """Raises QueueFull unless one of this share finds a place now, or one in the queue."""
+    def _require_room(self, generation: Generation, accepted: list[Generation]) -> None:
+        """Raises QueueFull unless it finds a place now, or one in the queue."""
+        caller, share = generation.visitor.caller, generation.share
+        replay = generation.replays is not None
         room = self._after_giving_way
         waiting, left = self._without_place(accepted, room, replay=replay)
         if not replay and (waiting or not left.holds(share)):
@@ -137,7 +134,7 @@ class Places:
 
         Returns how it ended, if need be without a place. Raises what the work raised.
         """
-        self.forget(generation)
+        self._admitted.discard(generation)
         while not generation.ending:
             turn: asyncio.Future[Running | None] = asyncio.get_running_loop().create_future()
             generation.state = State.WAITING

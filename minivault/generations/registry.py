@@ -13,7 +13,7 @@ from minivault.background import start_task
 from minivault.errors import Draining, FieldError, KeyConflict, Loading, MiniVaultError
 from minivault.generations.audit import Audit
 from minivault.generations.generation import Follower, Generation, State
-from minivault.generations.generation_id import GenerationIds
+from minivault.generations.generation_id import GenerationIds, engine_hash
 from minivault.generations.life import live
 from minivault.generations.places import Places
 from minivault.generations.prompt import Prepared
@@ -55,6 +55,7 @@ class Registry:
         self.ids = ids
         self.metrics = metrics or Metrics()
         self.backend: Backend | None = None
+        self.engine_hash = b""  # the backend's, in ids
         self.draining = False
         self.shelf = Shelf()
         self.places = Places(max_running, max_waiting, callers)
@@ -69,6 +70,7 @@ class Registry:
     def serve(self, backend: Backend) -> None:
         """From now on this backend makes the texts."""
         self.backend = backend
+        self.engine_hash = engine_hash(backend.info)
 
     def open_backend(self) -> Backend:
         """The backend, if new work is taken now. Raises Draining or Loading."""
@@ -90,10 +92,10 @@ class Registry:
         """Begins a life, followed from the event after number `after`.
 
         Its id and key are reserved at once; whoever attaches meanwhile waits until it is accepted.
-        `prepare` blocks. Raises what it raises, and LogUnavailable.
+        `prepare` blocks. Raises what it raises, QueueFull and LogUnavailable.
         """
-        self.shelf.put(generation)
         self.places.expect(generation)
+        self.shelf.put(generation)
         self._idle.clear()
         refused = partial(self._refused, generation)
         self._spawn(self._live(generation, prepare, backend), failed=refused)
@@ -107,7 +109,8 @@ class Registry:
         follower = generation.follow(after)
         follower.on_close = self._unfollowed
         generation.lives_on |= lives_on
-        self._cancel_timer(generation)
+        if timer := self._timers.pop(generation, None):
+            timer.cancel()
         try:
             await asyncio.shield(generation.accepted)
         except BaseException:
@@ -141,7 +144,6 @@ class Registry:
             speech=self.speech,
             metrics=self.metrics,
         )
-        self._cancel_timer(generation)
         measure(generation, self.metrics)
         self.shelf.keep(generation)
         self._check_idle()
@@ -179,10 +181,6 @@ class Registry:
         self._timers[generation] = asyncio.get_running_loop().call_later(self._grace, abandon)
         self.places.drop_unheard()
         self.places.schedule()
-
-    def _cancel_timer(self, generation: Generation) -> None:
-        if timer := self._timers.pop(generation, None):
-            timer.cancel()
 
     # ---- all of them ----------------------------------------------------------------------------
 

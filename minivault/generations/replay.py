@@ -8,7 +8,6 @@ from functools import partial
 
 from minivault.backends.base import Backend, Finish, Request
 from minivault.generations.generation import Generation
-from minivault.generations.generation_id import engine_hash
 from minivault.generations.prompt import prepare_again, recorded_request
 from minivault.generations.record import engine_data, recorded_call
 from minivault.generations.registry import Registry
@@ -49,9 +48,8 @@ async def tell_in_turn(
     Raises Loading, Draining, QueueFull, LogUnavailable.
     """
     backend = registry.open_backend()
-    registry.places.check_room(visitor.caller, replay=True)
     request = _request_of(record, max_tokens)
-    id = registry.ids.make(request.seed, secrets.token_bytes(8), engine_hash(backend.info))
+    id = registry.ids.make(request.seed, secrets.token_bytes(8), registry.engine_hash)
     call = recorded_call(record)
     generation = Generation(id, None, visitor, backend.info, replays=record.seq, call=call)
     tokens = record.usage.get("prompt_tokens")

@@ -15,7 +15,7 @@ from minivault.backends.base import Request
 from minivault.errors import FieldError, KeyConflict
 from minivault.generations.audit import THREADS
 from minivault.generations.generation import Follower, Generation
-from minivault.generations.generation_id import IdParts, engine_hash
+from minivault.generations.generation_id import IdParts
 from minivault.generations.prompt import prepare, prepare_again, recorded_request
 from minivault.generations.record import recorded_call
 from minivault.generations.registry import Registry
@@ -106,7 +106,7 @@ async def _from_memory(registry: Registry, known: Generation, back: Return) -> A
 
 async def _from_log(registry: Registry, parts: IdParts, back: Return) -> Answer:
     backend = registry.open_backend()
-    if parts.engine != engine_hash(backend.info) or not backend.info.reproducible:
+    if parts.engine != registry.engine_hash or not backend.info.reproducible:
         return Gone()
     async with registry.lookups:
         records = await THREADS.run(registry.vault.find, back.id)
@@ -181,7 +181,6 @@ async def _continue(registry: Registry, back: Return, said: _Said) -> Answer:
         prepared = partial(prepare, back.asked, said.seed, backend, caller)
     else:
         return Gone()  # the log keeps no texts, and nobody says what was asked
-    registry.places.check_room(caller)
     generation = Generation(
         back.id,
         back.asked,
