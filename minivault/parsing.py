@@ -48,7 +48,8 @@ def parse_object(body: bytes, right: str, most_fields: int = MOST_FIELDS) -> dic
     """
 
     def without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        check_width("request", len(pairs), "fields in one object", most_fields)
+        if len(pairs) > most_fields:
+            raise too_wide("request", len(pairs), "fields in one object", most_fields)
         result: dict[str, Any] = {}
         for name, value in pairs:
             if name in result:
@@ -101,8 +102,6 @@ def _validated(data: dict[str, Any], *, strict: bool) -> GenerateRequest:
         raise InvalidRequest(field_errors(error, _RIGHT)) from None
 
 
-def check_width(field: str, count: int, what: str, most: int = MOST_FIELDS) -> None:
-    """Raises InvalidRequest for more than any request needs, before work is done for each."""
-    if count > most:
-        message = f"has {count} {what}; at most {most} are read"
-        raise InvalidRequest([FieldError(field, message)])
+def too_wide(field: str, count: int, what: str, most: int) -> InvalidRequest:
+    """Refuses more than any request needs, before work is done for each."""
+    return InvalidRequest([FieldError(field, f"has {count} {what}; at most {most} are read")])

@@ -11,7 +11,7 @@ from minivault.backends import optional
 from minivault.backends.base import Backend, ModelInfo
 from minivault.background import describe, in_thread, kind, start_task
 from minivault.errors import CannotStart
-from minivault.generations import Audit, GenerationIds, Generations, Registry
+from minivault.generations import GenerationIds, Generations, Registry
 from minivault.libraries import untested
 from minivault.loading import ModelLoading, started
 from minivault.metrics import Metrics
@@ -118,10 +118,6 @@ class Service:
         if self._backend is not None:
             return self._backend.info.name
         return self._loading.summary
-
-    def audit(self) -> Audit:
-        """A handle on the vault for one request."""
-        return Audit(self.vault)
 
     def problem(self) -> str | None:
         """Why no work can be taken now; None if it can. For `/health`."""

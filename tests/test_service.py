@@ -15,7 +15,7 @@ import pytest
 from minivault.backends.base import Finish, ModelInfo, Piece, Request
 from minivault.backends.echo import EchoBackend
 from minivault.errors import CannotStart, Draining, InvalidRequest, Loading, ModelUnusable, NotFound
-from minivault.generations import Follower, Visitor
+from minivault.generations import Audit, Follower, Visitor
 from minivault.parsing import parse_parameters
 from minivault.schemas import Client
 from minivault.service import Service
@@ -75,7 +75,7 @@ def run(folder: Path, backend: Any, scenario: Scenario, **options: Any) -> Servi
 
 async def begun(service: Service, **fields: Any) -> Follower:
     asked = parse_parameters({"prompt": "one two", "max_tokens": 3} | fields)
-    return await service.generations.start(asked, Visitor(Client.JSON, service.audit()))
+    return await service.generations.start(asked, Visitor(Client.JSON, Audit(service.vault)))
 
 
 def records(folder: Path) -> list[dict[str, Any]]:
@@ -316,7 +316,7 @@ def test_closing_alone_interrupts_and_records_all_the_same(tmp_path: Path) -> No
 
 def test_what_an_earlier_process_left_open_is_recovered_once(tmp_path: Path) -> None:
     async def die(service: Service) -> None:
-        await service.audit().begin(begin("a" * 64))
+        await Audit(service.vault).begin(begin("a" * 64))
         service.vault.close()
 
     async def live(service: Service) -> None:

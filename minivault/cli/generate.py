@@ -12,7 +12,7 @@ from typing import Any
 from minivault.backends.base import ModelInfo
 from minivault.cli.waiting import waiting
 from minivault.errors import BackendFailed, FieldError, InvalidRequest
-from minivault.generations import Follower, Visitor
+from minivault.generations import Audit, Follower, Visitor
 from minivault.parsing import parse_parameters
 from minivault.schemas import Client, GenerateRequest
 from minivault.service import Service
@@ -85,7 +85,7 @@ async def _answer(
 
 async def _stream(service: Service, request: GenerateRequest, *, as_json: bool) -> int:
     """Prints what comes; returns the exit code. Whatever ends it early, a record is written."""
-    visitor = Visitor(Client.CLI, service.audit())
+    visitor = Visitor(Client.CLI, Audit(service.vault))
     follower = await service.generations.start(request, visitor)
     stopping = _Stop(service, follower)
     if sys.stdout.isatty() and not as_json and request.prompt:

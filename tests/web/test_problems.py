@@ -18,6 +18,7 @@ from starlette.testclient import TestClient
 from minivault import errors
 from minivault.resources import resource
 from minivault.schemas import GenerateRequest
+from minivault.web.middleware.headers import AnswerHeaders
 from minivault.web.middleware.request_id import RequestId
 from minivault.web.problems import answer, exception_handlers
 
@@ -34,7 +35,7 @@ def raising(error: BaseException) -> TestClient:
 def client(*routes: Route) -> TestClient:
     app = Starlette(
         routes=routes,
-        middleware=[Middleware(RequestId)],
+        middleware=[Middleware(AnswerHeaders), Middleware(RequestId)],
         exception_handlers=exception_handlers,
     )
     return TestClient(app)
@@ -184,7 +185,9 @@ def test_an_error_after_the_first_byte_cuts_the_answer(caplog: pytest.LogCapture
     async def route(request: Request) -> Response:
         return StreamingResponse(pieces(), media_type="text/plain")
 
-    app = Starlette(routes=[Route("/", route)], middleware=[Middleware(RequestId)])
+    app = Starlette(
+        routes=[Route("/", route)], middleware=[Middleware(AnswerHeaders), Middleware(RequestId)]
+    )
 
     async def watched(scope: Any, receive: Any, send: Any) -> None:
         async def watched_send(message: Any) -> None:

@@ -6,6 +6,7 @@ import logging
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from minivault.generations import Audit
 from minivault.service import Service
 
 logger = logging.getLogger("minivault.web")
@@ -25,7 +26,7 @@ class AuditMiddleware:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return await self.app(scope, receive, send)
-        audit = self.service.audit()
+        audit = Audit(self.service.vault)
         scope.setdefault("state", {})["audit"] = audit
         try:
             await self.app(scope, receive, send)
