@@ -90,19 +90,27 @@ def start_thread(work: Callable[[], T], *, name: str) -> Future[T]:
 
 
 def start_task(
-    work: Coroutine[Any, Any, T], *, failed: Callable[[Exception], None] | None = None
+    work: Coroutine[Any, Any, T],
+    *,
+    failed: Callable[[Exception], None] | None = None,
+    among: set[asyncio.Task[T]] | None = None,
 ) -> asyncio.Task[T]:
     """Starts a task. `failed` is called in the loop with whatever ends it but a cancellation.
 
     Without `failed`, the terminal is told; not of MiniVaultErrors, which are somebody's answer.
+    `among` holds the task until it has ended: the loop itself may lose one that nobody holds.
     """
 
     def ended(task: asyncio.Task[T]) -> None:
+        if among is not None:
+            among.discard(task)
         work.close()  # it has not begun where the task was cancelled at once
         if not task.cancelled() and isinstance(error := task.exception(), Exception):
             (failed or _say)(error)
 
     task = asyncio.create_task(guarded(work))
+    if among is not None:
+        among.add(task)
     task.add_done_callback(ended)
     return task
 

@@ -181,7 +181,8 @@ class Places:
     def schedule(self) -> None:
         """Starts whatever has a place; a listened-to one takes the place of an unheard one.
 
-        But no replay does: unheard ones that wait come before it, and would take it back.
+        But no replay does: unheard ones that wait come before it, and would take it back. Whoever
+        listens to one that waits is told its place.
         """
         while (waiting := self._line.order()) and (
             not self._running or self._spare.holds(waiting[0].share)
@@ -189,7 +190,9 @@ class Places:
             self._start(waiting[0])
         if wanted := [each for each in waiting if each.heard and each.replays is None]:
             self._make_room(wanted)
-        self._line.tell_positions()
+        for position, each in enumerate(waiting, start=1):
+            for follower in each.followers:
+                follower.waits_at(position)
 
     def drop_unheard(self) -> None:
         """Bounds the memory that clients which connect and vanish can take."""

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from functools import partial
-from typing import Any
 
 from minivault.backends.base import Backend
 from minivault.background import start_task
@@ -63,7 +62,7 @@ class Registry:
         self._grace = grace
         self.lookups = asyncio.Semaphore(2)  # who comes back leaves threads to those who begin
         self._timers: dict[Generation, asyncio.TimerHandle] = {}
-        self._tasks: set[asyncio.Task[Any]] = set()
+        self._tasks: set[asyncio.Task[None]] = set()  # which no client's leaving may cancel
         self._idle = asyncio.Event()
         self._idle.set()
 
@@ -98,7 +97,7 @@ class Registry:
         self.shelf.put(generation)
         self._idle.clear()
         refused = partial(self._refused, generation)
-        self._spawn(self._live(generation, prepare, backend), failed=refused)
+        start_task(self._live(generation, prepare, backend), failed=refused, among=self._tasks)
         return await self.attach(generation, after, lives_on=generation.visitor.lives_on)
 
     async def attach(self, generation: Generation, after: int = -1, *, lives_on: bool) -> Follower:
@@ -207,7 +206,7 @@ class Registry:
         owned = {generation.entry for generation in self.shelf.open()}
         for entry in [entry for entry in audit.open if entry not in owned]:
             logger.error("a begun record was left open; it is committed as an error")
-            self._spawn(audit.abandon(entry))
+            start_task(audit.abandon(entry), among=self._tasks)
 
     @property
     def busy(self) -> bool:
@@ -226,11 +225,3 @@ class Registry:
     def _check_idle(self) -> None:
         if all(each.ended for each in self.shelf):  # no list: it is asked at each one's end
             self._idle.set()
-
-    def _spawn(
-        self, work: Coroutine[Any, Any, None], failed: Callable[[Exception], None] | None = None
-    ) -> None:
-        """Runs work of ours that no client's leaving may cancel."""
-        task = start_task(work, failed=failed)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)

@@ -59,10 +59,11 @@ class _Length:
     def cut(self, piece: Piece) -> tuple[Piece, FinishReason | None]:
         self._left -= piece.tokens
         text = self._stops.push(piece.text)
-        kept = replace(piece, text=text, tail=self._stops.held + piece.tail)
+        if text != piece.text or self._stops.held:
+            piece = replace(piece, text=text, tail=self._stops.held + piece.tail)
         if self._stops.matched:
-            return kept, FinishReason.STOP
-        return kept, FinishReason.LENGTH if self._left <= 0 else None
+            return piece, FinishReason.STOP
+        return piece, FinishReason.LENGTH if self._left <= 0 else None
 
 
 class _WholeSentence:

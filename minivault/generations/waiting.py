@@ -55,9 +55,3 @@ class WaitingLine:
             )
             before[generation.visitor.caller] += 1
         return sorted(turns, key=turns.__getitem__)
-
-    def tell_positions(self) -> None:
-        """Tells everyone in the line how many come before, itself included."""
-        for position, generation in enumerate(self.order(), start=1):
-            for follower in generation.followers:
-                follower.waits_at(position)

@@ -88,7 +88,7 @@ class Writer:
         self.problem = self.problem or "it is closed"
 
     def begin(self, fields: dict[str, Any], tally: Tally | None) -> Future[Entry]:
-        entry = Entry(fields, self._log.seq, tally)
+        entry = Entry(fields, self._log.head.seq, tally)
         future: Future[Entry] = Future()
         future.set_running_or_notify_cancel()
         if self.problem:

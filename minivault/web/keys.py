@@ -44,10 +44,7 @@ class Keyring:
         self.logins = Logins(secret, ended)
         self.attempts = Attempts()
         self._digests = {Door.API: _digests(api), Door.LOGS: _digests(logs)}
-
-    def guards(self, door: Door) -> bool:
-        """Whether this door has a key at all."""
-        return bool(self._digests[door])
+        self.guarded = frozenset(door for door in Door if self._digests[door])  # that have a key
 
     def caller(self, door: Door, headers: Headers, address: str = "") -> str | None:
         """A name for the key of this door that a request brings, as cookie or as Bearer token.
@@ -55,7 +52,7 @@ class Keyring:
         None if it brings none. The name stays the same and does not tell the key. `address` is
         where the request comes from: raises TooManyWrongKeys if its token has to wait.
         """
-        if not self.guards(door):
+        if door not in self.guarded:
             return None
         digest = self._logged_in(door, headers) or self._given(door, headers, address)
         return _digest(f"caller {digest}")[:16] if digest else None

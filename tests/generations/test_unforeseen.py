@@ -11,7 +11,6 @@ import pytest
 from minivault.backends.base import Finish, Piece, Request
 from minivault.background import Unforeseen
 from minivault.generations.record import outcome_of
-from minivault.vault import Vault
 from tests.generations.backends import Reins
 from tests.generations.house import house, names_of, rest_of, text_of
 
@@ -103,7 +102,7 @@ def test_a_journal_that_raises_what_nobody_foresaw_says_nothing_that_it_does_not
         backend = Reins()
         async with asyncio.timeout(60), house(tmp_path, backend) as here:
             follower = await here.start()
-            monkeypatch.setattr(Vault, "pieces", fail)
+            monkeypatch.setattr(here.vault, "pieces", fail)
             backend.go()
             events = await rest_of(follower)
             assert names_of(events) == ["start", "failed"]

@@ -60,9 +60,9 @@ class KeyCheck:
         address, port = scope.get("server") or ("", None)
         exposed = self.exposed or not (port is None or is_loopback(address))
         # The log has a door of its own as soon as there is a key to it, or others can reach it.
-        own_door = exposed or self.keyring.guards(Door.LOGS)
+        own_door = exposed or Door.LOGS in self.keyring.guarded
         door = Door.LOGS if need is Need.LOGS and own_door else Door.API
-        guarded = self.keyring.guards(door)
+        guarded = door in self.keyring.guarded
         caller = None
         if guarded and need is not Need.NOTHING:
             try:
