@@ -28,6 +28,7 @@ from minivault.engine.processor import available_cores
 
 _COUNTER = re.compile(r"^minivault_engine_(accepted|drafted)_total (\S+)$", re.MULTILINE)
 _LEAST = {"edit a function": 1.4, "correct and repeat": 1.3, "free story": 0.98, "free chat": 0.98}
+_UNGUESSING = "benchmarks.unguessing_server"
 COLUMNS = ["at once", "what", "tokens/s without", "with", "gain", "guesses right", "same bytes"]
 
 
@@ -101,10 +102,10 @@ def _counts(server: ServerProcess) -> list[float]:
 def measure(asked: argparse.Namespace) -> dict[str, Any]:
     texts = Texts(asked.tokens, asked.temperature, asked.seeds)
     mixed = [each for some in zip(*TASKS.values(), strict=True) for each in some]
-    rows = []
+    rows, dtype = [], ("--dtype", asked.dtype)
     with (
-        chat_server(asked.model, asked.threads, module="benchmarks.unguessing_server") as plain,
-        chat_server(asked.model, asked.threads) as guessing,
+        chat_server(asked.model, asked.threads, *dtype, module=_UNGUESSING) as plain,
+        chat_server(asked.model, asked.threads, *dtype) as guessing,
     ):
         for task, prompts in TASKS.items():
             found = compare(plain, guessing, texts, prompts, 1)
@@ -115,6 +116,7 @@ def measure(asked: argparse.Namespace) -> dict[str, Any]:
     return {
         "machine": describe(),
         "model": asked.model.stem,
+        "dtype": asked.dtype,
         "threads": asked.threads,
         "tokens": asked.tokens,
         "temperature": asked.temperature,
@@ -142,8 +144,9 @@ def cells(row: dict[str, Any]) -> list[str]:
 def table(result: dict[str, Any]) -> Table:
     rows = [cells(row) for row in result["rows"]]
     title = (
-        f"{result['model']}, {result['threads']} threads, texts of up to {result['tokens']} tokens "
-        f"at temperature {result['temperature']}; the gain, and what it is to be at least"
+        f"{result['model']} ({result['dtype']}), {result['threads']} threads, texts of up to "
+        f"{result['tokens']} tokens at temperature {result['temperature']}; "
+        "the gain, and what it is to be at least"
     )
     return Table(title, COLUMNS, rows)
 
@@ -155,6 +158,7 @@ def main(arguments: list[str] | None = None) -> None:
     add("--tokens", type=int, default=160, help="of each text at most")
     add("--temperature", type=float, default=0.8)
     add("--seeds", type=int, default=2, help="texts made of each prompt")
+    add("--dtype", default="auto", help="as the servers' own option")
     add("--threads", type=int, default=available_cores())
     add_forms(parser)
     asked = parser.parse_args(arguments)

@@ -66,12 +66,13 @@ class Runner(Protocol):
         """
         ...
 
-    def draw(self, sequences: Sequence[seq.Sequence]) -> tuple[list[int], Row]:
+    def draw(self, sequences: Sequence[seq.Sequence]) -> tuple[list[int], list[Row]]:
         """One more position for each, in order, and a token drawn from it as `engine.sampler` says.
 
         Feeds each sequence's `last_token`, after whatever its prompt has left; the list is never
         empty. -1 stands for a row that holds what is no number. The rows (float32, vocabulary) are
-        the model's own logits, and hold until the next call. Where it raises for several, it has
+        the model's own logits, and hold until the next call; that of a sequence whose log
+        probabilities nobody asks for may be empty. Where it raises for several, it has
         gone on with none of them, and may be called again with any.
         """
         ...

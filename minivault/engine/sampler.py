@@ -41,12 +41,12 @@ def sample(row: Row, sequence: Sequence) -> int:
     return draw(row, sequence.params, len(own), is_cut=is_cut)
 
 
-def redrawn(tokens: list[int], logits: Row, sequences: Iterable[Sequence]) -> tuple[list[int], Row]:
-    """What `draw` of the seam returns, where the C files drew also for those that they cannot."""
-    for n, each in enumerate(sequences):
-        if not each.is_plain and tokens[n] >= 0:
-            tokens[n] = sample(logits[n].copy(), each)
-    return tokens, logits
+def redrawn(tokens: Iterable[int], rows: Iterable[Row], sequences: Iterable[Sequence]) -> list[int]:
+    """What the C files drew, and what is drawn here for those that they cannot draw for."""
+    return [
+        token if token < 0 or each.is_plain else sample(row.copy(), each)
+        for token, row, each in zip(tokens, rows, sequences, strict=True)
+    ]
 
 
 def choice(row: Row, token: int, count: int) -> TokenChoice:

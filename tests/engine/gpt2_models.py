@@ -55,7 +55,7 @@ def make_sequence(prompt: list[int], params: SamplingParams | None = None) -> Se
 
 def prefilled(runner: NativeRunner, prompt: list[int]) -> Sequence:
     """A sequence of which the first token can be drawn."""
-    sequence = make_sequence(prompt)
+    sequence = make_sequence(prompt, SamplingParams(max_tokens=8, temperature=0, logprobs=True))
     while not runner.prefill(sequence):
         pass
     return sequence

@@ -194,11 +194,10 @@ class Faulty:
             logits[sequences.index(self.not_a_number)] = float("nan")
         return logits
 
-    def draw(self, sequences: Many[Sequence]) -> tuple[list[int], Row]:
+    def draw(self, sequences: Many[Sequence]) -> tuple[list[int], list[Row]]:
         logits = self.decode(sequences)
-        return [
-            sample(row, each) for row, each in zip(logits.copy(), sequences, strict=True)
-        ], logits
+        drawn = [sample(row, each) for row, each in zip(logits.copy(), sequences, strict=True)]
+        return drawn, list(logits)
 
 
 def test_a_failed_prefill_ends_that_sequence_alone(runner: NativeRunner) -> None:

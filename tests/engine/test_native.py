@@ -374,7 +374,8 @@ def test_a_prompt_that_is_prefilled_may_be_again(folder: Path) -> None:
     expected = first_logits(runner, prompts)
     [again] = [prefilled(runner, prompt) for prompt in prompts]
     assert runner.prefill(again)
-    assert tuple(runner.draw([again])[1].tolist()) == (expected[0][0],)
+    [row] = runner.draw([again])[1]
+    assert row.tolist() == expected[0][0]
 
 
 def test_a_context_of_one_token_can_be_loaded(tmp_path: Path) -> None:
@@ -387,7 +388,7 @@ def first_logits(runner: NativeRunner, prompts: list[list[int]]) -> list[tuple[l
     logits = []
     for _ in range(3):
         tokens, rows = runner.draw(sequences)
-        logits.append(rows.tolist())
+        logits.append([row.tolist() for row in rows])
         for each, token in zip(sequences, tokens, strict=True):
             each.generated.append(token)
     return [tuple(step[n] for step in logits) for n in range(len(prompts))]

@@ -293,6 +293,7 @@ def test_guessing_ahead_changes_no_token_and_no_probability(dtype: str, count: i
                     max_tokens=60 if n > 1 else 90,  # two are left in the end
                     temperature=0.2 * (n % 3),
                     top_k=4 * (n % 3),
+                    top_logprobs=2 * (n % 2),  # the logits of the others are not kept
                 ),
             )
             for n in range(count)

@@ -201,7 +201,7 @@ def test_a_bias_and_penalties_on_the_text_come_first() -> None:
 
     def best(generated: list[int], **params: Any) -> int:
         sequence = sequence_of([0, 3], generated, temperature=0.0, **params)
-        (natively,), _ = sampler.redrawn([3], row[None].copy(), [sequence])
+        [natively] = sampler.redrawn([3], [row.copy()], [sequence])
         assert sampler.sample(row.copy(), sequence) == natively
         return natively
 

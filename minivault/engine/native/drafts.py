@@ -7,12 +7,14 @@ no token.
 
 from __future__ import annotations
 
+import sys
+from bisect import bisect
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 MOST = 5  # beyond, a row costs more than the tokens that it brings
-_LEAST_SHARE = 0.2  # of guesses that have to be right, in the long run
-_LATELY = 0.8  # the weight of what was known before
+_LEAST_SHARE = 0.1  # of guesses that have to be right, in the long run: a row costs about as much
+_LATELY = 0.9  # the weight of what was known before
 _REST = 32  # tokens for which nothing is guessed, where too much was wrong
 
 
@@ -21,16 +23,20 @@ class Drafter:
 
     def __init__(self) -> None:
         self._tokens: list[int] = []
-        # Two tokens are often followed by something else than before: that is worth one row.
-        self._lookups = (_Lookup(size=3, most=MOST), _Lookup(size=2, most=1))
+        # Two tokens, or one, are often followed by something else: that is worth one row, which
+        # costs next to nothing where a step waits for the weights.
+        self._lookups = (_Lookup(size=3, most=MOST), _Lookup(size=2, most=1), _Lookup(1, most=1))
         self._used = self._lookups[0]
+        self._source = sys.maxsize  # where what is copied goes on; beyond all: what stood last
 
     def read(self, tokens: Sequence[int]) -> None:
         """More of the text. What a token follows is known once it is there."""
         for token in tokens:
             for lookup in self._lookups:
-                lookup.places[tuple(self._tokens[-lookup.size :])] = len(self._tokens)
+                before = tuple(self._tokens[-lookup.size :])
+                lookup.places.setdefault(before, []).append(len(self._tokens))
             self._tokens.append(token)
+        self._source += len(tokens)
 
     @property
     def length(self) -> int:
@@ -38,11 +44,18 @@ class Drafter:
         return len(self._tokens)
 
     def guess(self, most: int) -> list[int]:
-        """What may come next, at most so many tokens; empty where nothing is known."""
+        """What may come next, at most so many tokens; empty where nothing is known.
+
+        Of several places it is the one nearest to where the text would be, had it gone on copying:
+        an edit leaves its source for a word or two, and comes back to it.
+        """
         for lookup in self._lookups:
-            place = lookup.places.get(tuple(self._tokens[-lookup.size :]))
-            if place is not None and len(self._tokens) >= lookup.resumes:
+            places = lookup.places.get(tuple(self._tokens[-lookup.size :]))
+            if places is not None and len(self._tokens) >= lookup.resumes:
                 self._used = lookup
+                place = _nearest(places, self._source)
+                if lookup.size > 1:
+                    self._source = place
                 return self._tokens[place : place + min(lookup.length, most)]
         return []
 
@@ -51,13 +64,19 @@ class Drafter:
         self._used.learn(guessed, right, len(self._tokens))
 
 
+def _nearest(places: Sequence[int], wanted: int) -> int:
+    """Of places in their order, the one that is nearest to where it is wanted."""
+    after = bisect(places, wanted)
+    return min(places[max(0, after - 1) : after + 1], key=lambda place: abs(place - wanted))
+
+
 @dataclass(slots=True)
 class _Lookup:
-    """What followed `size` tokens the last time: up to `most`, and more while it is right."""
+    """What followed `size` tokens before: up to `most`, and more while it is right."""
 
     size: int
     most: int
-    places: dict[tuple[int, ...], int] = field(default_factory=dict)
+    places: dict[tuple[int, ...], list[int]] = field(default_factory=dict)
     length: int = 4
     share: float = 0.5
     resumes: int = 0

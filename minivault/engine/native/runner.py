@@ -126,7 +126,7 @@ class NativeRunner:
         self._advance(sequences)
         return logits
 
-    def draw(self, sequences: Sequence[seq.Sequence]) -> tuple[list[int], Row]:
+    def draw(self, sequences: Sequence[seq.Sequence]) -> tuple[list[int], list[Row]]:
         """See the seam. Where rows are free, what a text may say next goes along as if it were.
 
         A row's draw depends on the tokens up to it alone. So where these were guessed rightly, it
@@ -135,14 +135,15 @@ class NativeRunner:
         left = [each for each in sequences if not each.cache.ahead]
         drafts = self._drafts(left, sequences)
         if len(left) == len(sequences) and not any(drafts):
-            drawn = self._decoder.draw(*self._rows(sequences), len(sequences))
+            tokens, logits = self._decoder.draw(*self._rows(sequences), len(sequences))
+            rows = list(logits)
         else:
             if left:
                 self._draw_ahead(left, drafts)
-            tokens, rows = zip(*(each.cache.ahead.popleft() for each in sequences), strict=True)
-            drawn = list(tokens), np.stack(rows)
+            ahead = [each.cache.ahead.popleft() for each in sequences]
+            tokens, rows = [token for token, _ in ahead], [row for _, row in ahead]
         self._advance(sequences)
-        return redrawn(*drawn, sequences)
+        return redrawn(tokens, rows, sequences), rows
 
     def log_probabilities(self, tokens: Sequence[int]) -> NDArray[np.float32]:
         """Of every token of the vocabulary after each of these but the last: (len - 1, vocabulary).
@@ -247,7 +248,9 @@ class NativeRunner:
         at = 0
         for each, guessed in zip(left, drafts, strict=True):
             end = at + len(guessed) + 1
-            right = each.cache.look_ahead(drawn[at:end], logits[at:end], guessed)
+            is_read = each.asks_logprobs or not each.is_plain
+            rows = [row.copy() if is_read else row[:0] for row in logits[at:end]]
+            right = each.cache.look_ahead(drawn[at:end], rows, guessed)
             each.drafted += len(guessed)
             each.accepted += right
             self._drafted += len(guessed)

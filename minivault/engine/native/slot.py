@@ -34,7 +34,7 @@ class Slot:
         self.drafter.read(sequence.part(self.drafter.length, self.length + 1))
         return self.drafter.guess(most)
 
-    def look_ahead(self, drawn: Sequence[int], logits: Row, guessed: Sequence[int]) -> int:
+    def look_ahead(self, drawn: Sequence[int], rows: Sequence[Row], guessed: Sequence[int]) -> int:
         """Takes the draws after the last token and after each guess; how many of these were right.
 
         The draw after one that was wrong is of another text.
@@ -42,7 +42,7 @@ class Slot:
         right = 0
         while right < len(guessed) and drawn[right] == guessed[right]:
             right += 1
-        self.ahead.extend((drawn[n], logits[n].copy()) for n in range(right + 1))
+        self.ahead.extend(zip(drawn[: right + 1], rows, strict=False))
         if guessed:
             self.drafter.learn(len(guessed), right)
         return right

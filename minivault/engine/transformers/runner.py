@@ -102,12 +102,12 @@ class TransformersRunner:
         """Each sequence's logits after its last token, computed one after the other."""
         return torch.stack([self._next(each)[: self.vocabulary] for each in sequences])
 
-    def draw(self, sequences: Sequence[seq.Sequence]) -> tuple[list[int], Row]:
+    def draw(self, sequences: Sequence[seq.Sequence]) -> tuple[list[int], list[Row]]:
         logits = self.decode(sequences).numpy(force=True)
         asked = any(each.asks_logprobs for each in sequences)
         original = logits.copy() if asked else logits  # drawing changes it in place
         tokens = [sampler.sample(*pair) for pair in zip(logits, sequences, strict=True)]
-        return tokens, original
+        return tokens, list(original)
 
     def release(self, sequence: seq.Sequence) -> None:
         sequence.cache = None
