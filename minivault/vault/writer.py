@@ -82,7 +82,7 @@ class Writer:
         """Writes what was handed in, and stops."""
         if not self._inbox.close():
             return
-        if self._thread.is_alive():
+        if self._thread.ident:  # it was opened; the thread may have ended by now
             self._thread.join()
             self._opened.close()
         self.problem = self.problem or "it is closed"

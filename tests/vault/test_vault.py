@@ -84,6 +84,24 @@ def test_nothing_can_be_begun_or_committed_after_the_end(tmp_path: Path) -> None
         vault.commit(entry, outcome("x")).result(60)
 
 
+def test_a_writer_that_ends_before_anybody_waits_for_it_leaves_nothing_open(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    vault = Vault(tmp_path)
+    vault.open()
+    inbox, thread = vault._writer._inbox, vault._writer._thread
+    close = inbox.close
+
+    def slowly() -> bool:
+        closed = close()
+        thread.join()
+        return closed
+
+    monkeypatch.setattr(inbox, "close", slowly)
+    vault.close()
+    assert list(tmp_path.glob("inflight-*")) == []
+
+
 def test_a_changed_line_keeps_the_vault_from_opening(tmp_path: Path) -> None:
     vault = Vault(tmp_path)
     vault.open()
