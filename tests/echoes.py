@@ -24,7 +24,7 @@ class Slow(EchoBackend):
 
 
 class Recalling(EchoBackend):
-    """Has readers who were cut off come back after a twentieth of a second, not a whole."""
+    """Has who was cut off come back after a twentieth of a second; in a process of its own."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -19,13 +19,9 @@ HALT = 40
 
 
 class Halting(LocalBackend):
-    """Says forty pieces of a text, and the others once there is a file `go` where it runs.
-
-    Whoever is cut off comes back at once.
-    """
+    """Says forty pieces of a text, and the others once there is a file `go` where it runs."""
 
     def __init__(self, **options: Any) -> None:
-        sse._RETRY = b"retry: 50\n\n"
         settings = Settings(**{"threads": 1} | options)
         super().__init__(settings, read_model("storyteller", resource("models/storyteller")))
 
@@ -36,3 +32,11 @@ class Halting(LocalBackend):
                 await asyncio.sleep(0.02)
             said += 1
             yield item
+
+
+class Recalling(Halting):
+    """Has who was cut off come back after a twentieth of a second; in a process of its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        sse._RETRY = b"retry: 50\n\n"

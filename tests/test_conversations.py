@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
+import select
 import shutil
-import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -73,9 +73,9 @@ def test_what_a_template_raises_is_the_requests_error(server: Served) -> None:
 @pytest.mark.slow
 def test_templates_that_never_end_stop_nobody_and_not_the_shutdown(server: Served) -> None:
     hanging = [server.post("application/json", messages=talk("for ever")) for _ in range(4)]
-    begin = time.monotonic()
     assert say(server, prompt="Once upon a time")["finish_reason"] == "length"
-    assert time.monotonic() - begin < 4  # four of them take four seconds
+    unanswered = [each for each in hanging if not select.select([each], [], [], 0)[0]]
+    assert unanswered, "it waited for four that take a second each"
     answers = [read_to_end(each) for each in hanging]
     assert all(b" 422 " in each.split(b"\r\n")[0] for each in answers)
     assert all(b"takes longer than 1 s" in each for each in answers)

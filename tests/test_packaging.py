@@ -142,5 +142,5 @@ def test_the_wheel_serves_the_page_and_its_files(bare: Path, tmp_path: Path) -> 
                 assert file.read()
     finally:
         process.terminate()
-        process.communicate(timeout=15)
+        process.communicate(timeout=60)
     assert process.returncode == 0

@@ -17,6 +17,7 @@ from minivault.cli import replay as cli_replay
 from minivault.errors import CannotStart
 from minivault.settings import Settings
 from minivault.vault.record import Record
+from tests.live import wait_for
 from tests.processes import Served, minivault, serving
 
 #: 200 with MINIVAULT_FULL=1.
@@ -39,7 +40,7 @@ def _ask(server: Served, seed: int) -> str:
 
 
 def _leave(server: Served, seed: int) -> None:
-    """Asks for a long text, reads a little of it, and goes."""
+    """Asks for a text that comes to no end, reads a little of it, and goes."""
     connection = server.post("text/plain", prompt=PROMPTS[seed % 4], seed=seed, max_tokens=400)
     connection.recv(2000)
     connection.recv(2000)
@@ -58,16 +59,11 @@ def test_a_record_of_version_0_1_gets_the_runner_that_there_is_now() -> None:
 
 @pytest.mark.slow
 def test_what_was_made_under_load_is_made_again_one_by_one(tmp_path: Path) -> None:
-    with (
-        serving(tmp_path, "--model", "storyteller", patience=400) as server,
-        ThreadPoolExecutor(16) as clients,
-    ):
-        texts = list(clients.map(lambda seed: _ask(server, seed), range(COUNT)))
-    # The native runner would be through before anybody goes.
-    slow = ("--runner", "transformers", "--threads", "1")
-    with serving(tmp_path, "--model", "storyteller", *slow, patience=400) as server:
-        with ThreadPoolExecutor(8) as clients:
+    with serving(tmp_path, "--backend", "tests.stories:Halting") as server:
+        with ThreadPoolExecutor(16) as clients:
+            texts = list(clients.map(lambda seed: _ask(server, seed), range(COUNT)))
             list(clients.map(lambda seed: _leave(server, seed), range(200, 208)))
+        wait_for(lambda: len(server.records()) == COUNT + 8)
         left = [
             server.post("text/plain", prompt=PROMPTS[0], seed=n, max_tokens=400) for n in _KILLED
         ]
@@ -76,7 +72,7 @@ def test_what_was_made_under_load_is_made_again_one_by_one(tmp_path: Path) -> No
         server.stop(signal.SIGKILL)
         for connection in left:
             connection.close()
-    with serving(tmp_path, "--model", "storyteller") as server:
+    with serving(tmp_path) as server:
         server.stop()
         records = server.records()
     reasons = Counter(record["finish_reason"] for record in records)

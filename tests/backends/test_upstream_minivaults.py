@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import pytest
@@ -36,12 +37,14 @@ class House:
 def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
     with ExitStack() as stack, ThreadPoolExecutor(2) as pool:
         servers = [
-            serving(tmp_path_factory.mktemp("room"), "--model", "storyteller", "--threads", "1")
+            serving(tmp_path_factory.mktemp("room"), "--backend", "tests.stories:Halting")
             for _ in range(2)
         ]
         rooms = [each.result() for each in [pool.submit(each.__enter__) for each in servers]]
         for each in servers:
             stack.push(each)
+        for room in rooms:
+            (room.folder / "go").touch()
         upstream = UpstreamBackend([each.url for each in rooms], same_bytes=True)
         door = stack.enter_context(live_server(tmp_path_factory.mktemp("door"), upstream))
         yield House(rooms, door, upstream)
@@ -76,11 +79,15 @@ def test_a_text_has_the_same_bytes_through_the_door(house: House) -> None:
 
 def test_who_reads_does_not_notice_that_a_server_was_killed(house: House) -> None:
     victim, witness = house.rooms
+    (victim.folder / "go").unlink()  # so that none of its texts ends
     readers, before = 6, len(house.door.records())
+    under_way: set[int] = set()
 
     async def all_of_them() -> list[Answer]:
-        def kill_in_the_middle(received: bytes) -> bool:
-            if len(received) > 2000 and victim.process.returncode is None:
+        def kill_in_the_middle(reader: int, received: bytes) -> bool:
+            if len(received) > 2000:
+                under_way.add(reader)
+            if len(under_way) == readers and victim.process.returncode is None:
                 victim.stop(signal.SIGKILL)
             return False
 
@@ -88,7 +95,10 @@ def test_who_reads_does_not_notice_that_a_server_was_killed(house: House) -> Non
         asked = (request(method="POST", body=each) for each in bodies)
         return list(
             await asyncio.gather(
-                *(talk(house.door.port, each, vanish=kill_in_the_middle) for each in asked)
+                *(
+                    talk(house.door.port, each, vanish=partial(kill_in_the_middle, reader))
+                    for reader, each in enumerate(asked)
+                )
             )
         )
 

@@ -32,7 +32,8 @@ RATE = 5.0  # requests a second, all servers together
 SLOPE = 1.0  # MiB of memory in ten minutes, at most
 SLOPE_MINUTES = 10.0  # below that it says nothing
 SAMPLES = 120
-SETTLE = 12.0  # seconds until whatever was left alone has ended, and idle connections are closed
+SPARE_FILES = 2  # the log's own, and one that is just being closed
+SETTLE = 120.0  # seconds until whatever was left alone must have ended
 SERVERS = {
     "storyteller": ("--model", "storyteller", "--prefix-memory", "4MiB", "--allowed-host"),
     "echo": ("--backend", "tests.echoes:Slow", "--allowed-host"),
@@ -85,20 +86,31 @@ class Target:
 
 async def load(targets: list[Target], minutes: float, chance: random.Random) -> None:
     """Starts a request every fifth of a second, and waits for the last of them."""
-    end = time.monotonic() + minutes * 60
     sampling = asyncio.create_task(sample(targets, every=minutes * 60 / SAMPLES))
     async with asyncio.TaskGroup() as tasks:
-        for target in itertools.cycle(targets):
-            if time.monotonic() > end:
-                break
+        for target in itertools.islice(itertools.cycle(targets), int(minutes * 60 * RATE)):
             reader = target.reader(random.Random(chance.random()))
             target.readers.append(reader)
             tasks.create_task(reader.read())
             await asyncio.sleep(chance.expovariate(RATE))
-    await asyncio.sleep(SETTLE)
     sampling.cancel()
     for target in targets:
         target.sample()
+        await settled(target)
+        target.sample()
+
+
+async def settled(target: Target) -> None:
+    """Waits until whatever was left alone has ended, and idle connections are closed."""
+    end = time.monotonic() + SETTLE
+    while time.monotonic() < end and not is_level(target):
+        await asyncio.sleep(0.2)
+
+
+def is_level(target: Target) -> bool:
+    """Whether nothing is open any more, and no more files than at the begin."""
+    files = footprint(target.server.process.pid).files
+    return files <= target.samples[0][1].files + SPARE_FILES and not left_over(target.metrics())
 
 
 async def sample(targets: list[Target], every: float) -> None:
@@ -170,17 +182,22 @@ def check_counts(numbers: dict[str, float], records: list[dict[str, Any]]) -> li
     breaches = []
     if not accepted == ended == len(records):
         breaches.append(f"{accepted} accepted, {ended} ended, {len(records)} recorded")
-    for name in ("num_requests_running", "num_requests_waiting", "num_followers", "vault_open"):
-        if numbers[f"minivault_{name}"]:
-            breaches.append(f"{name} is {numbers[f'minivault_{name}']:g} at the end")
+    breaches += [f"{name} at the end" for name in left_over(numbers)]
     return breaches
+
+
+def left_over(numbers: dict[str, float]) -> list[str]:
+    """What is still open, and how many."""
+    names = ("num_requests_running", "num_requests_waiting", "num_followers", "vault_open")
+    found = {name: numbers[f"minivault_{name}"] for name in names}
+    return [f"{name} is {count:g}" for name, count in found.items() if count]
 
 
 def check_resources(target: Target, minutes: float) -> list[str]:
     """Files and threads as at the begin or fewer than under load, memory level."""
     begin, end = target.samples[0][1], target.samples[-1][1]
     breaches = []
-    if end.files > begin.files + 2:  # the log's own, and one that is just being closed
+    if end.files > begin.files + SPARE_FILES:
         breaches.append(f"{end.files} open files, {begin.files} at the begin")
     if end.threads > max(each.threads for _, each in target.samples[:-1]):
         breaches.append(f"{end.threads} threads at the end, more than ever under load")

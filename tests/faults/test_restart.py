@@ -216,7 +216,7 @@ def test_a_forged_id_is_gone_and_then_204(tmp_path: Path, browser: Browser) -> N
 def test_the_storyteller_goes_on_after_a_kill(
     tmp_path: Path, read: Callable[[int], Reader], port: int
 ) -> None:
-    options = ("--backend", "tests.stories:Halting", "--port", str(port))
+    options = ("--backend", "tests.stories:Recalling", "--port", str(port))
     with serving(tmp_path, *options) as first:
         reader = read(first.port)
         reader.has(5)

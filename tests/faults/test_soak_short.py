@@ -13,7 +13,6 @@ from tests.faults import returning_reader, soak
 def test_a_short_soak_breaks_no_promise(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody stays away for long here, so little has to be waited for."""
     monkeypatch.setattr(soak, "LONG", {"echo": 200})
-    monkeypatch.setattr(soak, "SETTLE", 10.0)
     monkeypatch.setattr(returning_reader, "AWAY", 2.0)
     [result] = soak.soak(tmp_path, minutes=0.1, seed=7, names=["echo"])
     assert result["breaches"] == []

@@ -157,12 +157,13 @@ def test_an_interrupted_download_goes_on_where_it_stopped(hub: Hub, store: Model
     files = distilgpt2()
     hub.add(NAME, files)
     hub.faults.stall_after = {"model.safetensors": 200_000}
-    hasty = ModelStore(store.folder, deadlines=Deadlines(first_answer=20.0, stall=1.5))
+    hasty = ModelStore(store.folder, deadlines=Deadlines(first_answer=60.0, stall=1.5))
     with pytest.raises(
         DownloadFailed, match=r"stalled, no byte came for 1\.5 s; what is here is kept"
     ):
         hasty.pull("distilgpt2")
-    assert 200_000 in parts(store).values()
+    [here] = [size for name, size in parts(store).items() if name.startswith("model.safetensors.")]
+    assert 0 < here <= 200_000
     assert store.find("distilgpt2") is None
 
     hub.faults.stall_after = {}
@@ -171,7 +172,7 @@ def test_an_interrupted_download_goes_on_where_it_stopped(hub: Hub, store: Model
     model = store.pull("distilgpt2")
     assert model.sha256 == hashlib.sha256(files["model.safetensors"]).hexdigest()
     assert dict(hub.sent) == {
-        "model.safetensors": len(files["model.safetensors"]) - 200_000,
+        "model.safetensors": len(files["model.safetensors"]) - here,
         **{name: len(files[name]) for name in TAKEN if name > "model.safetensors"},
         "": hub.sent[""],
     }

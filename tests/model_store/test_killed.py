@@ -26,7 +26,7 @@ def test_a_killed_download_is_finished_by_the_process_that_waits_for_it(
     hub.faults.stall_after = {"model.safetensors": 200_000}
     command = [sys.executable, "-m", "minivault", "pull", "--models-dir", str(tmp_path / "models")]
     killed = subprocess.Popen(command, cwd=tmp_path, env=environment(), stderr=subprocess.DEVNULL)
-    store = ModelStore(tmp_path / "models", deadlines=Deadlines(first_answer=10.0))
+    store = ModelStore(tmp_path / "models", deadlines=Deadlines(first_answer=60.0))
     waiting, pulled = threading.Event(), list[StoredModel]()
 
     def report(progress: Progress) -> None:

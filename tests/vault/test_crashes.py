@@ -71,7 +71,7 @@ def _add(told: Acknowledged, output: str) -> None:
 def _traced(log: Path, options: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
     trace = [tool("strace"), "-f", "-o", str(log), *options]
     command = [*trace, *_command(folder, 6, 1500)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    return subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
 
 
 @pytest.mark.slow
@@ -153,7 +153,7 @@ def test_four_processes_write_one_chain_with_rotation_in_the_middle(tmp_path: Pa
     ]
     told = Acknowledged()
     for process in processes:
-        output, _ = process.communicate(timeout=60)
+        output, _ = process.communicate(timeout=600)
         assert process.returncode == 0
         _add(told, output.decode())
     assert len(told.ended) == 240

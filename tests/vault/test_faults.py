@@ -87,7 +87,7 @@ FAULTS = {
 
 
 def _until_well(vault: Vault) -> None:
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while vault.problem or vault.statistics()["unwritten"]:
         assert time.monotonic() < deadline, vault.problem
         time.sleep(0.005)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -57,7 +56,7 @@ def health(server: LiveServer, status: int) -> dict[str, Any]:
 def test_the_watch_on_health_sees_a_loop_that_is_held(tmp_path: Path) -> None:
     """It watches every test of a route: see tests/web/conftest.py."""
     with live_server(tmp_path) as server:
-        in_loop(server, lambda: time.sleep(0.3))
+        in_loop(server, lambda: wait_for(lambda: HEALTH.worst().seconds > 0.15))
         assert HEALTH.end().seconds > 0.1
 
 

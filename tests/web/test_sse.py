@@ -307,7 +307,7 @@ def test_a_reader_that_takes_nothing_is_given_up(
             until(stuck, "flood")
             wait_for(lambda: server.service.registry.statistics()["followers"] == 0)
             assert b"event: done" not in to_end(stuck)
-        monkeypatch.setattr(sse, "SEND_TIMEOUT", 20)
+        monkeypatch.setattr(sse, "SEND_TIMEOUT", 600)
         with connection(server, "POST", "/generate", SSE, body) as slow:
             until(slow, "flood")
             sleep(0.4)
