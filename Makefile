@@ -85,8 +85,18 @@ $(VENV)/s3: $(VENV)/developer
 lock: $(VENV)/developer ## resolve pyproject.toml into requirements.lock (ARGS=--upgrade takes newer versions)
 	@$(PY) -m scripts.lock write $(ARGS)
 
+# The Chromium that Playwright drives by default. Where it cannot be had tests take the one with windows.
+.PHONY: headless-shell
+headless-shell:
+	@command -v chromium-headless-shell >/dev/null || ! command -v apt-get >/dev/null || [ "$$(id -u)" != 0 ] || { \
+	  echo "Installing chromium-headless-shell by apt ..."; \
+	  export DEBIAN_FRONTEND=noninteractive; \
+	  apt-get update -qq && apt-get install -qq -y --no-install-recommends chromium-headless-shell >/dev/null || \
+	  echo "Not found: chromium-headless-shell. Tests drive chromium, which takes twice the processor time." >&2; \
+	}
+
 # What tests need and pip does not bring. Missing ones skip their tests, under CI=true they fail it.
-tools:
+tools: headless-shell
 	@missing() { for each in $(TOOLS); do command -v $$each >/dev/null || printf '%s ' $$each; done; }; \
 	if [ -n "$$(missing)" ] && command -v apt-get >/dev/null && [ "$$(id -u)" = 0 ]; then \
 	  echo "Installing $$(missing)by apt ..."; \

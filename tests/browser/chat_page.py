@@ -51,6 +51,11 @@ class ChatPage:
     def stop_button(self) -> Locator:
         return self.page.get_by_role("button", name="Stop", exact=True)
 
+    def begin(self) -> None:
+        """A new conversation, once it is shown."""
+        self.page.get_by_role("button", name="New conversation").click()
+        expect(self.exchanges).to_have_count(0)
+
     def send(self, text: str) -> None:
         self.prompt.fill(text)
         self.prompt.press("Enter")

@@ -14,7 +14,7 @@ from playwright.sync_api import (
     sync_playwright,
 )
 
-from media.browser import chromium, launch
+from media.browser import HEADLESS, chromium, launch
 from minivault.backends.echo import EchoBackend
 from tests.browser.chat_page import ENDLESS, TIMEOUT, ChatPage
 from tests.live import LiveServer, live_server
@@ -42,7 +42,7 @@ def browser() -> Iterator[Browser]:
     if chromium() is None:
         leave_out("Chromium is not installed")
     expect.set_options(timeout=TIMEOUT)
-    with sync_playwright() as playwright, launch(playwright) as browser:
+    with sync_playwright() as playwright, launch(playwright, HEADLESS) as browser:
         yield browser
 
 

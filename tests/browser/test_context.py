@@ -98,7 +98,7 @@ def test_a_system_prompt_belongs_to_its_conversation_and_is_recorded(
         expect(chat.exchanges).to_have_count(2)
         chat.wait()
         assert last(server)["messages"][0] == told
-        page.get_by_role("button", name="New conversation").click()
+        chat.begin()
         expect(system).to_have_value("")
         chat.ask("And you?")
         assert last(server)["messages"] == [user("And you?")]
@@ -143,7 +143,7 @@ def test_a_prompt_that_finds_no_room_gets_a_conversation_of_its_own(
         chat.wait()
         assert last(server)["messages"] == [user("and a long one " * 5)]
         expect(page.locator("#conversation-list bdi")).to_have_count(2)
-        chat.page.get_by_role("button", name="New conversation").click()
+        chat.begin()
         chat.send("far too long " * 20)
         chat.wait("refused")
         expect(chat.last.get_by_role("alert")).to_contain_text("This prompt is too long")

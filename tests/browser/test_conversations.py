@@ -22,8 +22,7 @@ def expect_titles(chat: ChatPage, *titles: str) -> None:
 def begin(chat: ChatPage, *prompts: str) -> None:
     """One conversation for each prompt."""
     for prompt in prompts:
-        chat.page.get_by_role("button", name="New conversation").click()
-        expect(chat.exchanges).to_have_count(0)
+        chat.begin()
         chat.ask(prompt)
 
 
@@ -60,14 +59,14 @@ def test_a_reload_at_any_moment_loses_nothing_that_was_sent(chat: ChatPage) -> N
 def test_what_is_being_written_stays_with_its_conversation(chat: ChatPage) -> None:
     chat.ask("about foxes")
     chat.prompt.fill("half a thou")
-    chat.page.get_by_role("button", name="New conversation").click()
+    chat.begin()
     expect(chat.prompt).to_have_value("")
     chat.prompt.fill("a beginning")
     chat.page.get_by_role("link", name="about foxes").click()
     expect(chat.prompt).to_have_value("half a thou")
     chat.page.reload()
     expect(chat.prompt).to_have_value("half a thou")
-    chat.page.get_by_role("button", name="New conversation").click()
+    chat.begin()
     expect(chat.prompt).to_have_value("a beginning")
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, Request, expect
 
-from media.browser import ARGUMENTS, chromium
+from media.browser import ARGUMENTS, HEADLESS, chromium
 from minivault.backends.echo import EchoBackend
 from tests.live import DEADLINE, LiveServer, live_server
 
@@ -85,7 +85,7 @@ def site(folder: Path) -> Iterator[int]:
 def fooled(browser: Browser) -> Iterator[Browser]:
     """A browser for which every name under .test means this machine."""
     rules = "--host-resolver-rules=MAP *.test 127.0.0.1"
-    made = browser.browser_type.launch(executable_path=chromium(), args=[*ARGUMENTS, rules])
+    made = browser.browser_type.launch(executable_path=chromium(HEADLESS), args=[*ARGUMENTS, rules])
     yield made
     made.close()
 

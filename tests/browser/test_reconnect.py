@@ -100,7 +100,7 @@ def test_an_answer_goes_on_while_another_conversation_is_shown(
 ) -> None:
     slow_chat.send("left alone for a while")
     slow_chat.wait_for_text(30)
-    slow_chat.page.get_by_role("button", name="New conversation").click()
+    slow_chat.begin()
     expect(slow_chat.exchanges).to_have_count(0)
     expect(slow_chat.page.locator("#conversation-list small")).to_have_text("writing…")
     slow_chat.page.get_by_role("link", name="left alone").click()

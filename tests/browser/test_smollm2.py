@@ -42,7 +42,7 @@ def test_a_list_is_a_list_and_a_cut_answer_goes_on_in_itself(page: Page, tmp_pat
         shared = Path(download.value.path()).read_text(encoding="utf-8")
         assert first["response"] + second["response"] in shared
         page.get_by_role("button", name="Reset all").click()
-        page.get_by_role("button", name="New conversation").click()
+        chat.begin()
         chat.ask("What is the capital of France? Answer with one word.")
         assert server.records()[-1]["finish_reason"] == "stop"
         asked = server.records()[-1]["params"]

@@ -10,7 +10,7 @@ from urllib.parse import urlencode
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
-from media.browser import chromium, launch
+from media.browser import HEADLESS, chromium, launch
 from minivault.web import sse
 from tests.browser.chat_page import TIMEOUT
 from tests.faults.cutproxy import CutProxy
@@ -49,7 +49,7 @@ READER = """(url) => {
 def browser() -> Iterator[Browser]:
     if chromium() is None:
         leave_out("Chromium is not installed")
-    with sync_playwright() as playwright, launch(playwright) as browser:
+    with sync_playwright() as playwright, launch(playwright, HEADLESS) as browser:
         yield browser
 
 
