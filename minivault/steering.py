@@ -26,6 +26,5 @@ class Steering(BaseModel):
     @model_serializer(mode="wrap")
     def _without_neutral(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
         told: dict[str, Any] = handler(self)
-        names = (*Steering.model_fields, *self.left_out)
-        neutral = {name for name in names if not told.get(name)}
-        return {name: value for name, value in told.items() if name not in neutral}
+        optional = {*Steering.model_fields, *self.left_out}
+        return {name: value for name, value in told.items() if value or name not in optional}

@@ -223,5 +223,5 @@ class Registry:
         }
 
     def _check_idle(self) -> None:
-        if all(each.ended for each in self.shelf):  # no list: it is asked at each one's end
+        if not self.shelf.has_open:
             self._idle.set()

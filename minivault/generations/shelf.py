@@ -35,6 +35,11 @@ class Shelf:
         self.tidy()
         return len(self._kept)
 
+    @property
+    def has_open(self) -> bool:
+        """Whether one has not ended."""
+        return len(self._by_id) > len(self._kept)
+
     def open(self) -> list[Generation]:
         """Those that have not ended."""
         return [generation for generation in self._by_id.values() if not generation.ended]
@@ -85,8 +90,9 @@ class Shelf:
     def tidy(self) -> None:
         """Drops what is too old or too much, the oldest first; never one that is being read."""
         limit = time.monotonic() - self._seconds
-        for generation in [each for each in self._kept if not each.heard]:
+        for generation in list(self._kept):
             too_much = len(self._kept) > self._most or self._kept_size > self._size
             if not too_much and (generation.times.ended or 0) > limit:
-                return
-            self.drop(generation)
+                return  # and so are all that ended later
+            if not generation.heard:
+                self.drop(generation)

@@ -67,9 +67,10 @@ class Plan:
         table = source.tensor(_TABLE)
         last = self._norm(source, _LAST)
         turned = [each.table(context) for each in self.ropes]
+        # For so long a context it takes other factors of its rotary positions.
+        is_long = any(each.trained and context > each.trained for each in self.ropes)
         return Description(
-            architecture=str(source.config["model_type"])
-            + (" (long)" if self._long(context) else ""),
+            architecture=str(source.config["model_type"]) + (" (long)" if is_long else ""),
             longest=self.longest,
             context=context,
             hidden=self.hidden,
@@ -95,10 +96,6 @@ class Plan:
     def default_context(self, most: int) -> int:
         """As much as the model can, up to `most`; no more than what it takes one RoPE table for."""
         return min(self.longest, most, *(each.trained for each in self.ropes if each.trained))
-
-    def _long(self, context: int) -> bool:
-        """Whether it takes other factors of its rotary positions for so long a context."""
-        return any(each.trained and context > each.trained for each in self.ropes)
 
     def _stretch(self, context: int) -> Floats:
         turns = np.arange(context) // self.trained

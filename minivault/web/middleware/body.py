@@ -51,19 +51,20 @@ class BodyLimit:
         self.openai = openai
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        size = 0
+        if scope["type"] != "http":
+            return await self.app(scope, receive, send)
+        size, limit = 0, limit_of(scope, self.openai)
 
         async def counted_receive() -> Message:
             nonlocal size
             message = await receive()
             size += len(message.get("body", b""))
-            if size > (limit := limit_of(scope, self.openai)):
+            if size > limit:
                 self.refused("body")
                 raise _too_large(limit)
             return message
 
-        counted = counted_receive if scope["type"] == "http" else receive
-        await self.app(scope, counted, send)
+        await self.app(scope, counted_receive, send)
 
 
 def _too_large(limit: int) -> BodyTooLarge:
