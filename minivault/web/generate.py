@@ -29,12 +29,12 @@ async def start(request: Request) -> Response:
     if request.method == "HEAD":
         return sse.headers_only()
     last = _last_event_id(request)
+    asked = await _asked(request, required=last is None)
+    visitor = _visitor(request, asked)
     if last is not None:
-        return await _resume(request, last, await _asked(request, required=False))
-    asked = await _asked(request)
+        return await _resume(request, last, asked, visitor)
     assert asked is not None
-    service, visitor = service_of(request), _visitor(request, asked)
-    follower = await service.generations.start(asked, visitor)
+    follower = await service_of(request).generations.start(asked, visitor)
     return _answer(follower, visitor.client)
 
 
@@ -43,13 +43,13 @@ async def follow(request: Request) -> Response:
     if request.method == "HEAD":
         return sse.headers_only()
     id = request.path_params["id"]
-    last = _last_event_id(request)
+    last, visitor = _last_event_id(request), _visitor(request, None)
     if last is None:
-        return await _resume_at(request, id, -1, None)
+        return await _resume_at(request, id, -1, None, visitor)
     known = parse_event_id(last)
     if known and known.generation != id:
         raise InvalidRequest([FieldError("Last-Event-ID", "belongs to another generation")])
-    return await _resume(request, last, None)
+    return await _resume(request, last, None, visitor)
 
 
 async def stop(request: Request) -> Response:
@@ -63,20 +63,21 @@ async def stop(request: Request) -> Response:
     )
 
 
-async def _resume(request: Request, last: str, asked: GenerateRequest | None) -> Response:
+async def _resume(
+    request: Request, last: str, asked: GenerateRequest | None, visitor: Visitor
+) -> Response:
     event_id = parse_event_id(last)
     if event_id is None:
         known_gone = last.endswith(".gone")
-        return Response(status_code=204) if known_gone else _gone(request, "unknown")
+        return Response(status_code=204) if known_gone else _gone("unknown", visitor.client)
     if event_id.n is None:
         return Response(status_code=204)
-    return await _resume_at(request, event_id.generation, event_id.n, asked)
+    return await _resume_at(request, event_id.generation, event_id.n, asked, visitor)
 
 
 async def _resume_at(
-    request: Request, id: str, after: int, asked: GenerateRequest | None
+    request: Request, id: str, after: int, asked: GenerateRequest | None, visitor: Visitor
 ) -> Response:
-    visitor = _visitor(request, asked)
     try:
         answer = await service_of(request).generations.come_back(id, after, asked, visitor)
     except Unavailable:
@@ -84,15 +85,15 @@ async def _resume_at(
             return sse.come_again()
         raise
     if isinstance(answer, Gone):
-        return _gone(request, id)
+        return _gone(id, visitor.client)
     if isinstance(answer, Nothing):
         return Response(status_code=204)
     return _answer(answer.follower, visitor.client)
 
 
-def _gone(request: Request, id: str) -> Response:
+def _gone(id: str, client: Client) -> Response:
     event = gone_event()
-    if _client(request) is not Client.SSE:
+    if client is not Client.SSE:
         raise NotFound(event.data["detail"])
     return sse.once(id if parse_event_id(f"{id}.gone") else "unknown", event)
 
@@ -103,7 +104,7 @@ def _answer(follower: Follower, client: Client) -> Response:
     return JsonAnswer(follower) if client is Client.JSON else TextStream(follower)
 
 
-async def _asked(request: Request, *, required: bool = True) -> GenerateRequest | None:
+async def _asked(request: Request, *, required: bool) -> GenerateRequest | None:
     """The request in the body or the query; None if it may be missing and is."""
     if request.method == "POST":
         body = await request.body()
@@ -119,11 +120,6 @@ async def _asked(request: Request, *, required: bool = True) -> GenerateRequest 
     return parse_query(pairs) if pairs or required else None
 
 
-def _client(request: Request) -> Client:
-    """What the client wants; a header in several lines is one list (RFC 9110, 5.3)."""
-    return preferred(", ".join(request.headers.getlist("accept")))
-
-
 def _last_event_id(request: Request) -> str | None:
     """The header wins; EventSource cannot set one on its first connection, hence the parameter."""
     header = request.headers.get("last-event-id")
@@ -135,10 +131,11 @@ def _visitor(request: Request, asked: GenerateRequest | None) -> Visitor:
 
     EventSource comes back by itself, and so may whoever has given the request a name.
     """
-    client, state = _client(request), request.scope["state"]
+    # A header in several lines is one list (RFC 9110, 5.3).
+    client = preferred(", ".join(request.headers.getlist("accept")))
     has_key = asked is not None and asked.key is not None
     lives_on = client is Client.SSE and (request.method == "GET" or has_key)
-    return Visitor(client, state["audit"], caller_of(request), lives_on)
+    return Visitor(client, request.scope["state"]["audit"], caller_of(request), lives_on)
 
 
 _ID = Parameter(
