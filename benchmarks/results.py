@@ -57,6 +57,7 @@ SECTIONS = (
     ),
     Section("speculation", ("benchmarks.speculation",)),
     Section("turns", ("benchmarks.turns",)),
+    Section("answers", ("benchmarks.answers",)),
     Section("quality", ("benchmarks.quality",)),
     Section("quality-gpt2", ("benchmarks.quality", "--model", "models/storyteller")),
     Section("bench", ("minivault", "bench", *_SHAPE)),

@@ -27,7 +27,8 @@ def recommended(path: Path, sha256: str) -> dict[str, float]:
     """Of a folder, or of a GGUF file, before which a generation_config.json beside it counts.
 
     `sha256` is that of the weights: where neither says anything, a package's own table counts.
-    By the names of our parameters; what is out of their bounds, or no number, is left out.
+    By the names of our parameters; what is out of their bounds, or no number, is left out. A file
+    that says how to draw and names no penalty means none, as whatever reads such files has it.
     """
     if path.is_dir():
         said = _generation_config(path)
@@ -36,7 +37,7 @@ def recommended(path: Path, sha256: str) -> dict[str, float]:
         told = {name: own.get(_OF_GGUF.get(name, name)) for name in _NAMES}
         said = {**told, **_generation_config(path.parent)}
     found = {name: _number(said[name]) for name in _NAMES if _fits(name, said.get(name))}
-    return found or dict(package_recommends(sha256))
+    return {"repetition_penalty": 1.0, **found} if found else dict(package_recommends(sha256))
 
 
 def _generation_config(folder: Path) -> Mapping[str, object]:

@@ -62,11 +62,24 @@ def test_what_it_recommends_counts_where_nothing_beside_it_says_otherwise(tmp_pa
     keys = {"temp": 0.6, "top_k": 20, "min_p": 0.05, "penalty_repeat": 9.0, "mirostat": 1}
     sampling = {f"general.sampling.{name}": value for name, value in keys.items()}
     file = put(tmp_path / "tiny.gguf", gguf_bytes(sampling, {"it": random_tensor("F32", (1,))}))
-    assert recommended(file, SHA256) == {"temperature": 0.6, "top_k": 20, "min_p": 0.05}
+    unpenalized = {"repetition_penalty": 1.0}
+    assert recommended(file, SHA256) == {
+        "temperature": 0.6,
+        "top_k": 20,
+        "min_p": 0.05,
+        **unpenalized,
+    }
     (tmp_path / "generation_config.json").write_text('{"temperature": 0.7, "top_p": "high"}')
-    assert recommended(file, SHA256) == {"temperature": 0.7, "top_k": 20, "min_p": 0.05}
-    assert recommended(tmp_path, SHA256) == {"temperature": 0.7}
-    assert recommended(put(tmp_path / "other.gguf"), SHA256) == {"temperature": 0.7}
+    assert recommended(file, SHA256) == {
+        "temperature": 0.7,
+        "top_k": 20,
+        "min_p": 0.05,
+        **unpenalized,
+    }
+    assert recommended(tmp_path, SHA256) == {"temperature": 0.7, **unpenalized}
+    assert recommended(put(tmp_path / "other.gguf"), SHA256) == {"temperature": 0.7, **unpenalized}
+    (tmp_path / "generation_config.json").write_text('{"repetition_penalty": 1.05}')
+    assert recommended(tmp_path, SHA256) == {"repetition_penalty": 1.05}
 
 
 def test_where_a_packaged_models_files_say_nothing_its_card_counts(tmp_path: Path) -> None:
@@ -78,7 +91,7 @@ def test_where_a_packaged_models_files_say_nothing_its_card_counts(tmp_path: Pat
     assert recommended(copy, SHA256) == {}
     assert Parameters.model_validate(package.recommended).model_fields_set == set(copied)
     (tmp_path / "generation_config.json").write_text('{"temperature": 0.7}')
-    assert recommended(copy, sha256) == {"temperature": 0.7}
+    assert recommended(copy, sha256) == {"temperature": 0.7, "repetition_penalty": 1.0}
 
 
 @pytest.mark.parametrize("name", ["tiny", "org/tiny"])
@@ -188,10 +201,11 @@ def expected(source: object, backend: LocalBackend) -> str:
 
 @pytest.mark.slow
 def test_a_real_chat_model_knows_the_capital_of_france(tmp_path: Path) -> None:
-    settings = Settings(model=str(smollm2()), threads=2)
+    """As `make chat` serves it."""
+    settings = Settings(model=str(smollm2()), dtype="bfloat16", threads=2)
     model = ModelStore(tmp_path).get(str(smollm2()))
     asked = {
-        "messages": [{"role": "user", "content": "Name the capital of France."}],
+        "messages": [{"role": "user", "content": "What is the capital of France?"}],
         "temperature": 0,
     }
     with live_server(tmp_path, LocalBackend(settings, model), ready=False) as live:
