@@ -147,8 +147,8 @@ class Piece:
     character or a stop string may be half. It is said if the generation ends here. `engine` is
     what the record's `engine` says of this text alone, from this piece on. `scores` are those of
     tokens of the prompt, in order, where `prompt_logprobs` asks for them: the first token's, which
-    nothing comes before, is NaN. `drafts` tell of the text up to here. `reused`: tokens of the
-    prompt that were computed for an earlier request, as far as the backend tells.
+    nothing comes before, is NaN. `drafts` tell of the text up to here at least. `reused`: tokens of
+    the prompt that were computed for an earlier request, as far as the backend tells.
     """
 
     text: str
@@ -157,8 +157,9 @@ class Piece:
     tail: str = ""
     engine: Mapping[str, Any] | None = None
     scores: tuple[Logprobs, ...] = ()
-    drafts: Drafts | None = None
-    reused: int = 0
+    # What it cost does not make it another piece: drafts are counted while it is on its way.
+    drafts: Drafts | None = field(default=None, compare=False)
+    reused: int = field(default=0, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
