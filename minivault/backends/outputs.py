@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections import deque
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from minivault.backends.base import Drafts, Logprobs, Piece, TokenLogprob
@@ -14,14 +15,12 @@ if TYPE_CHECKING:
     from minivault.engine.tokenizer import Tokenizer
 
 
+@dataclass(eq=False, slots=True)
 class Outputs:
     """What the engine has said to one request and was not read yet. The event loop's alone."""
 
-    __slots__ = ("_items", "_waiter")
-
-    def __init__(self) -> None:
-        self._items: deque[Output | Exception] = deque()
-        self._waiter: asyncio.Future[None] | None = None
+    _items: deque[Output | Exception] = field(default_factory=deque)
+    _waiter: asyncio.Future[None] | None = None
 
     def put(self, item: Output | Exception) -> None:
         self._items.append(item)

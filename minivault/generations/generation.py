@@ -159,23 +159,23 @@ class Generation:
 
     def follow(self, after: int = -1) -> Follower:
         """A new follower of the events after number `after`; it listens until it is closed."""
-        follower = Follower(self, after)
+        follower = Follower(self, after + 1)
+        follower.changed.set()
         self.followers.add(follower)
         return follower
 
 
+@dataclass(slots=True, eq=False, repr=False)
 class Follower:
     """One reader of a generation. Closing it is synchronous, so it can be done while cancelled."""
 
-    def __init__(self, generation: Generation, after: int) -> None:
-        self.generation = generation
-        self.changed = asyncio.Event()  # there may be something to take
-        self.changed.set()
-        self.is_through = False  # whether the last event was taken
-        self.on_close: Callable[[Generation], None] | None = None
-        self._next = after + 1
-        self._position: int | None = None
-        self._told: int | None = None
+    generation: Generation
+    _next: int  # the number of the event that it takes next
+    changed: asyncio.Event = field(default_factory=asyncio.Event)  # there may be something to take
+    is_through: bool = False  # whether the last event was taken
+    on_close: Callable[[Generation], None] | None = None
+    _position: int | None = None  # in the queue, and the one that was told last
+    _told: int | None = None
 
     async def batches(self) -> AsyncIterator[list[tuple[int, Event]]]:
         """All events that are there, then all that have come since, until the last one."""

@@ -22,11 +22,6 @@ class WaitingLine:
     def __len__(self) -> int:
         return len(self._waiting)
 
-    @property
-    def heard(self) -> list[Generation]:
-        """Those that somebody listens to, in the order in which they came."""
-        return [generation for generation in self._waiting if generation.heard]
-
     def add(self, generation: Generation) -> None:
         self._arrivals += 1
         self._waiting[generation] = self._arrivals
