@@ -10,13 +10,13 @@
 
 #if VECTOR == 64
 #define TILE 8 /* rows that share one reading of a panel */
-enum { FEW = 8, TOGETHER_FOR_FEW = 2, TOGETHER = 2 };
+enum { FEW = 8, TOGETHER_FOR_FEW = 2, TOGETHER = 2, IN_ORDER = 4 };
 #elif defined(__aarch64__)
 #define TILE 4
-enum { FEW = 2, TOGETHER_FOR_FEW = 8, TOGETHER = 4 };
+enum { FEW = 2, TOGETHER_FOR_FEW = 8, TOGETHER = 4, IN_ORDER = 1 };
 #else
 #define TILE 4
-enum { FEW = 2, TOGETHER_FOR_FEW = 4, TOGETHER = 2 };
+enum { FEW = 2, TOGETHER_FOR_FEW = 4, TOGETHER = 2, IN_ORDER = 1 };
 #endif
 
 #if defined(FASTEST) && defined(__AVX512BF16__)
@@ -133,6 +133,40 @@ ALWAYS void sum_groups(const struct reading *t, int kind, int from, int together
         }
 }
 
+/* The same of bytes for a few rows, which wait for their weights: these are read in the order in which
+ * they lie, as what the processor fetches ahead goes by that. */
+ALWAYS void sum_in_order(const struct reading *t, int from, int together, int rows,
+                         vfloat sums[][MOST])
+{
+    const uint8_t *group = t->weights;
+    size_t groups = (size_t)t->stride / GROUP;
+    for (int g = 0; g < t->inputs / GROUP; g++, group += group_size(INT8)) {
+        const uint8_t *q = group + PANEL * 2 + 4 * from * LANES;
+        const uint8_t *x = t->rows + (size_t)g * GROUP;
+        vint found[MOST][TILE] = {0};
+#pragma GCC unroll 8
+        for (int k = 0; k < GROUP; k += 4, q += 4 * PANEL)
+#pragma GCC unroll 8
+            for (int v = 0; v < together; v++) {
+                vint w = weights_of(load_ints(q + 4 * v * LANES), INT8);
+#pragma GCC unroll 8
+                for (int r = 0; r < rows; r++)
+                    found[v][r]
+                        = add_products(found[v][r], w, splat_at(x + r * t->stride + k), INT8);
+            }
+#pragma GCC unroll 8
+        for (int v = 0; v < together; v++) {
+            vfloat scale = from_float16((const uint16_t *)group + (from + v) * LANES);
+#pragma GCC unroll 8
+            for (int r = 0; r < rows; r++) {
+                vint sum = whole(found[v][r], t->sums + r * groups + g, INT8);
+                vfloat number = __builtin_convertvector(sum, vfloat);
+                sums[r][v] = fused(number, scale * t->scale[r * groups + g], sums[r][v]);
+            }
+        }
+    }
+}
+
 ALWAYS void sum_some(const struct reading *t, int kind, int from, int together, int rows,
                      float out[][PANEL])
 {
@@ -141,6 +175,8 @@ ALWAYS void sum_some(const struct reading *t, int kind, int from, int together, 
         sum_float32(t, from, together, rows, sums);
     else if (kind == BFLOAT16)
         sum_bfloat16(t, from, together, rows, sums);
+    else if (kind == INT8 && rows <= IN_ORDER)
+        sum_in_order(t, from, together, rows, sums);
     else
         sum_groups(t, kind, from, together, rows, sums);
 #pragma GCC unroll 8
