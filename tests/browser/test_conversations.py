@@ -187,6 +187,21 @@ def test_the_keyboard_is_never_lost(chat: ChatPage) -> None:
     expect(chat.prompt).to_have_value("typed at once")
 
 
+def test_what_is_sent_right_after_a_new_one_was_asked_for_is_its_own(chat: ChatPage) -> None:
+    """In the same moment, as keys that waited for a busy machine are."""
+    chat.ask("about foxes")
+    chat.page.evaluate(
+        "() => { document.querySelector('#new-conversation').click();"
+        " document.querySelector('#prompt').value = 'about crows';"
+        " document.querySelector('#composer').requestSubmit(); }"
+    )
+    expect(chat.last.locator(".prompt")).to_have_text("about crows")
+    expect(chat.exchanges).to_have_count(1)
+    expect_titles(chat, "about crows", "about foxes")
+    chat.page.go_back()
+    expect(chat.last.locator(".prompt")).to_have_text("about foxes")
+
+
 def test_markdown_holds_the_text_and_how_to_make_it_again(chat: ChatPage) -> None:
     text = chat.ask("the fox and the crow")
     markdown = save(chat, "Markdown")

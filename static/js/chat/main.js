@@ -21,7 +21,7 @@ new Transcript(chat);
 const composer = new Composer(chat);
 const panel = new Panel("conversations");
 new Panel("controls");
-new Sidebar(chat, panel);
+const sidebar = new Sidebar(chat, panel);
 
 /** The address says which conversation is shown, so that a reload and the back button work. */
 async function openAddressed() {
@@ -59,7 +59,7 @@ function shortcut(event) {
   if (event.key === "Escape" && chat.running) composer.stop();
   else if (modified && event.key === "/") showShortcuts();
   else if (modified && event.key === "k") panel.toggle(true), find("#search").focus();
-  else if (event.altKey && event.code === "KeyN") location.hash = NEW;
+  else if (event.altKey && event.code === "KeyN") sidebar.begin();
   else return;
   event.preventDefault();
 }

@@ -27,7 +27,7 @@ export class Sidebar {
     this.search.oninput = () => this.#searchSoon();
     this.search.onkeydown = (/** @type {KeyboardEvent} */ e) => this.#fromSearch(e);
     this.list.onkeydown = (/** @type {KeyboardEvent} */ e) => this.#walk(e);
-    find("#new-conversation").onclick = () => this.#leave("");
+    find("#new-conversation").onclick = () => this.begin();
     find("#export").onclick = () => this.#exportAll();
     find("#import").onclick = () => find("#import-file").click();
     find("#import-file").onchange = (/** @type {any} */ e) => this.#import(e.target);
@@ -158,7 +158,7 @@ export class Sidebar {
     for (const run of this.chat.runs.values()) if (run.exchange.conversation === head.id) run.stop();
     const whole = await this.store.export(head.id);
     await this.store.remove(head.id);
-    if (this.chat.conversation.head.id === head.id) this.#leave("");
+    if (this.chat.conversation.head.id === head.id) this.begin();
     else focusPrompt();
     const back = async () => (await this.store.import(whole), (location.hash = head.id));
     announce(`“${head.title}” is deleted; the vault keeps its lines.`, true, ["Undo", back]);
@@ -193,8 +193,10 @@ export class Sidebar {
     this.#searching = setTimeout(() => this.render(), SEARCH_DELAY_MS);
   }
 
-  #leave(/** @type {string} */ id) {
-    location.hash = id || "new";
+  /** A new conversation, at once: a change of the address would be heard of only after what is typed next. */
+  begin() {
+    if (location.hash !== "#new") history.pushState(null, "", "#new");
+    this.chat.fresh();
     this.panel.done();
     find("#prompt").focus();
   }
