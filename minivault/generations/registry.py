@@ -143,6 +143,8 @@ class Registry:
             speech=self.speech,
             metrics=self.metrics,
         )
+        if timer := self._timers.pop(generation, None):  # else it would keep the text for its time
+            timer.cancel()
         measure(generation, self.metrics)
         self.shelf.keep(generation)
         self._check_idle()

@@ -147,6 +147,22 @@ def test_coming_back_within_the_grace_stops_the_clock(tmp_path: Path) -> None:
     asyncio.run(scenario())
 
 
+def test_one_that_ends_within_its_grace_is_waited_for_no_longer(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        backend = Reins(allowed=1)
+        async with house(tmp_path, backend, grace=3600) as here:
+            follower = await here.start()
+            await until(follower, 1)
+            follower.close()
+            clock = here.registry._timers[follower.generation]
+            backend.go()
+            await here.registry.idle()
+            assert clock.cancelled()
+            assert here.registry._timers == {}
+
+    asyncio.run(scenario())
+
+
 @pytest.mark.parametrize("state", ["waiting", "running"])
 def test_one_that_does_not_live_on_ends_as_soon_as_its_client_goes(
     tmp_path: Path, state: str
