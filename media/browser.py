@@ -15,6 +15,7 @@ ARGUMENTS = [
     "--disable-component-update",
     "--disable-sync",
 ]
+LAUNCH_TIMEOUT = 120_000  # milliseconds
 
 
 HEADLESS = "chromium-headless-shell"
@@ -32,4 +33,4 @@ def launch(playwright: Playwright, *first: str) -> Browser:
     path = chromium(*first)
     if path is None:
         raise FileNotFoundError("there is no Chromium here; install it (apt install chromium)")
-    return playwright.chromium.launch(executable_path=path, args=ARGUMENTS)
+    return playwright.chromium.launch(executable_path=path, args=ARGUMENTS, timeout=LAUNCH_TIMEOUT)

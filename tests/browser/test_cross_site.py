@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, Request, expect
 
-from media.browser import ARGUMENTS, HEADLESS, chromium
+from media.browser import ARGUMENTS, HEADLESS, LAUNCH_TIMEOUT, chromium
 from minivault.backends.echo import EchoBackend
 from tests.live import DEADLINE, LiveServer, live_server
 
@@ -85,7 +85,9 @@ def site(folder: Path) -> Iterator[int]:
 def fooled(browser: Browser) -> Iterator[Browser]:
     """A browser for which every name under .test means this machine."""
     rules = "--host-resolver-rules=MAP *.test 127.0.0.1"
-    made = browser.browser_type.launch(executable_path=chromium(HEADLESS), args=[*ARGUMENTS, rules])
+    made = browser.browser_type.launch(
+        executable_path=chromium(HEADLESS), args=[*ARGUMENTS, rules], timeout=LAUNCH_TIMEOUT
+    )
     yield made
     made.close()
 

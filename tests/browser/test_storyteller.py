@@ -40,6 +40,7 @@ def test_a_story_streams_in_is_logged_and_replays(chat: ChatPage, server: Served
     expect(chat.page.locator("#library")).to_contain_text("Once upon a time")
     chat.page.get_by_label("Show probabilities").check()
     chat.parameter("max_tokens").fill("40")
+    chat.parameter("seed").fill("5")  # with some others it comes to its end sooner
     text = chat.ask(BEGINNING)
     record = server.records()[-1]
     assert text == record["response"]

@@ -22,6 +22,7 @@ from tests.tools import leave_out
 pytestmark = [pytest.mark.slow, pytest.mark.browser]
 
 HALTING = ("--backend", "tests.echoes:Halting")
+SMALL_PAGE = "/login"
 ASKED: dict[str, Any] = {"prompt": "the quick brown 🤖 fox\njumps", "max_tokens": 150, "seed": 7}
 # onmessage and a listener for the last events, nothing else: as anybody would write it.
 READER = """(url) => {
@@ -80,7 +81,7 @@ def read(browser: Browser) -> Iterator[Callable[[int], Reader]]:
 
     def open_reader(port: int) -> Reader:
         page = context.new_page()
-        page.goto(f"http://127.0.0.1:{port}/docs")
+        page.goto(f"http://127.0.0.1:{port}{SMALL_PAGE}")
         page.evaluate(READER, f"/generate?{urlencode(ASKED)}")
         return Reader(page)
 
@@ -204,7 +205,7 @@ def test_a_backend_that_cannot_repeat_itself_says_gone_after_a_restart(
 def test_a_forged_id_is_gone_and_then_204(tmp_path: Path, browser: Browser) -> None:
     with live_server(tmp_path) as server:
         page = browser.new_page()
-        page.goto(f"{server.url}/docs")
+        page.goto(f"{server.url}{SMALL_PAGE}")
         query = urlencode(ASKED | {"lastEventId": "A" * 64 + ".3"})
         page.evaluate(READER, f"/generate?{query}")
         seen = Reader(page).finished()
