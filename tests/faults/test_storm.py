@@ -236,7 +236,7 @@ def test_who_does_not_read_holds_up_nobody(tmp_path: Path) -> None:
         deaf = [deaf_client(server, prompt=word, max_tokens=2000) for _ in range(2)]
         answers = asyncio.run(crowd(server.port, 20, max_tokens=20))
         assert all(answer.events[-1].name == "done" for answer in answers)
-        wait_for(lambda: open_generations(server.url) == 0)
+        wait_for(lambda: open_generations(server.url) == 0, seconds=240)
         assert metrics(server.url)["minivault_num_followers"] == 2, "they do not read, and stay"
         for connection in deaf:
             connection.close()

@@ -37,7 +37,7 @@ def health(served: Served) -> dict[str, Any]:
 
 def wait_until(served: Served, holds: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
     """What `/health` says as soon as it holds."""
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 240
     while not holds(found := health(served)):
         assert time.monotonic() < deadline, found
         time.sleep(0.05)
