@@ -320,6 +320,41 @@ def test_a_text_stream_that_raises_ends_its_own_sequence(runner: NativeRunner) -
     assert last_of(outputs, good).finish is FinishReason.LENGTH
 
 
+class Unsatisfiable:
+    """A constraint that gives up after five tokens, as one does whose grammar grows too large."""
+
+    is_complete = False
+
+    def __init__(self) -> None:
+        self.accepted = 0
+
+    def apply(self, row: Row) -> None:
+        if self.accepted == 5:
+            raise ArithmeticError("the text cannot be held to its schema any more")
+
+    def accept(self, token: int) -> None:
+        self.accepted += 1
+
+
+@pytest.mark.parametrize("prompt", [random_prompt(0, 20), random_prompt(0, 10) * 3])
+def test_a_constraint_that_raises_ends_its_own_sequence(
+    runner: NativeRunner, prompt: list[int]
+) -> None:
+    """Whatever else was computed in that step, some of it guessed ahead, counts once."""
+    alone, good = (make_sequence(prompt, SamplingParams(24, temperature=0)) for _ in range(2))
+    (engine := Engine(runner)).add(alone)
+    list(steps(engine))
+    bad = ask(tokens=24, seed=1)
+    bad.constraint = Unsatisfiable()
+    engine.add(good)
+    engine.add(bad)
+    outputs = [output for step in steps(engine) for output in step]
+    assert isinstance(last_of(outputs, bad).error, ArithmeticError)
+    assert len(bad.generated) == 5
+    assert last_of(outputs, good).finish is FinishReason.LENGTH
+    assert good.generated == alone.generated
+
+
 class Stops(Ids):
     """Finds a stop string in its third token."""
 

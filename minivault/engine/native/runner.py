@@ -140,10 +140,11 @@ class NativeRunner:
         else:
             if left:
                 self._draw_ahead(left, drafts)
-            ahead = [each.cache.ahead.popleft() for each in sequences]
+            ahead = [each.cache.ahead[0] for each in sequences]
             tokens, rows = [token for token, _ in ahead], [row for _, row in ahead]
+        drawn = redrawn(tokens, rows, sequences)  # a constraint may raise: nobody has gone on yet
         self._advance(sequences)
-        return redrawn(tokens, rows, sequences), rows
+        return drawn, rows
 
     def log_probabilities(self, tokens: Sequence[int]) -> NDArray[np.float32]:
         """Of every token of the vocabulary after each of these but the last: (len - 1, vocabulary).
@@ -264,6 +265,8 @@ class NativeRunner:
             begin = slot.length - len(slot.rest)
             slot.rest = ()
             slot.length += 1
+            if slot.ahead:
+                slot.ahead.popleft()
             self._prefixes.keep_chunks(slot, each, begin)
 
     def _extend(self, slot: Slot, prompt: tuple[int, ...], chunks: int = 1) -> None:
