@@ -18,6 +18,8 @@ export class Chat extends EventTarget {
   /** @type {Set<string>} answers that the server could not write into its log yet */
   #unwritten = new Set();
   #beginning = false;
+  /** The conversation that is to be on display: one that is loaded when another is wanted is not shown. */
+  #wanted;
 
   /**
    * @param {import("./store.js").Store} store
@@ -30,6 +32,7 @@ export class Chat extends EventTarget {
     this.server = server;
     this.controls = controls;
     this.conversation = store.create();
+    this.#wanted = this.conversation.head.id;
     server.addEventListener("change", () => this.#writtenLate());
     store.addEventListener("elsewhere", (e) => this.#elsewhere(/** @type {CustomEvent} */ (e).detail));
   }
@@ -42,7 +45,9 @@ export class Chat extends EventTarget {
 
   /** Shows a stored conversation and goes on with whatever in it is not finished. */
   async open(/** @type {string} */ id) {
+    this.#wanted = id;
     const conversation = await this.store.load(id);
+    if (this.#wanted !== id) return;
     if (!conversation) return this.fresh();
     for (const run of this.runs.values())
       if (run.exchange.conversation === id) conversation.add(run.exchange);
@@ -54,6 +59,7 @@ export class Chat extends EventTarget {
 
   fresh() {
     this.conversation = this.store.create();
+    this.#wanted = this.conversation.head.id;
     this.#shown();
   }
 
@@ -233,7 +239,7 @@ export class Chat extends EventTarget {
   }
 
   #elsewhere(/** @type {string} */ id) {
-    if (id === this.conversation.head.id && this.conversation.head.title) this.open(id);
+    if (id === this.#wanted && this.conversation.head.title) this.open(id);
   }
 
   #shown() {

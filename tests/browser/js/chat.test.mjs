@@ -1,0 +1,46 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { Chat } from "../../../static/js/chat/chat.js";
+import { Conversation } from "../../../static/js/chat/conversation.js";
+
+/** A chat whose stored conversations are loaded when the test says so. */
+function chatWithSlowStore() {
+  const waiting = new Map();
+  const store = Object.assign(new EventTarget(), {
+    create: () => new Conversation({ id: "new", title: "", created: 0, updated: 0, shown: {} }),
+    load: (id) => new Promise((resolve) => waiting.set(id, resolve)),
+  });
+  const loaded = (id) => waiting.get(id)(new Conversation({ id, title: id, created: 0, updated: 0, shown: {} }));
+  const chat = new Chat(store, new EventTarget(), {});
+  return { chat, store, loaded };
+}
+
+test("a new conversation stays when one is loaded that was asked for before", async () => {
+  const { chat, loaded } = chatWithSlowStore();
+  const opened = chat.open("foxes");
+  chat.fresh();
+  loaded("foxes");
+  await opened;
+  assert.equal(chat.conversation.head.id, "new");
+});
+
+test("of two that are asked for the later one is shown, whichever is loaded first", async () => {
+  const { chat, loaded } = chatWithSlowStore();
+  const opened = [chat.open("foxes"), chat.open("crows")];
+  loaded("crows");
+  loaded("foxes");
+  await Promise.all(opened);
+  assert.equal(chat.conversation.head.id, "crows");
+});
+
+test("what another tab changes of the one on display leaves alone what is asked for", async () => {
+  const { chat, store, loaded } = chatWithSlowStore();
+  const foxes = chat.open("foxes");
+  loaded("foxes");
+  await foxes;
+  const crows = chat.open("crows");
+  store.dispatchEvent(new CustomEvent("elsewhere", { detail: "foxes" }));
+  loaded("crows");
+  await crows;
+  assert.equal(chat.conversation.head.id, "crows");
+});
