@@ -62,7 +62,7 @@ def prepare(asked: GenerateRequest, seed: int, backend: Backend, caller: str = "
     if is_cut and (share := optional.share(backend, request, known)) > 1:
         fitting = int((known + request.max_tokens) / share) - known
         request = replace(request, params=_effective(asked, max(1, fitting), backend))
-    return prepare_again(request, count, backend)
+    return _fitting(request, count, backend)
 
 
 def _read(
@@ -85,10 +85,20 @@ def _read(
 
 
 def prepare_again(request: Request, prompt_tokens: int | None, backend: Backend) -> Prepared:
-    """The same for a request that was decided before. Any thread.
+    """The same for a request that was decided before. Any thread. Raises InvalidRequest.
 
-    Raises InvalidRequest for one that the backend's memory could never hold.
+    `prompt_tokens`: None where its record does not say, as that of a server that was killed.
     """
+    if prompt_tokens is None and request.tokens is not None:
+        prompt_tokens = len(request.tokens)
+    elif prompt_tokens is None:
+        tokens, prompt_tokens = optional.tokenize(backend, request.prompt)
+        request = replace(request, tokens=tokens)
+    return _fitting(request, prompt_tokens, backend)
+
+
+def _fitting(request: Request, prompt_tokens: int | None, backend: Backend) -> Prepared:
+    """Raises InvalidRequest for a request that the backend's memory could never hold."""
     share = optional.share(backend, request, prompt_tokens or 0)
     if share > 1:
         message = (

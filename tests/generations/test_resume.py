@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -168,6 +169,29 @@ def test_one_known_from_our_log_only(
             assert backend.runs == 0
 
     asyncio.run(_life_then(tmp_path, reason, then))
+
+
+def test_one_of_a_server_that_was_killed_tells_how_long_its_prompt_is(tmp_path: Path) -> None:
+    """Its record does not: it was made of what had been said."""
+
+    async def scenario() -> None:
+        folder, left = tmp_path / "logs", tmp_path / "left"
+        backend = Reins()
+        async with house(folder, backend) as here:
+            follower = await here.start()
+            backend.go(2)
+            await until(follower, 2)
+            shutil.copytree(folder, left)  # as a kill would leave it now
+            follower.close()
+        backend = Reins(allowed=1_000_000)
+        async with house(left, backend) as here:
+            assert here.records()[0]["usage"]["prompt_tokens"] is None
+            answer = await come_back(here, follower.generation.id, 1)
+            events = await rest(answer)
+            assert events[-1][1].data["usage"]["prompt_tokens"] == 2
+            assert here.records()[-1]["usage"]["prompt_tokens"] == 2
+
+    asyncio.run(scenario())
 
 
 def test_one_unknown_here_goes_on_if_the_request_is_in_the_url(tmp_path: Path) -> None:
