@@ -47,5 +47,5 @@ def test_a_list_is_a_list_and_a_cut_answer_goes_on_in_itself(page: Page, tmp_pat
         assert server.records()[-1]["finish_reason"] == "stop"
         asked = server.records()[-1]["params"]
         assert asked["max_tokens_requested"] == 8192
-        assert (asked["temperature"], asked["top_p"]) == (0.2, 0.9)  # as its card has it
-        expect(chat.parameter("temperature")).to_have_value("0.2")
+        assert (asked["temperature"], asked["top_p"]) == (0, 0.9)
+        expect(chat.parameter("temperature")).to_have_value("0")

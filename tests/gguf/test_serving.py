@@ -82,7 +82,7 @@ def test_what_it_recommends_counts_where_nothing_beside_it_says_otherwise(tmp_pa
     assert recommended(tmp_path, SHA256) == {"repetition_penalty": 1.05}
 
 
-def test_where_a_packaged_models_files_say_nothing_its_card_counts(tmp_path: Path) -> None:
+def test_where_a_packaged_models_files_say_nothing_the_package_does(tmp_path: Path) -> None:
     package = PACKAGES["smollm2"]
     [sha256] = [each.sha256 for name, each in package.files.items() if name.endswith(".gguf")]
     copy = put(tmp_path / "a copy.gguf")
