@@ -18,7 +18,7 @@ from llguidance.numpy import allocate_token_bitmask, fill_next_token_bitmask
 
 from minivault.engine.call_grammar import BadSchema, call_grammar, schema_of
 from minivault.engine.likeliest import Row
-from minivault.errors import FieldError, InvalidRequest
+from minivault.errors import BackendFailed, FieldError, InvalidRequest
 
 LONGEST = 2**16
 """Characters of a schema."""
@@ -139,7 +139,7 @@ class Constraint:
         return bool(self._matcher.is_stopped())
 
     def apply(self, row: Row) -> None:
-        """Makes what may not come next impossible, in place. Raises ArithmeticError."""
+        """Makes what may not come next impossible, in place. Raises BackendFailed."""
         fill_next_token_bitmask(self._matcher, self._mask)
         self._check()
         allowed = np.unpackbits(self._mask.view(np.uint8)[0], bitorder="little")[: len(row)]
@@ -147,14 +147,17 @@ class Constraint:
         row[: len(allowed)][allowed == 0] = -np.inf
 
     def accept(self, token: int) -> None:
-        """Goes on behind a token. Raises ArithmeticError for one that was not allowed."""
+        """Goes on behind a token. Raises BackendFailed for one that was not allowed."""
         self._matcher.consume_token(token)
         self._check()
 
     def _check(self) -> None:
         """Its errors are states, not exceptions."""
         if self._matcher.is_error():
-            raise ArithmeticError("the text cannot be held to its schema any more")
+            raise BackendFailed(
+                "the text cannot be held to its schema any further: it leaves too much open; ask "
+                "for a simpler one, above all with simpler patterns"
+            )
 
 
 def _depth(value: Any) -> int:

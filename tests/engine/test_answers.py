@@ -13,7 +13,7 @@ from minivault.backends.base import Part
 from minivault.engine.chat import reader
 from minivault.engine.tokenizer import Tokenizer
 from minivault.engine.tokenizer_files import TokenizerFiles
-from minivault.errors import InvalidRequest, Unsupported
+from minivault.errors import BackendFailed, InvalidRequest, Unsupported
 from minivault.text_request import Tool, Tools
 from tests.engine.chat_models import FAMILIES, tokenizer_of, vocabulary_of
 
@@ -210,7 +210,7 @@ def accepts(tokenizer: Tokenizer, text: str, choice: str | Tools = "auto", **how
     try:
         for token in tokenizer.encode_bare(text):
             constraint.accept(token)
-    except ArithmeticError:
+    except BackendFailed:
         return False
     return bool(constraint._matcher.is_accepting())
 

@@ -17,7 +17,7 @@ from minivault.engine.runner import Runner
 from minivault.engine.sampler import sample
 from minivault.engine.sequence import Output, SamplingParams, Sequence, State
 from minivault.engine.transformers.runner import TransformersRunner
-from minivault.errors import Unavailable
+from minivault.errors import BackendFailed, Unavailable
 from minivault.schemas import FinishReason
 from tests.engine.gpt2_models import Ids, load, make_sequence, random_prompt, save_gpt2
 from tests.engine.small_models import save_model
@@ -330,7 +330,7 @@ class Unsatisfiable:
 
     def apply(self, row: Row) -> None:
         if self.accepted == 5:
-            raise ArithmeticError("the text cannot be held to its schema any more")
+            raise BackendFailed("the text cannot be held to its schema any further")
 
     def accept(self, token: int) -> None:
         self.accepted += 1
@@ -349,7 +349,7 @@ def test_a_constraint_that_raises_ends_its_own_sequence(
     engine.add(good)
     engine.add(bad)
     outputs = [output for step in steps(engine) for output in step]
-    assert isinstance(last_of(outputs, bad).error, ArithmeticError)
+    assert isinstance(last_of(outputs, bad).error, BackendFailed)
     assert len(bad.generated) == 5
     assert last_of(outputs, good).finish is FinishReason.LENGTH
     assert good.generated == alone.generated

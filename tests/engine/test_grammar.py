@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from minivault.engine.grammar import KNOWN, Constraint, Grammars
-from minivault.errors import InvalidRequest
+from minivault.errors import BackendFailed, InvalidRequest
 from tests.engine.vocabularies import byte_level
 
 PAIR: dict[str, Any] = {"type": "object", "properties": {"a": {"enum": ["x", "y"]}}}
@@ -67,3 +67,13 @@ def test_checks_are_forgotten_and_no_error_is_remembered(
     for _ in range(2):
         with pytest.raises(InvalidRequest, match="uniqueItems"):
             grammars.check({"type": "json_schema", "schema": {"uniqueItems": True}})
+
+
+def test_a_text_that_cannot_be_held_any_further_says_what_to_ask_for(grammars: Grammars) -> None:
+    """What the library gives up on, where a pattern has too many states, is a state of its own."""
+    constraint = grammars.constraint(FORMAT)
+    assert constraint is not None
+    with pytest.raises(BackendFailed, match="simpler patterns"):
+        constraint.accept(masked(constraint).index(-np.inf))
+    with pytest.raises(BackendFailed, match="simpler patterns"):
+        masked(constraint)

@@ -105,15 +105,7 @@ def ask(server: LiveServer, *prompts: str, tokens: int = 20, accept: str = SSE) 
         asked = [
             request(prompt=prompt, max_tokens=tokens, seed=3, accept=accept) for prompt in prompts
         ]
-        return await asyncio.gather(
-            *(
-                talk(
-                    server.port,
-                    each,
-                )
-                for each in asked
-            )
-        )
+        return await asyncio.gather(*(talk(server.port, each) for each in asked))
 
     return asyncio.run(everybody())
 
