@@ -82,8 +82,10 @@ class GenerationIds:
 
 
 def engine_hash(info: ModelInfo) -> bytes:
-    """Changes with whatever the bytes of a text depend on: model, tokenizer, engine."""
+    """Changes with whatever the bytes of a text depend on: model, tokenizer, engine, defaults."""
     parts = [info.sha256, info.tokenizer_sha256, info.context_length, dict(info.engine)]
+    if info.defaults:  # ids are older than these
+        parts.append(dict(info.defaults))
     return sha256(_canonical(parts)).digest()[:8]
 
 

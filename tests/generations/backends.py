@@ -26,12 +26,17 @@ class Reins:
     fail_at: int | None = None
     drift: int = 0
     sha256: str = "a" * 64
+    defaults: dict[str, float] = field(default_factory=dict)
     _changed: set[asyncio.Event] = field(default_factory=set)
 
     @property
     def info(self) -> ModelInfo:
         return ModelInfo(
-            name="reins", context_length=1000, reproducible=self.reproducible, sha256=self.sha256
+            name="reins",
+            context_length=1000,
+            reproducible=self.reproducible,
+            sha256=self.sha256,
+            defaults=self.defaults,
         )
 
     def count_tokens(self, prompt: str) -> int:

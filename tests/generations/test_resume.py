@@ -212,7 +212,7 @@ def test_one_unknown_here_goes_on_if_the_request_is_in_the_url(tmp_path: Path) -
     asyncio.run(scenario())
 
 
-@pytest.mark.parametrize("change", ["model", "secret", "reproducible"])
+@pytest.mark.parametrize("change", ["model", "defaults", "secret", "reproducible"])
 def test_another_model_or_secret_or_a_backend_that_cannot_repeat_is_gone(
     tmp_path: Path, change: str
 ) -> None:
@@ -225,6 +225,7 @@ def test_another_model_or_secret_or_a_backend_that_cannot_repeat_is_gone(
             allowed=9,
             reproducible=change != "reproducible",
             sha256=("b" if change == "model" else "a") * 64,
+            defaults={"temperature": 0.2} if change == "defaults" else {},
         )
         secret = tmp_path / "other" if change == "secret" else None
         async with house(tmp_path, backend, secret=secret) as here:
