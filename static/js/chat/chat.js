@@ -17,7 +17,8 @@ export class Chat extends EventTarget {
   runs = new Map();
   /** @type {Set<string>} answers that the server could not write into its log yet */
   #unwritten = new Set();
-  #beginning = false;
+  /** @type {Set<Conversation>} those whose newest exchange is being kept, and goes out then */
+  #beginning = new Set();
   /** The conversation that is to be on display: one that is loaded when another is wanted is not shown. */
   #wanted;
 
@@ -41,6 +42,11 @@ export class Chat extends EventTarget {
   get running() {
     const runs = [...this.runs.values()];
     return runs.find((run) => run.exchange.conversation === this.conversation.head.id);
+  }
+
+  /** Whether the conversation on display takes nothing new now. */
+  get busy() {
+    return Boolean(this.running) || this.#beginning.has(this.conversation);
   }
 
   /** Shows a stored conversation and goes on with whatever in it is not finished. */
@@ -153,12 +159,13 @@ export class Chat extends EventTarget {
 
   /** Nothing goes out before it is kept here: a reload at any moment finds the prompt or the exchange. */
   async #begin(/** @type {any} */ given) {
-    if (this.running || this.#beginning) return;
-    this.#beginning = true;
+    if (this.busy) return;
+    const { conversation } = this;
+    this.#beginning.add(conversation);
     /** @type {Exchange} */
     const exchange = {
       id: newKey(),
-      conversation: this.conversation.head.id,
+      conversation: conversation.head.id,
       created: Date.now(),
       kind: "prompt",
       key: newKey(),
@@ -169,9 +176,7 @@ export class Chat extends EventTarget {
     };
     // Short enough to be read; kept with the rest, so that every tab and reload makes this request.
     exchange.params.seed ??= crypto.getRandomValues(new Uint32Array(1))[0];
-    const { conversation } = this;
-    await this.store.add(conversation, exchange);
-    this.#beginning = false;
+    await this.store.add(conversation, exchange).finally(() => this.#beginning.delete(conversation));
     this.#run(exchange, conversation);
     this.#shown();
   }

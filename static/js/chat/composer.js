@@ -41,7 +41,7 @@ export class Composer {
 
   send() {
     const prompt = this.area.value;
-    if (!prompt || this.chat.running || !this.chat.controls.valid()) return;
+    if (!prompt || this.chat.busy || !this.chat.controls.valid()) return;
     const draft = this.#draft;
     this.area.value = "";
     this.#recalled = -1;
