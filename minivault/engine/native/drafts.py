@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 MOST = 5  # beyond, a row costs more than the tokens that it brings
-_LEAST_SHARE = 0.1  # of guesses that have to be right, in the long run: a row costs about as much
+_LEAST_SHARE = 0.2  # of guesses that have to be right, in the long run: a row costs about as much
 _LATELY = 0.9  # the weight of what was known before
 _REST = 32  # tokens for which nothing is guessed, where too much was wrong
 
@@ -23,9 +23,9 @@ class Drafter:
 
     def __init__(self) -> None:
         self._tokens: list[int] = []
-        # Two tokens, or one, are often followed by something else: that is worth one row, which
-        # costs next to nothing where a step waits for the weights.
-        self._lookups = (_Lookup(size=3, most=MOST), _Lookup(size=2, most=1), _Lookup(1, most=1))
+        # Two tokens are often followed by something else: that is worth one row, which costs little
+        # where a step waits for the weights. One token is not worth even that.
+        self._lookups = (_Lookup(size=3, most=MOST), _Lookup(size=2, most=1))
         self._used = self._lookups[0]
         self._source = sys.maxsize  # where what is copied goes on; beyond all: what stood last
 
@@ -54,8 +54,7 @@ class Drafter:
             if places is not None and len(self._tokens) >= lookup.resumes:
                 self._used = lookup
                 place = _nearest(places, self._source)
-                if lookup.size > 1:
-                    self._source = place
+                self._source = place
                 return self._tokens[place : place + min(lookup.length, most)]
         return []
 
