@@ -22,6 +22,7 @@ export class Chain {
     this.state = find("#chain-state");
     this.pressed = find("#verify");
     this.pressed.onclick = () => this.verify();
+    this.pressed.disabled = false; // what was pressed before would have been lost
   }
 
   /** Takes in what the server knows now; newer lines are verified without being asked for. */
