@@ -7,6 +7,7 @@ import atexit
 import os
 import time
 from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,6 +15,24 @@ from minivault.backends.base import Finish, Piece, Request
 from minivault.backends.echo import EchoBackend
 from minivault.errors import ModelUnusable
 from minivault.web import sse
+
+
+async def halting(
+    items: AsyncGenerator[Piece | Finish, None], after: int
+) -> AsyncGenerator[Piece | Finish, None]:
+    """So many items, and the others once there is a file `go` in the working directory."""
+    said = 0
+    async with aclosing(items):
+        async for item in items:
+            while said == after and not Path("go").exists():
+                await asyncio.sleep(0.02)
+            said += 1
+            yield item
+
+
+def recall_soon() -> None:
+    """Has who was cut off come back after a twentieth of a second; in a process of its own."""
+    sse._RETRY = b"retry: 50\n\n"
 
 
 class Slow(EchoBackend):
@@ -24,23 +43,18 @@ class Slow(EchoBackend):
 
 
 class Recalling(EchoBackend):
-    """Has who was cut off come back after a twentieth of a second; in a process of its own."""
+    """Has who was cut off come back soon."""
 
     def __init__(self) -> None:
         super().__init__()
-        sse._RETRY = b"retry: 50\n\n"
+        recall_soon()
 
 
 class Halting(Recalling):
     """Says ten words, and the others once there is a file `go` in the working directory."""
 
-    async def generate(self, request: Request) -> AsyncGenerator[Piece | Finish, None]:
-        said = 0
-        async for item in super().generate(request):
-            while said == 10 and not Path("go").exists():
-                await asyncio.sleep(0.02)
-            said += 1
-            yield item
+    def generate(self, request: Request) -> AsyncGenerator[Piece | Finish, None]:
+        return halting(super().generate(request), after=10)
 
 
 class Enduring(EchoBackend):

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncGenerator
-from pathlib import Path
 from typing import Any
 
 from minivault.backends.base import Finish, Piece, Request
@@ -12,7 +10,7 @@ from minivault.backends.local import LocalBackend
 from minivault.model_store.model import read_model
 from minivault.resources import resource
 from minivault.settings import Settings
-from minivault.web import sse
+from tests.echoes import halting, recall_soon
 
 HALT = 40
 """Pieces of a text after which it waits."""
@@ -25,18 +23,13 @@ class Halting(LocalBackend):
         settings = Settings(**{"threads": 1} | options)
         super().__init__(settings, read_model("storyteller", resource("models/storyteller")))
 
-    async def generate(self, request: Request) -> AsyncGenerator[Piece | Finish, None]:
-        said = 0
-        async for item in super().generate(request):
-            while said == HALT and not Path("go").exists():
-                await asyncio.sleep(0.02)
-            said += 1
-            yield item
+    def generate(self, request: Request) -> AsyncGenerator[Piece | Finish, None]:
+        return halting(super().generate(request), after=HALT)
 
 
 class Recalling(Halting):
-    """Has who was cut off come back after a twentieth of a second; in a process of its own."""
+    """Has who was cut off come back soon."""
 
     def __init__(self) -> None:
         super().__init__()
-        sse._RETRY = b"retry: 50\n\n"
+        recall_soon()

@@ -21,11 +21,11 @@ from minivault.errors import (
     NotFound,
     QueueFull,
 )
-from minivault.generations.generation import State
+from minivault.generations.generation import Generation, State
 from minivault.schemas import Client
 from minivault.vault import Entry
 from tests.generations.backends import Reins
-from tests.generations.house import house, names_of, rest_of, settled, text_of, until
+from tests.generations.house import House, house, names_of, rest_of, settled, text_of, until
 
 
 def test_the_begin_is_on_disk_before_the_start_event_and_the_record_before_the_last(
@@ -131,15 +131,20 @@ def test_without_a_listener_one_that_lives_on_ends_disconnected_after_its_grace(
     asyncio.run(scenario())
 
 
+async def left_alone(here: House) -> tuple[Generation, asyncio.TimerHandle]:
+    """A text whose only reader has gone, and the clock that runs since."""
+    follower = await here.start()
+    await until(follower, 1)
+    follower.close()
+    return follower.generation, here.registry._timers[follower.generation]
+
+
 def test_coming_back_within_the_grace_stops_the_clock(tmp_path: Path) -> None:
     async def scenario() -> None:
         backend = Reins(allowed=1)
         async with house(tmp_path, backend, grace=3600) as here:
-            follower = await here.start()
-            await until(follower, 1)
-            follower.close()
-            clock = here.registry._timers[follower.generation]
-            again = await here.registry.attach(follower.generation, 1, lives_on=True)
+            generation, clock = await left_alone(here)
+            again = await here.registry.attach(generation, 1, lives_on=True)
             assert clock.cancelled()
             backend.go()
             assert names_of(await rest_of(again))[-1] == "done"
@@ -151,10 +156,7 @@ def test_one_that_ends_within_its_grace_is_waited_for_no_longer(tmp_path: Path) 
     async def scenario() -> None:
         backend = Reins(allowed=1)
         async with house(tmp_path, backend, grace=3600) as here:
-            follower = await here.start()
-            await until(follower, 1)
-            follower.close()
-            clock = here.registry._timers[follower.generation]
+            _, clock = await left_alone(here)
             backend.go()
             await here.registry.idle()
             assert clock.cancelled()

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 MOST = 5  # beyond, a row costs more than the tokens that it brings
-_LEAST_SHARE = 0.3  # of guesses that have to be right, in the long run: a row costs about as much
+_LEAST_SHARE = 0.3  # of guesses that have to be right: they cost rows until it is known
 _LATELY = 0.9  # the weight of what was known before
 _REST = 64  # tokens for which nothing is guessed, where too much was wrong
 
