@@ -9,6 +9,7 @@ from typing import Any
 from cffi import FFI
 
 from minivault.engine.native.compiler import Build, build
+from minivault.engine.native.memory import LargePages
 from minivault.engine.native.numbers import Array
 from minivault.engine.runner import NoKernels
 from minivault.errors import ModelUnusable
@@ -61,9 +62,13 @@ def new_team(functions: Any, threads: int) -> Any:
 
 
 class Memory:
-    """Structures hold addresses alone: this keeps what they point to for as long as it lives."""
+    """Structures hold addresses alone: this keeps what they point to for as long as it lives.
+
+    `large`: where weights belong.
+    """
 
     def __init__(self) -> None:
+        self.large = LargePages()
         self._kept: list[object] = []
 
     def address(self, array: Array) -> Any:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from minivault.engine.native.description import Activation, Weights
 from minivault.engine.native.groups import Groups, quantized, refuse_no_numbers
 from minivault.engine.native.library import Memory, constants
-from minivault.engine.native.memory import in_large_pages, large_pages
+from minivault.engine.native.memory import LargePages
 from minivault.engine.native.numbers import Array, copied, narrowed, widened
 from minivault.engine.runner import Dtype
 
@@ -54,10 +54,12 @@ def packed(
         bias = _filled(_beside(widened(weights.bias), gated))
         fields["bias"] = memory.address(copied(bias))
     if isinstance(weight, Groups):
-        panels = _group_panels(weight, gated)
+        panels = _group_panels(memory.large, weight, gated)
     else:
         numbers = narrowed(weight) if dtype == "bfloat16" else widened(weight)
-        panels = in_large_pages(_panels(numbers, gated))
+        ordered = _panels(numbers, gated)
+        panels = memory.large.take(ordered.nbytes).view(ordered.dtype).reshape(ordered.shape)
+        panels[...] = ordered
     return fields | {"weight": memory.address(panels)}
 
 
@@ -69,7 +71,7 @@ def _panels(weight: Array, gated: bool) -> Array:
     return filled.reshape(-1, constants.PANEL, filled.shape[1]).transpose(0, 2, 1)
 
 
-def _group_panels(weight: Groups, gated: bool) -> NDArray[np.uint8]:
+def _group_panels(large: LargePages, weight: Groups, gated: bool) -> NDArray[np.uint8]:
     """Bytes of panels, of their groups: scales, least values, then numbers, four at a time.
 
     All are read and written once, as most of a load's time goes by here.
@@ -79,7 +81,8 @@ def _group_panels(weight: Groups, gated: bool) -> NDArray[np.uint8]:
     fours = _by_halves(weight.numbers, gated).view(np.uint32)
     count, _, half, groups, size = fours.shape
     head = 2 * panel * len(halves)
-    panels = large_pages(count * groups * (head + 4 * panel * size)).reshape(count, groups, -1)
+    nbytes = count * groups * (head + 4 * panel * size)
+    panels = large.take(nbytes).reshape(count, groups, -1)
     for place, each in enumerate(halves):
         scales = panels[..., 2 * panel * place : 2 * panel * (place + 1)].view(each.dtype)
         scales.reshape(count, groups, 2, half)[:] = each.transpose(0, 3, 1, 2)
