@@ -9,7 +9,7 @@ from __future__ import annotations
 import http.client
 import threading
 import time
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass
 
 from tests.loop_watch import generosity
@@ -87,11 +87,10 @@ class HealthWatch:
             for port in list(self._ports):
                 asked = _Asked(port, time.monotonic(), time.process_time(), self._beats)
                 self._asked = asked
-                with suppress(OSError, http.client.HTTPException):
-                    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+                connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+                with closing(connection), suppress(OSError, http.client.HTTPException):
                     connection.request("GET", "/health", headers={"Connection": "close"})
                     connection.getresponse().read()
-                    connection.close()
                 self._asked = None
                 if port in self._ports:
                     self._note(asked)
