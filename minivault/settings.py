@@ -60,11 +60,6 @@ class Settings(BaseSettings):
         description="Width of the weights; auto: a GGUF's own, else bfloat16 (through "
         "transformers where the CPU multiplies it).",
     )
-    arithmetic: Literal["portable", "fastest"] = Field(
-        "portable",
-        description="Of the C kernels: portable gives the same bytes on every machine, fastest on "
-        "processors of one kind alone (faster in bfloat16 where they multiply it).",
-    )
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="Where the model runs.")
     runner: Literal["auto", "native", "transformers"] = Field(
         "auto",

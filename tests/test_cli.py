@@ -135,7 +135,6 @@ def test_every_option_of_serve_reaches_the_settings(monkeypatch: pytest.MonkeyPa
         "--models-dir": "a",
         "--logs-dir": "b",
         "--dtype": "int8",
-        "--arithmetic": "fastest",
         "--device": "cpu",
         "--runner": "native",
         "--threads": "3",

@@ -42,7 +42,6 @@ def test_every_field_is_described_in_a_sentence() -> None:
 def test_every_field_is_a_variable(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     values = {
         "dtype": "int8",
-        "arithmetic": "fastest",
         "device": "cpu",
         "runner": "native",
         "store_text": "no",

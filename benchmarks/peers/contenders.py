@@ -16,7 +16,6 @@ class Contender:
 
     `width` is what figures are compared by, `own_width` the contender's word for it. `run` is the
     measuring module, `server` what it asks if it asks one, `needs` the module that must be there.
-    `fastest`: with our arithmetic that is the processor's own.
     """
 
     name: str
@@ -26,7 +25,6 @@ class Contender:
     server: Server | None = None
     format: Format = "folder"
     needs: str | None = None
-    fastest: bool = False
 
     @property
     def label(self) -> str:
@@ -38,7 +36,6 @@ class Contender:
 
 
 ENGINE = "MiniVault engine"
-FASTEST = "MiniVault engine, --arithmetic fastest"
 SERVER = "MiniVault over HTTP"
 LLAMA = "llama.cpp"
 PIPELINE = "transformers pipeline, a thread per request, over HTTP"
@@ -94,7 +91,6 @@ def of_a_shape() -> list[Contender]:
         *_servers(),
         *_llama(_OF_A_FOLDER),
         *(Contender(ENGINE, width, "run_minivault") for width in _OF_A_FOLDER),
-        Contender(FASTEST, "bfloat16", "run_minivault", fastest=True),
         *(Contender(SERVER, width, "run_minivault", server="minivault") for width in _OF_A_FOLDER),
     ]
 
@@ -105,9 +101,8 @@ def of_a_file() -> list[Contender]:
         Contender(ENGINE, width, "run_minivault", own, format="gguf")
         for width, own in TYPES.items()
     ]
-    fastest = Contender(FASTEST, "bfloat16", "run_minivault", "BF16", format="gguf", fastest=True)
     served = [
         Contender(SERVER, width, "run_minivault", own, server="minivault", format="gguf")
         for width, own in TYPES.items()
     ]
-    return [*_libraries(), *_llama(WIDTHS), *files, fastest, *served]
+    return [*_libraries(), *_llama(WIDTHS), *files, *served]

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from benchmarks.peers.contenders import ENGINE, FASTEST, LLAMA, PIPELINE, SERVER, Contender
+from benchmarks.peers.contenders import ENGINE, LLAMA, PIPELINE, SERVER, Contender
 from benchmarks.peers.formats import Models
 from benchmarks.peers.order import Order
 from benchmarks.peers.servers import running
@@ -26,7 +26,7 @@ from minivault.bench.process import MeasurementFailed, run_module
 #: Told of each figure as it comes: who, what, tokens per second.
 Report = Callable[[Contender, str, float], None]
 
-_OURS = (ENGINE, FASTEST, SERVER)
+_OURS = (ENGINE, SERVER)
 
 
 @dataclass(slots=True)
@@ -107,7 +107,6 @@ class Contest:
         order = self.order.told(
             model=str(self.models.path(contender, self.order.prompt_ids)),
             width=_told_width(contender),
-            fastest=contender.fastest,
         )
         if contender.server:  # they take the short prompt alone
             short = tuple(task for task in order.tasks if task.prompt_tokens <= 32)
@@ -139,7 +138,7 @@ def ratios(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def llama_ratios(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """The engine against llama.cpp with the same file."""
-    return _against(rows, (ENGINE, FASTEST), LLAMA)
+    return _against(rows, (ENGINE,), LLAMA)
 
 
 def pipeline_ratios(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:

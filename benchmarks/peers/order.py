@@ -83,7 +83,6 @@ class Order:
     workload: Workload
     port: int = 0  # of the server that is asked, where there is one
     target: tuple[str, ...] = ()
-    fastest: bool = False
 
     def fields(self) -> dict[str, Any]:
         return asdict(self)

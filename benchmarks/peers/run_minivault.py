@@ -35,7 +35,6 @@ class _Bare:
             max_running=most,
             prefix_memory=_MEMORY,
             speculates=False,
-            fastest=order.fastest,
             target=order.target or None,
         )
         self._order = order

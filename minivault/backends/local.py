@@ -183,7 +183,6 @@ class LocalBackend:
             max_running=settings.max_running,
             prefix_memory=settings.prefix_memory,
             context=settings.context,
-            arithmetic=settings.arithmetic,
             tokens=tokenizer.size,
         )
         self._embedded = runner.embedded

@@ -28,7 +28,6 @@ MODEL_AND_LOG = {
     "dtype",
     "device",
     "threads",
-    "arithmetic",
     "context",
     "kv_memory",
     "offline",

@@ -74,8 +74,6 @@ def _as_then(settings: Settings, record: Record) -> Settings:
         if record.engine.get("kernels") == "torch":
             raise CannotStart("its runner, GPT-2 by torch's operators, is no longer there")
         then["runner"] = "native"
-    if str(record.engine.get("arithmetic")).startswith("fastest"):
-        then["arithmetic"] = "fastest"
     return settings.model_copy(update={k: v for k, v in then.items() if k not in given})
 
 

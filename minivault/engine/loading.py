@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from minivault.engine.native.runner import NativeRunner
 
 Device = Literal["auto", "cpu", "cuda"]
-Arithmetic = Literal["portable", "fastest"]
 RunnerName = Literal["auto", "native", "transformers"]
 
 _log = logging.getLogger(__name__)
@@ -34,7 +33,6 @@ def load_runner(
     context: int | None = None,
     tokens: int | None = None,
     speculates: bool = True,
-    arithmetic: Arithmetic = "portable",
 ) -> Runner:
     """Loads a model's weights. Takes the calling thread as long as it takes.
 
@@ -42,7 +40,6 @@ def load_runner(
     sequences it may hold at once. `prefix_memory`: bytes for prefilled beginnings that are kept.
     `context`: tokens of a text at most; None takes the usual bound. `tokens`: how many ids the
     tokenizer has; others are never drawn. `speculates`: the native runner guesses texts ahead.
-    `arithmetic`: the native runner's; the fastest is the same on processors of one kind alone.
 
     Raises ModelUnusable, also where runner, dtype and device do not go together.
     """
@@ -62,7 +59,6 @@ def load_runner(
             context=context,
             tokens=tokens,
             speculates=speculates,
-            fastest=arithmetic == "fastest",
         )
     except Unsupported as error:
         why = error

@@ -14,7 +14,6 @@ from benchmarks.peers import targets
 from benchmarks.peers.__main__ import main
 from benchmarks.peers.contenders import (
     ENGINE,
-    FASTEST,
     LLAMA,
     PIPELINE,
     SERVER,
@@ -82,7 +81,6 @@ def test_every_other_is_measured_at_each_width_that_it_has() -> None:
     shape, file = widths(of_a_shape()), widths(of_a_file())
     assert shape[ENGINE] == shape[SERVER] == shape[LLAMA] == {"float32", "bfloat16", "int8"}
     assert file[ENGINE] == file[SERVER] == file[LLAMA] == set(TYPES)
-    assert shape[FASTEST] == file[FASTEST] == {"bfloat16"}
     assert {"CTranslate2", "transformers generate", "vLLM"} <= set(shape) & set(file)
     assert {"transformers serve", PIPELINE} <= set(shape)
 

@@ -17,7 +17,7 @@ from torch.nn import functional
 
 from minivault.bench.models import SHAPES, make_random_model
 from minivault.engine.engine import Engine
-from minivault.engine.native import checkpoint, library
+from minivault.engine.native import arithmetic, checkpoint, library
 from minivault.engine.native import compiler as compiling
 from minivault.engine.native.compiler import build
 from minivault.engine.native.decoder import Decoder
@@ -103,7 +103,7 @@ def exact(dtype: Dtype, x: Tensor, weight: Tensor | Groups, bias: Tensor) -> Ten
     if isinstance(weight, Groups):
         weight, x = torch.from_numpy(weight.values()), in_steps(x)
     elif dtype == "bfloat16":
-        weight = weight.bfloat16()
+        weight, x = weight.bfloat16(), x.bfloat16()
     return functional.linear(x.double(), weight[:, : x.shape[1]].double(), bias.double())
 
 
@@ -185,6 +185,18 @@ def test_a_gated_product_is_its_values_times_what_their_gates_say(
     values = Product(dtype, *second, target=target)(x)
     found = Product(dtype, weight, bias, "silu", gated=True, target=target)(x)
     assert torch.equal(found, gates * values)
+
+
+@every_target
+def test_products_of_bfloat16_take_for_zero_what_is_below_the_smallest(
+    target: tuple[str, ...] | None,
+) -> None:
+    """2^-56: the product of two such is far from what any processor takes for zero."""
+    numbers = torch.tensor([2.0**-56, -(2.0**-56), 2.0**-56 * (1 - 2.0**-8), -(2.0**-57), 2e-39])
+    kept = torch.tensor([1.0, -1.0, 0.0, 0.0, 0.0]) * 2.0**-112
+    rows, ones = torch.diag(numbers), torch.full((1, 5), 2.0**-56)
+    assert Product("bfloat16", ones, target=target)(rows)[:, 0].tolist() == kept.tolist()
+    assert Product("bfloat16", rows, target=target)(ones)[0].tolist() == kept.tolist()
 
 
 @every_target
@@ -329,7 +341,7 @@ def test_without_threads_the_model_is_unusable(
         def __getattr__(self, name: str) -> Any:
             return getattr(functions, name)
 
-    monkeypatch.setattr(library, "loaded", lambda *_, **__: (built, Poor()))
+    monkeypatch.setattr(arithmetic, "loaded", lambda *_, **__: (built, Poor()))
     with pytest.raises(ModelUnusable, match="no 3 threads"):
         load(folder, threads=3)
 

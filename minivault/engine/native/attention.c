@@ -2,6 +2,7 @@
 
 #include "attention.h"
 
+#include "bfloat16.h"
 #include "queries.h"
 #include "vectors.h"
 

@@ -13,4 +13,7 @@ enum { CHECKS = 5 }; /* kinds of weights, as linear.h counts them */
  * 0, or -1 if there is no memory. */
 int check_run(struct team *team, int threads, uint64_t answers[CHECKS]);
 
+/* Whether this build takes two bfloat16 neighbours at once; see bfloat16.h. */
+int check_pairs(void);
+
 #endif

@@ -57,17 +57,17 @@ class _Hangs(Exception):
 
 @cache
 def build(
-    target: tuple[str, ...] | None = None, *, fastest: bool = False, anew: bool = False
+    target: tuple[str, ...] | None = None, *, pairs: bool = True, anew: bool = False
 ) -> Build:
     """The library, made now or found where an earlier call has put it. Takes a few seconds.
 
-    `target`: flags instead of those for the processor at hand. `fastest`: with products that round
-    as this processor alone does. `anew`: in a folder of this process alone, whatever lies where
-    builds are kept. Raises NoKernels.
+    `target`: flags instead of those for the processor at hand. `pairs`: with its own product of
+    bfloat16, if it has one. `anew`: in a folder of this process alone, whatever lies where builds
+    are kept. Raises NoKernels.
     """
     targets: tuple[tuple[str, ...], ...] = _TARGETS if target is None else (target,)
-    if fastest:
-        targets = tuple((*each, "-DFASTEST") for each in targets)
+    if not pairs:
+        targets = tuple((*each, "-DWITHOUT_PAIRS") for each in targets)
     failures = []
     try:
         folder = _passing_folder() if anew else _folder()

@@ -2,6 +2,7 @@
 
 #include <math.h>
 
+#include "bfloat16.h"
 #include "vectors.h"
 
 /* What a task on rows needs; each task takes of it what it reads. */

@@ -17,7 +17,7 @@ from minivault.engine.likeliest import Row
 from minivault.engine.native import arithmetic, library
 from minivault.engine.native.cache import BlockCache
 from minivault.engine.native.description import Description
-from minivault.engine.native.library import Memory
+from minivault.engine.native.library import Memory, constants
 from minivault.engine.native.numbers import Floats, zeros
 from minivault.engine.native.prefix_cache import CHUNK
 from minivault.engine.native.structures import decoder_fields, draw_fields, key_kind, room_fields
@@ -36,7 +36,8 @@ class Decoder:
 
     A step may run up to 256 more rows, of any sequence's tokens, after those it draws for. `build`
     says which compiled files it runs by; `reproducible`, whether they keep a row's bits;
-    `arithmetic`, whether these are the same on every machine: see `arithmetic.name`.
+    `arithmetic`, whether these are the same on every machine: see `arithmetic.name`; `notice`, what
+    is slower than it could be.
     """
 
     def __init__(
@@ -46,15 +47,12 @@ class Decoder:
         dtype: Dtype,
         threads: int,
         slots: int,
-        fastest: bool = False,
         target: tuple[str, ...] | None = None,
     ) -> None:
-        """`slots`: sequences at once. `fastest`, `target`: see `compiler.build`.
-
-        Raises NoKernels.
-        """
-        built, self._library = library.loaded(target, fastest=fastest)
-        self.build = built.key
+        """`slots`: sequences at once. `target`: see `compiler.build`. Raises NoKernels."""
+        kernels = arithmetic.kernels(target, threads)  # whose team is gone before ours
+        self._library = kernels.functions
+        self.build = kernels.build.key
         self._vocabulary, self._embedded = description.vocabulary, len(description.tokens)
         self._context = description.context
         self._slots = slots
@@ -91,7 +89,6 @@ class Decoder:
         self._model = memory.new("struct decoder *", model)
         self._room = memory.new("struct room *", room)
         self._draw = memory.new("struct draw *", draw)
-        found = arithmetic.answers(self._library, threads)  # by a team that is gone before ours
         self._team = library.new_team(self._library, threads)
         # Not at the process's end: a step may be under way, and a forked child has no threads.
         weakref.finalize(self, self._library.team_free, self._team).atexit = False
@@ -99,7 +96,9 @@ class Decoder:
         self._run_rows = partial(self._library.decoder_run, *both)
         self._run_head = partial(self._library.decoder_logits, *both)
         self._step = partial(self._library.decoder_step, *both, self._draw)
-        self.arithmetic = arithmetic.name(found, self._kinds(), fastest=fastest)
+        kinds = self._kinds()
+        self.arithmetic = arithmetic.name(kernels.answers, kinds)
+        self.notice = kernels.notice if constants.BFLOAT16 in kinds else None
         self.reproducible = self._keeps_bits()
 
     def begin(self, slot: int, sequence: EngineSequence) -> None:

@@ -34,13 +34,13 @@ LANES = 16
 """Numbers of one vector; vectors.h, which only the C files read, has it as a macro."""
 
 
-def loaded(target: tuple[str, ...] | None = None, *, fastest: bool = False) -> tuple[Build, Any]:
+def loaded(target: tuple[str, ...] | None = None, *, pairs: bool = True) -> tuple[Build, Any]:
     """A build and its functions; one that cannot be loaded is made anew. Raises NoKernels."""
-    built = build(target, fastest=fastest)
+    built = build(target, pairs=pairs)
     try:
         return built, library(built.path)
     except OSError:  # in a folder that nothing may run from
-        built = build(target, fastest=fastest, anew=True)
+        built = build(target, pairs=pairs, anew=True)
     try:
         return built, library(built.path)
     except OSError as error:

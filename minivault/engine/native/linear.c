@@ -58,13 +58,20 @@ static void to_groups(const struct operand *x, int row, const float *from, int c
     }
 }
 
-static void to_pairs(uint16_t *to, const float *from, int count)
+/* To bfloat16, which lies as floats where these are what is multiplied. */
+static void to_factors(uint8_t *to, const float *from, int count)
 {
-    int i = 0;
-    for (; i + LANES <= count; i += LANES)
-        store_half(to + i, narrowed(load(from + i)));
-    for (; i < count; i++)
-        to[i] = narrowed(splat(from[i]))[0];
+    for (int i = 0; i < count; i += LANES) {
+        float rest[LANES] = {0};
+        int whole = i + LANES <= count;
+        if (!whole)
+            memcpy(rest, from + i, (count - i) * sizeof *rest);
+        vhalf numbers = factor(load(whole ? from + i : rest));
+        if (PAIRS)
+            store_half((uint16_t *)to + i, numbers);
+        else
+            store((float *)to + i, widened(numbers));
+    }
 }
 
 /* Bytes of a row's number. */
@@ -81,8 +88,8 @@ void operand_set(const struct operand *x, int kind, int row, const float *from, 
         to_groups(x, row, from, count);
         return;
     }
-    if (size == 2)
-        to_pairs((uint16_t *)to, from, count);
+    if (kind == BFLOAT16)
+        to_factors(to, from, count);
     else
         memcpy(to, from, count * size);
     memset(to + count * size, 0, (x->stride - count) * size);

@@ -8,7 +8,7 @@
 
 #include "team.h"
 
-/* What weights are kept as. INT8: d·(q - 128), INT4: d·(q - 8), INT4_LEAST: d·q + m, where d and m are
+/* What weights are kept as. BFLOAT16: none is below SMALLEST but zeros; see bfloat16.h. INT8: d·(q - 128), INT4: d·(q - 8), INT4_LEAST: d·q + m, where d and m are
  * of 32 inputs of one output. */
 enum kind { FLOAT32, BFLOAT16, INT8, INT4, INT4_LEAST };
 enum activation { NONE, GELU, GELU_TANH, RELU, SILU };

@@ -17,6 +17,7 @@ Floats = NDArray[np.float32]
 Bfloat16 = NDArray[np.uint16]
 
 _LINE = 64  # bytes of a line of the processor's caches
+_SMALLEST = np.uint16((127 - 56) << 7)  # 2^-56 as bfloat16
 
 
 def zeros(shape: int | tuple[int, ...], dtype: DTypeLike = np.float32) -> Array:
@@ -58,6 +59,12 @@ def narrowed(numbers: Array) -> Bfloat16:
     if not _is_finite(found):
         raise ModelUnusable("a weight is too large for bfloat16; use --dtype float32")
     return found
+
+
+def drop_tiny(numbers: Bfloat16) -> None:
+    """Makes zeros of what no product of bfloat16 may see; see SMALLEST of bfloat16.h."""
+    for part in numbers:
+        part[(part & np.uint16(0x7FFF)) < _SMALLEST] = 0
 
 
 def refuse_no_numbers(name: str, numbers: Array) -> None:

@@ -11,7 +11,7 @@ from minivault.engine.native.description import Activation, Weights
 from minivault.engine.native.groups import Groups, quantized, refuse_no_numbers
 from minivault.engine.native.library import Memory, constants
 from minivault.engine.native.memory import LargePages
-from minivault.engine.native.numbers import Array, copied, narrowed, widened
+from minivault.engine.native.numbers import Array, copied, drop_tiny, narrowed, widened
 from minivault.engine.runner import Dtype
 
 
@@ -60,6 +60,8 @@ def packed(
         ordered = _panels(numbers, gated)
         panels = memory.large.take(ordered.nbytes).view(ordered.dtype).reshape(ordered.shape)
         panels[...] = ordered
+        if dtype == "bfloat16":
+            drop_tiny(panels.view(np.uint16))
     return fields | {"weight": memory.address(panels)}
 
 

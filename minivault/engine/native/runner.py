@@ -51,7 +51,6 @@ class NativeRunner:
         context: int | None = None,
         tokens: int | None = None,
         speculates: bool = True,
-        fastest: bool = False,
         target: tuple[str, ...] | None = None,
     ) -> None:
         """Loads the weights of a folder, or of a GGUF file; `file` keeps its own widths.
@@ -59,7 +58,7 @@ class NativeRunner:
         `context`: tokens of a text at most, None for as many as the model can, up to 8192.
         `tokens`: so many of its ids may be drawn, where its vocabulary is filled up with others.
         `speculates`: texts are guessed ahead where rows are free; their bytes stay the same.
-        `fastest`, `target`: see `compiler.build`.
+        `target`: see `compiler.build`.
 
         Raises Unsupported for a model of another family, NoKernels where there is no compiler,
         ModelUnusable for files that are wrong.
@@ -82,7 +81,6 @@ class NativeRunner:
             dtype=source.dtype,
             threads=threads or available_cores(),
             slots=max_running,
-            fastest=fastest,
             target=target,
         )
         self._prefixes = PrefixCache(prefix_memory, self._decoder.cache)
@@ -97,8 +95,8 @@ class NativeRunner:
             "arithmetic": arithmetic,
             **({} if arithmetic in PORTABLE else {"build": self._decoder.build}),
         }
-        if arithmetic.startswith("own"):
-            self.notice = "; ".join(filter(None, (self.notice, NOT_PORTABLE)))
+        own = None if arithmetic in PORTABLE else NOT_PORTABLE
+        self.notice = "; ".join(filter(None, (self.notice, own, self._decoder.notice))) or None
 
     def reserved_tokens(self, tokens: int) -> int:
         return min(tokens, self.context_length)

@@ -4,6 +4,7 @@
 #ifndef SUMS_H
 #define SUMS_H
 
+#include "bfloat16.h"
 #include "bytes.h"
 #include "linear.h"
 #include "vectors.h"
@@ -17,12 +18,6 @@ enum { FEW = 2, TOGETHER_FOR_FEW = 8, TOGETHER = 4, IN_ORDER = 1 };
 #else
 #define TILE 4
 enum { FEW = 2, TOGETHER_FOR_FEW = 4, TOGETHER = 2, IN_ORDER = 1 };
-#endif
-
-#if defined(FASTEST) && defined(__AVX512BF16__)
-enum { PAIRS = 1 }; /* rows are bfloat16 as well, and two neighbours are multiplied at once */
-#else
-enum { PAIRS = 0 };
 #endif
 
 enum { VECTORS = PANEL / LANES, MOST = TOGETHER_FOR_FEW, HALF = PANEL / 2 };
@@ -53,22 +48,25 @@ ALWAYS void sum_float32(const struct reading *t, int from, int together, int row
         }
 }
 
-/* The processor's own product, which rounds as no other does. */
-ALWAYS void add_pairs(const struct reading *t, vint w, int k, int v, int rows, vfloat sums[][MOST])
+#if PAIRS
+/* Rows are bfloat16 as well, and two neighbours are multiplied at once. */
+ALWAYS void sum_bfloat16(const struct reading *t, int from, int together, int rows,
+                         vfloat sums[][MOST])
 {
-#if defined(__AVX512BF16__)
-    const uint16_t *x = (const uint16_t *)t->rows + k;
+    const uint16_t *w = (const uint16_t *)t->weights + from * 2 * LANES;
+    const uint16_t *x = (const uint16_t *)t->rows;
+    for (int k = 0; k < t->inputs; k += 2, w += 2 * PANEL)
 #pragma GCC unroll 8
-    for (int r = 0; r < rows; r++) {
-        vint each = splat_at(x + (size_t)r * t->stride);
-        sums[r][v]
-            = (vfloat)_mm512_dpbf16_ps((__m512)sums[r][v], (__m512bh)w, (__m512bh)each);
-    }
-#else
-    (void)t, (void)w, (void)k, (void)v, (void)rows, (void)sums;
-#endif
+        for (int v = 0; v < together; v++) {
+            vint both = load_ints(w + v * 2 * LANES);
+#pragma GCC unroll 8
+            for (int r = 0; r < rows; r++)
+                sums[r][v] = add_pair(sums[r][v], both, splat_at(x + (size_t)r * t->stride + k));
+        }
 }
-
+#else
+/* Rows are floats that were rounded to bfloat16. The second of two neighbours is added first, as the
+ * product of those processors does that have one. */
 ALWAYS void sum_bfloat16(const struct reading *t, int from, int together, int rows,
                          vfloat sums[][MOST])
 {
@@ -78,23 +76,22 @@ ALWAYS void sum_bfloat16(const struct reading *t, int from, int together, int ro
 #pragma GCC unroll 8
         for (int v = 0; v < together; v++) {
             vint both = load_ints(w + v * 2 * LANES);
-            if (PAIRS)
-                add_pairs(t, both, k, v, rows, sums);
             first[v] = (vfloat)(both << 16), second[v] = (vfloat)(both & (int32_t)0xffff0000);
         }
 #pragma GCC unroll 8
-        for (int r = 0; r < (PAIRS ? 0 : rows); r++) {
+        for (int r = 0; r < rows; r++) {
             const float *each = (const float *)t->rows + (size_t)r * t->stride + k;
             vfloat one = splat(each[0]), other = splat(each[1]);
 #pragma GCC unroll 8
             for (int v = 0; v < together; v++)
-                sums[r][v] = fused(first[v], one, sums[r][v]);
+                sums[r][v] = fused(second[v], other, sums[r][v]);
 #pragma GCC unroll 8
             for (int v = 0; v < together; v++)
-                sums[r][v] = fused(second[v], other, sums[r][v]);
+                sums[r][v] = fused(first[v], one, sums[r][v]);
         }
     }
 }
+#endif
 
 /* Bytes of a group. */
 ALWAYS int group_size(int kind)

@@ -235,19 +235,6 @@ ALWAYS float row_squares(const float *x, float mean, int count)
     return sum_of(sums);
 }
 
-/* bfloat16 is the upper half of a float. */
-ALWAYS vfloat widened(vhalf h)
-{
-    return (vfloat)(__builtin_convertvector(h, vuint) << 16);
-}
-
-/* To the nearest, ties to even; the NaN that arithmetic makes stays one. */
-ALWAYS vhalf narrowed(vfloat x)
-{
-    vuint bits = (vuint)x;
-    return __builtin_convertvector((bits + 0x7fff + ((bits >> 16) & 1)) >> 16, vhalf);
-}
-
 /* float16, of finite numbers. */
 ALWAYS vfloat from_float16(const uint16_t *from)
 {
@@ -264,18 +251,6 @@ ALWAYS vfloat from_float16(const uint16_t *from)
     vfloat size = (vfloat)((bits & 0x7fff) << 13) * 0x1p112f; /* the exponents count from elsewhere */
     return (vfloat)((vuint)size | (bits & 0x8000) << 16);
 #endif
-}
-
-ALWAYS uint16_t narrowed_one(float x)
-{
-    uint32_t bits;
-    memcpy(&bits, &x, sizeof bits);
-    return (uint16_t)((bits + 0x7fff + ((bits >> 16) & 1)) >> 16);
-}
-
-ALWAYS void store_half(uint16_t *to, vhalf v)
-{
-    memcpy(to, &v, sizeof v);
 }
 
 #endif
