@@ -158,7 +158,7 @@ def main(arguments: list[str] | None = None) -> None:
     add("--tokens", type=int, default=160, help="of each text at most")
     add("--temperature", type=float, default=0.8)
     add("--seeds", type=int, default=2, help="texts made of each prompt")
-    add("--dtype", default="auto", help="as the servers' own option")
+    add("--dtype", default="int8", help="as the servers' own option; the targets are of int8")
     add("--threads", type=int, default=available_cores())
     add_forms(parser)
     asked = parser.parse_args(arguments)

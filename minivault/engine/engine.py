@@ -1,4 +1,4 @@
-"""The engine: draws one token for every running sequence, step by step."""
+"""The engine: draws tokens for every running sequence, step by step."""
 
 from __future__ import annotations
 
@@ -98,7 +98,8 @@ class Engine:
             self._changed.notify()
 
     def step(self) -> list[Output]:
-        """One token for every running sequence, and a part of a newcomer's prefill.
+        """The next token of every running sequence, those that were guessed rightly after it, and
+        a part of a newcomer's prefill.
 
         Empty if there was nothing to say (or nothing to do: see `busy`). What a sequence makes the
         runner raise ends that one alone, with an output whose finish is ERROR.

@@ -22,19 +22,15 @@ class OutputProcessor:
         self._end_ids = end_ids
 
     def decode(self, running: Sequence[EngineSequence]) -> list[Output]:
-        """One token for each, in the given order.
+        """One token for each, in the given order, then what of them is drawn already.
 
-        Where a batch fails as a whole, the runner has gone on with none of it (see the seam), and
-        those that are not to blame get their token alone.
+        All at once: else one that is ahead would wait at every step for those that are not.
         """
-        if self._runner.mode == "batched" and len(running) > 1:
-            try:
-                tokens, logits = self._runner.draw(running)
-            except BaseException as error:  # noqa: BLE001 (a runner raises anything)
-                contained(error)
-            else:
-                return list(map(self._drawn, running, tokens, logits))
-        return list(map(self._alone, running))
+        said = outputs = self._decode(running)
+        while ahead := [each.sequence for each in said if self._is_ahead(each)]:
+            said = self._decode(ahead)
+            outputs = outputs + said
+        return outputs
 
     def ended(self, sequence: EngineSequence, reason: FinishReason) -> Output:
         """The last output of a sequence that gets no further token."""
@@ -51,6 +47,22 @@ class OutputProcessor:
             contained(again)
             text = ""
         return Output(sequence, text, finish=FinishReason.ERROR, error=contained(error))
+
+    def _decode(self, running: Sequence[EngineSequence]) -> list[Output]:
+        """Where a batch fails as a whole, the runner has gone on with none of it (see the seam),
+        and those that are not to blame get their token alone.
+        """
+        if self._runner.mode == "batched" and len(running) > 1:
+            try:
+                tokens, logits = self._runner.draw(running)
+            except BaseException as error:  # noqa: BLE001 (a runner raises anything)
+                contained(error)
+            else:
+                return list(map(self._drawn, running, tokens, logits))
+        return list(map(self._alone, running))
+
+    def _is_ahead(self, output: Output) -> bool:
+        return output.finish is None and self._runner.is_ahead(output.sequence)
 
     def _alone(self, sequence: EngineSequence) -> Output:
         try:

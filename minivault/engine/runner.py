@@ -77,6 +77,10 @@ class Runner(Protocol):
         """
         ...
 
+    def is_ahead(self, sequence: seq.Sequence) -> bool:
+        """Whether the token that comes next is drawn already, so that `draw` computes nothing."""
+        ...
+
     def release(self, sequence: seq.Sequence) -> None:
         """Frees what is kept for a sequence. Does nothing where nothing is kept."""
         ...

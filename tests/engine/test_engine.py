@@ -176,6 +176,7 @@ class Faulty:
         self.description = runner.description
         self.reserved_tokens = runner.reserved_tokens
         self.release = runner.release
+        self.is_ahead = runner.is_ahead
         self.statistics = runner.statistics
         self.fails_prefill: Sequence | None = None
         self.fails_decode = False

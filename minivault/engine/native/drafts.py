@@ -2,7 +2,7 @@
 
 Where the last few tokens stood before, what followed them there is likely to follow again: edits,
 summaries and quotations repeat themselves. A guess that is wrong costs a row of a step, and changes
-no token.
+no token. So how far a text is guessed depends on how likely each guess is, and on what a row costs.
 """
 
 from __future__ import annotations
@@ -10,12 +10,15 @@ from __future__ import annotations
 import sys
 from bisect import bisect
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 
-MOST = 5  # beyond, a row costs more than the tokens that it brings
-_LEAST_SHARE = 0.3  # of guesses that have to be right: they cost rows until it is known
-_LATELY = 0.9  # the weight of what was known before
-_REST = 64  # tokens for which nothing is guessed, where too much was wrong
+_SIZES = (3, 2, 1)  # of what is looked up: four tokens bring nothing that three do not
+
+_CHANCES = (0.18, 0.41, 0.55, 0.8)
+"""How likely the next token is the one that it was before, where 1, 2, 3 and more tokens before it
+are the same: measured with 300 texts of SmolLM2 at temperature 0.8, of which each text's own take
+over."""
+
+_FRESH = 1 / 40  # the weight of one more token in these
 
 
 class Drafter:
@@ -23,69 +26,70 @@ class Drafter:
 
     def __init__(self) -> None:
         self._tokens: list[int] = []
-        # Two tokens are often followed by something else: that is worth one row, which costs little
-        # where a step waits for the weights. One token is not worth even that.
-        self._lookups = (_Lookup(size=3, most=MOST), _Lookup(size=2, most=1))
-        self._used = self._lookups[0]
+        self._places: dict[tuple[int, ...], list[int]] = {}  # what followed such tokens, in order
+        self._chances = list(_CHANCES)
         self._source = sys.maxsize  # where what is copied goes on; beyond all: what stood last
-
-    def read(self, tokens: Sequence[int]) -> None:
-        """More of the text. What a token follows is known once it is there."""
-        for token in tokens:
-            for lookup in self._lookups:
-                before = tuple(self._tokens[-lookup.size :])
-                lookup.places.setdefault(before, []).append(len(self._tokens))
-            self._tokens.append(token)
-        self._source += len(tokens)
+        self._same = 0  # tokens before the source that the text ends with, as far as was looked
 
     @property
     def length(self) -> int:
         """Of the text so far, in tokens."""
         return len(self._tokens)
 
-    def guess(self, most: int) -> list[int]:
-        """What may come next, at most so many tokens; empty where nothing is known.
+    def read(self, tokens: Sequence[int]) -> None:
+        """More of the text. What a token follows is known once it is there."""
+        for token in tokens:
+            if self._same:
+                self._learn(self._tokens[self._source] == token)
+            self._source += 1
+            for size in _SIZES:
+                before = tuple(self._tokens[-size:])
+                self._places.setdefault(before, []).append(len(self._tokens))
+            self._tokens.append(token)
+
+    def guess(self, costs: Sequence[float], tokens: int = 1) -> list[int]:
+        """What may come next; empty where no guess is likely to pay.
+
+        `costs`: of the step with no guess, one, two and so on, in any unit; `tokens` come of it
+        with none. As many are guessed as make a token cheapest.
+        """
+        self._find()
+        if not self._same:
+            return []
+        made, chance = float(tokens), 1.0
+        best, length = made / costs[0], 0
+        for count in range(1, len(costs)):
+            chance *= self._chances[self._kind(self._same + count - 1)]
+            made += chance
+            if made / costs[count] > best:
+                best, length = made / costs[count], count
+        return self._tokens[self._source : self._source + length]
+
+    def _find(self) -> None:
+        """Looks up where the text's last tokens stood before.
 
         Of several places it is the one nearest to where the text would be, had it gone on copying:
         an edit leaves its source for a word or two, and comes back to it.
         """
-        for lookup in self._lookups:
-            places = lookup.places.get(tuple(self._tokens[-lookup.size :]))
-            if places is not None and len(self._tokens) >= lookup.resumes:
-                self._used = lookup
-                place = _nearest(places, self._source)
-                self._source = place
-                return self._tokens[place : place + min(lookup.length, most)]
-        return []
+        for size in _SIZES:
+            if places := self._places.get(tuple(self._tokens[-size:])):
+                self._source = _nearest(places, self._source)
+                self._same = max(size, self._same)
+                return
+        self._same = 0
 
-    def learn(self, guessed: int, right: int) -> None:
-        """How many of the last guesses were right."""
-        self._used.learn(guessed, right, len(self._tokens))
+    def _learn(self, right: bool) -> None:
+        """Whether the token is the source's, be it that it was guessed or not."""
+        kind = self._kind(self._same)
+        self._chances[kind] += _FRESH * (right - self._chances[kind])
+        self._same = self._same + 1 if right else 0
+
+    @staticmethod
+    def _kind(same: int) -> int:
+        return min(same, len(_CHANCES)) - 1
 
 
 def _nearest(places: Sequence[int], wanted: int) -> int:
     """Of places in their order, the one that is nearest to where it is wanted."""
     after = bisect(places, wanted)
     return min(places[max(0, after - 1) : after + 1], key=lambda place: abs(place - wanted))
-
-
-@dataclass(slots=True)
-class _Lookup:
-    """What followed `size` tokens before: up to `most`, and more while it is right."""
-
-    size: int
-    most: int
-    places: dict[tuple[int, ...], list[int]] = field(default_factory=dict)
-    length: int = 4
-    share: float = 0.5
-    resumes: int = 0
-
-    def __post_init__(self) -> None:
-        self.length = min(self.length, self.most)
-
-    def learn(self, guessed: int, right: int, at: int) -> None:
-        self.share = _LATELY * self.share + (1 - _LATELY) * right / guessed
-        longer = 2 * self.length if right == guessed else right + 1
-        self.length = min(longer, self.most)
-        if self.share < _LEAST_SHARE:
-            self.share, self.resumes = 0.5, at + _REST

@@ -27,12 +27,12 @@ class Slot:
     ahead: deque[tuple[int, Row]] = field(default_factory=deque)
     drafter: Drafter = field(default_factory=Drafter)
 
-    def guess(self, sequence: seq.Sequence, most: int) -> list[int]:
-        """What its text may say next, at most so many tokens."""
-        if most < 1:
-            return []
+    def guess(self, sequence: seq.Sequence, costs: Sequence[float], tokens: int) -> list[int]:
+        """What its text may say next; see `Drafter.guess`."""
+        if len(costs) < 2 or (tokens + 1) / costs[1] <= tokens / costs[0]:
+            return []  # not even a guess that is surely right would pay
         self.drafter.read(sequence.part(self.drafter.length, self.length + 1))
-        return self.drafter.guess(most)
+        return self.drafter.guess(costs, tokens)
 
     def look_ahead(self, drawn: Sequence[int], rows: Sequence[Row], guessed: Sequence[int]) -> int:
         """Takes the draws after the last token and after each guess; how many of these were right.
@@ -43,6 +43,4 @@ class Slot:
         while right < len(guessed) and drawn[right] == guessed[right]:
             right += 1
         self.ahead.extend(zip(drawn[: right + 1], rows, strict=False))
-        if guessed:
-            self.drafter.learn(len(guessed), right)
         return right

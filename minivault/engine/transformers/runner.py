@@ -109,6 +109,9 @@ class TransformersRunner:
         tokens = [sampler.sample(*pair) for pair in zip(logits, sequences, strict=True)]
         return tokens, list(original)
 
+    def is_ahead(self, sequence: seq.Sequence) -> bool:
+        return False
+
     def release(self, sequence: seq.Sequence) -> None:
         sequence.cache = None
 
