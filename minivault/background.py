@@ -61,8 +61,15 @@ class Pool:
 
     async def run(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """As `in_thread`, which has one pool for all that nobody's text waits for."""
-        work = partial(function, *args, **kwargs)
-        return await asyncio.wrap_future(self._threads.submit(carried, work))
+        return await asyncio.wrap_future(self.submit(partial(function, *args, **kwargs)))
+
+    def submit(self, work: Callable[[], T]) -> Future[T]:
+        """The future has what `work` returns or raises, as an Exception. Any thread."""
+        return self._threads.submit(carried, work)
+
+    def close(self) -> None:
+        """Begins nothing any more; what was not begun is cancelled."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
 
 
 def be_nice() -> None:

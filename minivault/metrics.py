@@ -67,6 +67,10 @@ READINGS = (
     Description("minivault_engine_tokens_total", "Tokens that the engine made."),
     Description("minivault_engine_step_seconds_total", "Time spent in steps."),
     Description("minivault_engine_last_step_seconds", "Time of the last step."),
+    Description(
+        "minivault_engine_schema_seconds_total",
+        "Time that texts waited for what their schemas allow.",
+    ),
     Description("minivault_engine_batch_size", "Sequences in the last step."),
     Description("minivault_engine_prefix_hits_total", "Tokens of prompts that were kept."),
     Description(

@@ -202,6 +202,7 @@ class Timings(BaseModel):
     """Milliseconds. `queue_ms` until it got a place, `first_token_ms` from acceptance.
 
     `drafted` tokens were guessed ahead, of which `accepted` were right; absent where none were.
+    `schema_ms`: for how long the text waited for what its schema allows; absent where it did not.
     """
 
     queue_ms: float | None = None
@@ -210,6 +211,7 @@ class Timings(BaseModel):
     tokens_per_second: float | None = None
     drafted: int | None = None
     accepted: int | None = None
+    schema_ms: float | None = None
 
 
 class Receipt(BaseModel):

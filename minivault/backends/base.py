@@ -148,7 +148,8 @@ class Piece:
     what the record's `engine` says of this text alone, from this piece on. `scores` are those of
     tokens of the prompt, in order, where `prompt_logprobs` asks for them: the first token's, which
     nothing comes before, is NaN. `drafts` tell of the text up to here at least. `reused`: tokens of
-    the prompt that were computed for an earlier request, as far as the backend tells.
+    the prompt that were computed for an earlier request, as far as the backend tells. `waited`: the
+    seconds that the text up to here sat out for what its schema allows.
     """
 
     text: str
@@ -160,6 +161,7 @@ class Piece:
     # What it cost does not make it another piece: drafts are counted while it is on its way.
     drafts: Drafts | None = field(default=None, compare=False)
     reused: int = field(default=0, compare=False)
+    waited: float = field(default=0.0, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

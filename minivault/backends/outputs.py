@@ -60,6 +60,7 @@ def piece_of(output: Output, tokenizer: Tokenizer) -> Piece:
         scores=scores,
         drafts=drafts,
         reused=sequence.reused,
+        waited=sequence.waited,
     )
 
 

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from threading import Condition, Thread
 
+from minivault.engine.masks import Masks
 from minivault.engine.output_processor import OutputProcessor
 from minivault.engine.runner import Runner
 from minivault.engine.scheduler import Scheduler
@@ -49,11 +50,12 @@ class Engine:
             max_running=max_running, kv_tokens=kv_memory // runner.kv_bytes_per_token
         )
         self._changed = Condition()
+        self._masks = Masks(self._mask_is_there)
         self._thread: Thread | None = None
         self._closing = False
         self._broken: str | None = None
         self._began: float | None = None
-        self._counts = {"steps": 0.0, "tokens": 0.0, "step_seconds": 0.0}
+        self._counts = dict.fromkeys(("steps", "tokens", "step_seconds", "schema_seconds"), 0.0)
         self._last = {"last_step_seconds": 0.0, "batch_size": 0.0}
 
     def add(self, sequence: Sequence) -> None:
@@ -101,8 +103,9 @@ class Engine:
         """The next token of every running sequence, those that were guessed rightly after it, and
         a part of a newcomer's prefill.
 
-        Empty if there was nothing to say (or nothing to do: see `busy`). What a sequence makes the
-        runner raise ends that one alone, with an output whose finish is ERROR.
+        One that waits for its mask sits out. Empty if there was nothing to say (or nothing to do:
+        see `busy`). What a sequence makes the runner raise ends that one alone, with an output
+        whose finish is ERROR.
         """
         self._began = began = time.monotonic()
         with self._changed:
@@ -112,18 +115,20 @@ class Engine:
         with self._changed:
             self._scheduler.admit()
         outputs += self._prefill()
-        running = self._scheduler.running
-        if running:
-            decoded = self._outputs.decode(running)
+        ready = [each for each in self._scheduler.running if each.is_ready]
+        if ready:
+            decoded = self._outputs.decode(ready)
             outputs += decoded
             if ended := [each.sequence for each in decoded if each.finish is not None]:
                 self._release(ended)
+            going = [each for each in decoded if each.token_id is not None and not each.finish]
+            self._masks.prepare((each.sequence for each in going), time.monotonic() - began)
         seconds = time.monotonic() - began
         self._began = None
         self._counts["steps"] += 1
         self._counts["tokens"] += sum(each.token_id is not None for each in outputs)
         self._counts["step_seconds"] += seconds
-        self._last = {"last_step_seconds": seconds, "batch_size": len(running)}
+        self._last = {"last_step_seconds": seconds, "batch_size": len(ready)}
         return outputs
 
     @property
@@ -153,6 +158,7 @@ class Engine:
             self._thread.join(HANGS_AFTER)
             if self._thread.is_alive():
                 return
+        self._masks.close()
         self._release(list(self._scheduler))
 
     def problem(self) -> str | None:
@@ -165,7 +171,8 @@ class Engine:
 
     def statistics(self) -> Mapping[str, float]:
         """running, waiting, kv_bytes, kv_limit_bytes, steps, tokens, step_seconds (sum),
-        last_step_seconds, batch_size (of the last step), and the runner's own counters.
+        schema_seconds (for which texts sat out, in all), last_step_seconds, batch_size (of the
+        last step), and the runner's own counters.
         """
         with self._changed:
             waiting = self._scheduler.waiting
@@ -222,8 +229,13 @@ class Engine:
     def _wait(self) -> bool:
         """Sleeps until there is something to do; False if it is time to go."""
         with self._changed:
-            self._changed.wait_for(lambda: self._closing or len(self._scheduler) > 0)
+            self._changed.wait_for(lambda: self._closing or not self._scheduler.is_idle())
             return not self._closing
+
+    def _mask_is_there(self, seconds: float) -> None:
+        with self._changed:
+            self._counts["schema_seconds"] += seconds
+            self._changed.notify()
 
     def _give_up(self, deliver: Deliver, error: BaseException) -> None:
         """Tells all sequences that they have failed, if anybody can still be told."""

@@ -7,13 +7,15 @@ is constrained again in the same way.
 from __future__ import annotations
 
 import json
+import time
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from threading import Lock
 from typing import Any
 
 import numpy as np
-from llguidance import LLMatcher, LLTokenizer
+from llguidance import LLMatcher, LLParserLimits, LLTokenizer
 from llguidance.numpy import allocate_token_bitmask, fill_next_token_bitmask
 
 from minivault.engine.call_grammar import BadSchema, call_grammar, schema_of
@@ -29,6 +31,13 @@ DEEPEST = 64
 KNOWN = 16
 """Formats whose check is remembered: a request is checked before it waits, and made after it."""
 
+_LIMITS = LLParserLimits(
+    max_lexer_states=2**16,  # of its patterns, some 400 bytes each
+    max_items_in_row=10_000,  # each property that may be left out takes four, an alternative some
+    verbose_errors=False,  # they would quote the text
+)
+"""One text's. The library's own bound a mask besides, to 20 or 30 ms of a core."""
+
 # One way to write each value: small models would go on with blanks for ever.
 _FORM: Any = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
 
@@ -42,7 +51,7 @@ class Grammars:
         self._end_ids = sorted(end_ids)
         self._turn = Lock()
         self._tokenizer: LLTokenizer | None = None
-        self._known: OrderedDict[str, LLMatcher | None] = OrderedDict()
+        self._known: OrderedDict[str, _Known] = OrderedDict()
 
     def check(self, format: Mapping[str, Any]) -> None:
         """Raises InvalidRequest for a format that no text can be held to; see `constraint`."""
@@ -51,9 +60,10 @@ class Grammars:
             if written in self._known:
                 self._known.move_to_end(written)
                 return
-        matcher = self._compiled(format)
+        known = _Known()
+        known.unused = self._compiled(format, known.cost)
         with self._turn:
-            self._known[written] = matcher
+            self._known[written] = known
             while len(self._known) > KNOWN:
                 self._known.popitem(last=False)
 
@@ -65,21 +75,19 @@ class Grammars:
         lexer's states, of which there is a limit: one text would depend on the others. Raises
         InvalidRequest.
         """
-        written = json.dumps(format)
         with self._turn:
-            known = self._known.get(written)
-            if known is not None:
-                self._known[written] = None
-        matcher = known or self._compiled(format)
-        return Constraint(matcher, self._tokens().vocab_size) if matcher else None
+            known = self._known.get(json.dumps(format)) or _Known()
+            unused, known.unused = known.unused, None
+        return unused or self._compiled(format, known.cost)
 
-    def _compiled(self, format: Mapping[str, Any]) -> LLMatcher | None:
+    def _compiled(self, format: Mapping[str, Any], cost: Cost) -> Constraint | None:
         calls = format["type"] == "calls"
         if calls and not format["begin"]:
             return None
         try:
-            return self._of_calls(format) if calls else self._of_schema(schema_of(format))
-        except BadSchema as error:
+            matcher = self._of_calls(format) if calls else self._of_schema(schema_of(format))
+            return Constraint(matcher, self._tokens().vocab_size, cost)
+        except (BadSchema, BackendFailed) as error:
             field = "tools" if calls else "response_format"
             message = f"Invalid schema for {field}: {error}"
             raise InvalidRequest([FieldError(field, message)]) from error
@@ -108,7 +116,7 @@ class Grammars:
         return self._matcher(grammar)
 
     def _matcher(self, grammar: str) -> LLMatcher:
-        matcher = LLMatcher(self._tokens(), grammar, log_level=0)
+        matcher = LLMatcher(self._tokens(), grammar, log_level=0, limits=_LIMITS)
         if matcher.is_error():
             raise BadSchema(_one_line(matcher.get_error()))
         return matcher
@@ -126,28 +134,56 @@ def _require_measure(schema: Any) -> None:
         raise BadSchema(f"it has more than {LONGEST} characters or {DEEPEST} levels")
 
 
-class Constraint:
-    """Holds one text to its grammar. Used by the engine's thread alone."""
+@dataclass(slots=True)
+class Cost:
+    """Seconds that the next mask of a format may take: the last ones' most, slowly forgotten."""
 
-    def __init__(self, matcher: LLMatcher, vocabulary: int) -> None:
+    seconds: float = 0.0
+
+    def learn(self, seconds: float) -> None:
+        self.seconds = max(seconds, 0.9 * self.seconds)
+
+
+@dataclass(slots=True)
+class _Known:
+    """A format that texts can be held to, and what its check compiled, until a text takes it."""
+
+    unused: Constraint | None = None
+    cost: Cost = field(default_factory=Cost)
+
+
+class Constraint:
+    """Holds one text to its grammar: see the seam, `engine.sequence`. `prepare` drops the GIL."""
+
+    def __init__(self, matcher: LLMatcher, vocabulary: int, cost: Cost) -> None:
+        """Prepared for its first token. Raises BackendFailed."""
         self._matcher = matcher
         self._mask = allocate_token_bitmask(1, vocabulary)
+        self._cost = cost
+        self.prepare()
+
+    @property
+    def cost(self) -> float:
+        return self._cost.seconds
 
     @property
     def is_complete(self) -> bool:
-        """Whether nothing may follow."""
         return bool(self._matcher.is_stopped())
 
-    def apply(self, row: Row) -> None:
-        """Makes what may not come next impossible, in place. Raises BackendFailed."""
+    def prepare(self) -> None:
+        """Raises BackendFailed where the schema leaves too much open to go on."""
+        began = time.thread_time()  # not the time for which others had the core
         fill_next_token_bitmask(self._matcher, self._mask)
+        self._cost.learn(time.thread_time() - began)
         self._check()
+
+    def apply(self, row: Row) -> None:
         allowed = np.unpackbits(self._mask.view(np.uint8)[0], bitorder="little")[: len(row)]
         row[len(allowed) :] = -np.inf
         row[: len(allowed)][allowed == 0] = -np.inf
 
     def accept(self, token: int) -> None:
-        """Goes on behind a token. Raises BackendFailed for one that was not allowed."""
+        """Raises BackendFailed as `prepare` does, and for a token that was not allowed."""
         self._matcher.consume_token(token)
         self._check()
 
@@ -155,9 +191,25 @@ class Constraint:
         """Its errors are states, not exceptions."""
         if self._matcher.is_error():
             raise BackendFailed(
-                "the text cannot be held to its schema any further: it leaves too much open; ask "
-                "for a simpler one, above all with simpler patterns"
+                "the text cannot be held to its schema any further: "
+                + _too_much(self._matcher.get_error())
             )
+
+
+def _too_much(error: str) -> str:
+    """What of a schema was too much, and what to ask for instead."""
+    if "states" in error or "expressions" in error:
+        return (
+            "a string in it may go on in too many ways, by its pattern (or by multipleOf, for a "
+            "number); ask for simpler patterns, with fewer repetitions that are counted, and "
+            "fewer within each other"
+        )
+    if "items" in error:
+        return (
+            "too much may come next, by properties that may be left out or by alternatives "
+            "(anyOf); ask for fewer, or make properties required"
+        )
+    return _one_line(error)
 
 
 def _depth(value: Any) -> int:

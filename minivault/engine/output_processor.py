@@ -22,15 +22,22 @@ class OutputProcessor:
         self._end_ids = end_ids
 
     def decode(self, running: Sequence[EngineSequence]) -> list[Output]:
-        """One token for each, in the given order, then what of them is drawn already.
+        """One token for each of these, which are ready, then what of them is drawn already; but
+        first come those that cannot go on.
 
         All at once: else one that is ahead would wait at every step for those that are not.
         """
-        said = outputs = self._decode(running)
+        lost, left = [], []
+        for each in running:
+            if each.mask and (error := each.mask.exception()):
+                lost.append(self.failed(each, error))
+            else:
+                left.append(each)
+        said = outputs = self._decode(left)
         while ahead := [each.sequence for each in said if self._is_ahead(each)]:
             said = self._decode(ahead)
             outputs = outputs + said
-        return outputs
+        return lost + outputs
 
     def ended(self, sequence: EngineSequence, reason: FinishReason) -> Output:
         """The last output of a sequence that gets no further token."""

@@ -74,6 +74,16 @@ class Scheduler:
             self._prefilling.append(sequence)
             sequence.state = State.PREFILL
 
+    def is_idle(self) -> bool:
+        """Whether nothing can be done before one more comes or leaves, or a mask is there.
+
+        Gives places to those who wait.
+        """
+        self.admit()
+        if self._prefilling or any(each.is_ready for each in self._running):
+            return False
+        return not any(each.cancelled for each in self)
+
     def run(self, sequence: Sequence) -> None:
         """Its prompt is prefilled: from now on it is decoded."""
         self._prefilling.remove(sequence)

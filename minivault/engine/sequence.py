@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import Future
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Protocol
@@ -81,11 +82,20 @@ class TextStream(Protocol):
 
 
 class Constraint(Protocol):
-    """What a text is held to. Used by the engine's thread alone."""
+    """What a text is held to. Used by one thread at a time; begins prepared."""
+
+    @property
+    def cost(self) -> float:
+        """Seconds that `prepare` will take, as far as it is known."""
+        ...
 
     @property
     def is_complete(self) -> bool:
         """Whether nothing may follow."""
+        ...
+
+    def prepare(self) -> None:
+        """Finds out what may come next, behind `accept`; what it raises ends the text."""
         ...
 
     def apply(self, row: npt.NDArray[np.float32]) -> None:
@@ -106,6 +116,8 @@ class Sequence:
     `cache` is the runner's own: whatever it keeps for this sequence between two calls. It counts
     the tokens that it `drafted`, those of them that were `accepted`, and those of the prompt that
     it `reused`: they were computed for a sequence before this one.
+    `mask` is what finds out, beside the steps of others, what may come next (see `masks`); `waited`
+    are the seconds for which this one sat out of them.
     """
 
     __slots__ = (
@@ -119,12 +131,14 @@ class Sequence:
         "forced",
         "generated",
         "group",
+        "mask",
         "owner",
         "params",
         "prompt",
         "reused",
         "state",
         "text",
+        "waited",
     )
 
     def __init__(
@@ -152,12 +166,19 @@ class Sequence:
         self.cancelled = False
         self.drafted = self.accepted = 0
         self.reused = 0
+        self.mask: Future[None] | None = None
+        self.waited = 0.0
         self._tokens = np.array(self.prompt, np.intp)
 
     @property
     def is_plain(self) -> bool:
         """Whether the C kernels can draw its tokens; else `sampler.redrawn` does."""
         return self.params.is_plain and self.constraint is None and not self.forced
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether its next token can be drawn."""
+        return self.mask is None or self.mask.done()
 
     @property
     def own(self) -> list[int]:

@@ -80,6 +80,7 @@ class Generation:
     request: Request | None = None  # known once accepted
     prompt_tokens: int | None = None
     reused_tokens: int = 0  # of the prompt's, computed for an earlier request
+    waited: float = 0.0  # seconds for which it sat out for what its schema allows
     share: float = 0.0  # of the backend's memory, once it runs
     entry: Entry | None = None
     events: list[Event] = field(default_factory=list)

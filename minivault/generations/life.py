@@ -130,6 +130,7 @@ async def _speak(generation: Generation, backend: Backend, speech: Speech) -> Fi
                     generation.made_by = item.engine or generation.made_by
                     generation.drafts = item.drafts or generation.drafts
                     generation.reused_tokens = max(generation.reused_tokens, item.reused)
+                    generation.waited = max(generation.waited, item.waited)
                     if said := text.take(item):
                         speech.say(generation, said)
             return FinishReason.STOP

@@ -122,6 +122,7 @@ def timings_of(generation: Generation) -> Timings:
         tokens_per_second=rate,
         drafted=drafts.drafted if drafts else None,
         accepted=drafts.accepted if drafts else None,
+        schema_ms=round(generation.waited * 1000, 3) or None,
     )
 
 

@@ -326,27 +326,35 @@ class Unsatisfiable:
 
     is_complete = False
 
-    def __init__(self) -> None:
+    def __init__(self, place: str, cost: float = 0.0) -> None:
+        self.place, self.cost = place, cost
         self.accepted = 0
 
+    def prepare(self) -> None:
+        self._raise("prepare")
+
     def apply(self, row: Row) -> None:
-        if self.accepted == 5:
-            raise BackendFailed("the text cannot be held to its schema any further")
+        self._raise("apply")
 
     def accept(self, token: int) -> None:
         self.accepted += 1
 
+    def _raise(self, place: str) -> None:
+        if place == self.place and self.accepted == 5:
+            raise BackendFailed("the text cannot be held to its schema any further")
+
 
 @pytest.mark.parametrize("prompt", [random_prompt(0, 20), random_prompt(0, 10) * 3])
+@pytest.mark.parametrize("constraint", [("apply",), ("prepare",), ("prepare", 1.0)], ids=str)
 def test_a_constraint_that_raises_ends_its_own_sequence(
-    runner: NativeRunner, prompt: list[int]
+    runner: NativeRunner, prompt: list[int], constraint: Any
 ) -> None:
     """Whatever else was computed in that step, some of it guessed ahead, counts once."""
     alone, good = (make_sequence(prompt, SamplingParams(24, temperature=0)) for _ in range(2))
     (engine := Engine(runner)).add(alone)
     list(steps(engine))
     bad = ask(tokens=24, seed=1)
-    bad.constraint = Unsatisfiable()
+    bad.constraint = Unsatisfiable(*constraint)
     engine.add(good)
     engine.add(bad)
     outputs = [output for step in steps(engine) for output in step]

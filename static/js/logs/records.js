@@ -88,6 +88,7 @@ function figures(/** @type {any} */ { usage = {}, timings = {}, finish_reason: r
     timings.first_token_ms && `first after ${duration(timings.first_token_ms)}`,
     timings.total_ms && `${duration(timings.total_ms)} in all`,
     timings.tokens_per_second && speed(timings.tokens_per_second),
+    timings.schema_ms && `${duration(timings.schema_ms)} for its schema`,
     timings.drafted && `${timings.accepted} of ${count(timings.drafted)} guessed tokens right`,
   ];
   return element("p", { class: "hint" }, parts.filter(Boolean).join(" · "));

@@ -188,8 +188,12 @@ class Hero(BaseModel):
 
 @pytest.mark.parametrize("temperature", [0.0, 0.9])
 def test_a_text_has_the_form_that_was_asked(
-    server: LiveServer, client: openai.OpenAI, temperature: float
+    server: LiveServer,
+    client: openai.OpenAI,
+    temperature: float,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    """The same, too, where all that its schema allows is computed in the background."""
     made = client.chat.completions.parse(
         model="",
         messages=[{"role": "user", "content": PROMPT}],
@@ -203,8 +207,21 @@ def test_a_text_has_the_form_that_was_asked(
     assert isinstance(made.choices[0].message.parsed, Hero)
     record = server.records()[-1]
     assert record["params"]["response_format"]["schema"]["title"] == "Hero"
+    for name in ("SHARE", "LEAST"):
+        monkeypatch.setattr(f"minivault.engine.masks.{name}", -1.0)
     replayed = ask(server, "POST", f"/logs/records/{record['seq']}/replay")
     assert json.loads(replayed.text.strip().splitlines()[-1])["verdict"] == "same"
+    assert server.records()[-1]["timings"]["schema_ms"] > 0
+
+
+def test_a_pattern_that_leaves_too_much_open_ends_its_own_text(client: openai.OpenAI) -> None:
+    schema = {"type": "string", "pattern": "^((([a-z]{0,9} ?){0,9},? ?){0,9};? ?){0,9}$"}
+    form: Any = {"type": "json_schema", "json_schema": {"name": "x", "schema": schema}}
+    with pytest.raises(openai.InternalServerError, match="simpler patterns") as error:
+        client.completions.create(
+            model="", prompt=PROMPT, max_tokens=90, extra_body={"response_format": form}
+        )
+    assert error.value.response.headers["x-should-retry"] == "false"
 
 
 def test_any_object_and_a_response_too(client: openai.OpenAI) -> None:
