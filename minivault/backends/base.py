@@ -56,8 +56,9 @@ class ModelInfo:
     `engine` describes whatever else the text depends on: runner, dtype, threads, versions.
     `notice` is a sentence for people: what is slower than it could be, and what would mend it.
     `defaults` are the parameters that its makers recommend, `begin` is the token that its texts
-    begin with, `created` the time of its files, in seconds since 1970. `reader` makes what reads
-    the answer to a request of a conversation, or None where it is plain text.
+    begin with, `created` the time of its files, in seconds since 1970. `vocabulary`: so many ids it
+    draws from, counted from 0; None where it cannot tell. `reader` makes what reads the answer to a
+    request of a conversation, or None where it is plain text.
     """
 
     name: str
@@ -71,6 +72,7 @@ class ModelInfo:
     notice: str | None = None
     defaults: Mapping[str, float] = field(default_factory=dict)
     begin: int | None = None
+    vocabulary: int | None = None
     created: int = 0
     reader: Callable[[Request], Reader | None] | None = field(default=None, repr=False)
 

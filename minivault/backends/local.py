@@ -19,7 +19,7 @@ from minivault.engine.sequence import Sequence as EngineSequence
 from minivault.errors import FieldError, InvalidRequest, Unavailable
 from minivault.libraries import require
 from minivault.model_store import StoredModel
-from minivault.model_store.recommended import recommended
+from minivault.model_store.recommended import left_out, recommended
 from minivault.schemas import FinishReason
 from minivault.settings import Settings
 from minivault.text_request import Tools
@@ -193,7 +193,7 @@ class LocalBackend:
             end_ids=tokenizer.end_ids,
         )
         self._loaded.callback(engine.close)
-        limits = list(_limits(tokenizer, runner, engine))
+        limits = [*_limits(tokenizer, runner, engine), *left_out(model.path)]
         for sentence in limits:
             _log.warning("%s: %s", model.name, sentence)
         self.info = ModelInfo(
@@ -213,6 +213,7 @@ class LocalBackend:
             notice="; ".join(filter(None, (runner.notice, *limits))) or None,
             defaults=recommended(model.path, model.sha256),
             begin=tokenizer.begin_id,
+            vocabulary=runner.vocabulary,
             reader=self._reader if tokenizer.chat else None,
             created=int(model.path.stat().st_mtime),
         )

@@ -46,6 +46,8 @@ def prepare(asked: GenerateRequest, seed: int, backend: Backend, caller: str = "
     if "max_tokens" in asked.model_fields_set and asked.max_tokens > context and not is_cut:
         message = f"must be from 1 to {context}, the context of this model"
         raise InvalidRequest([FieldError("max_tokens", message)])
+    if isinstance(asked, TextRequest):
+        _refuse_unknown(asked.logit_bias, backend.info.vocabulary)
     if isinstance(asked, TextRequest) and asked.response_format:
         optional.check_format(backend, asked.response_format)
     prompt, tokens, count = _read(asked, backend)
@@ -63,6 +65,16 @@ def prepare(asked: GenerateRequest, seed: int, backend: Backend, caller: str = "
         fitting = int((known + request.max_tokens) / share) - known
         request = replace(request, params=_effective(asked, max(1, fitting), backend))
     return _fitting(request, count, backend)
+
+
+def _refuse_unknown(bias: Mapping[int, float], vocabulary: int | None) -> None:
+    """A bias of a token that is never drawn would do nothing, and say nothing."""
+    if vocabulary is not None and bias and (largest := max(bias)) >= vocabulary:
+        message = (
+            f"names the token {largest}, but this model draws from {vocabulary} tokens: "
+            f"ids from 0 to {vocabulary - 1} can have a bias"
+        )
+        raise InvalidRequest([FieldError("logit_bias", message)])
 
 
 def _read(

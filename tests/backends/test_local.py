@@ -117,10 +117,10 @@ def test_there_is_one_piece_for_every_token(models: dict[str, Path]) -> None:
     assert {len(each.top) for piece in said.pieces for each in piece.logprobs} == {3}
 
 
-def test_the_text_ends_at_an_end_token(tmp_path: Path) -> None:
+def test_the_text_ends_at_an_end_token(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     folder = shutil.copytree(STORYTELLER, tmp_path / "short")
     full_stop = load_tokenizer(STORYTELLER).encode("the end.")[-1]
-    config = {"eos_token_id": [0, full_stop]}
+    config = {"eos_token_id": [0, full_stop], "top_p": 7}
     (folder / "generation_config.json").write_text(json.dumps(config), encoding="utf-8")
 
     async def run(folder: Path) -> Said:
@@ -130,6 +130,7 @@ def test_the_text_ends_at_an_end_token(tmp_path: Path) -> None:
     short, long = asyncio.run(run(folder)), asyncio.run(run(STORYTELLER))
     assert short.finish == Finish(FinishReason.STOP, short.tokens)
     assert long.text.startswith(short.text + ".")
+    assert "short: its makers recommend top_p 7, which is left out" in caplog.text
 
 
 def test_a_stop_string_is_neither_said_nor_followed() -> None:

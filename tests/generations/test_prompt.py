@@ -12,8 +12,9 @@ import pytest
 
 from minivault.backends.base import Finish, ModelInfo, Piece, Request
 from minivault.errors import InvalidRequest
-from minivault.generations.prompt import prepare
+from minivault.generations.prompt import prepare, prepare_again
 from minivault.schemas import GenerateRequest
+from minivault.text_request import TextRequest
 from tests.generations.backends import Reins
 from tests.generations.house import house, names_of, rest_of, until
 
@@ -69,6 +70,22 @@ def test_a_backend_that_only_counts_gets_no_tokens(tmp_path: Path) -> None:
             assert backend.given == [None]
 
     asyncio.run(scenario())
+
+
+def test_a_bias_of_a_token_that_the_model_lacks_is_refused_but_not_in_a_record() -> None:
+    class Drawing(Reins):
+        @property
+        def info(self) -> ModelInfo:
+            return replace(super().info, vocabulary=100)
+
+    def asked(token: int) -> TextRequest:
+        return TextRequest(prompt="a", logit_bias={3: 1.0, token: -5.0})
+
+    assert prepare(asked(99), 1, Drawing()).request.params.logit_bias[99] == -5
+    with pytest.raises(InvalidRequest, match="the token 100, but this model draws from 100 tokens"):
+        prepare(asked(100), 1, Drawing())
+    old = prepare(asked(100), 1, Reins()).request  # of a time, or a server, that did not look
+    assert prepare_again(old, 1, Drawing()).request == old
 
 
 def test_where_a_request_is_silent_the_models_makers_count() -> None:

@@ -22,7 +22,7 @@ from minivault.engine.transformers.gguf import gguf_model
 from minivault.errors import ModelNotFound, ModelUnusable
 from minivault.model_store import ModelStore
 from minivault.model_store.packages import PACKAGES
-from minivault.model_store.recommended import recommended
+from minivault.model_store.recommended import left_out, recommended
 from minivault.schemas import Parameters
 from minivault.settings import Settings
 from tests.backends.local_models import GREEDY, local, request, say
@@ -69,6 +69,10 @@ def test_what_it_recommends_counts_where_nothing_beside_it_says_otherwise(tmp_pa
         "min_p": 0.05,
         **unpenalized,
     }
+    assert list(left_out(file)) == [
+        "its makers recommend repetition_penalty 9.0, which is left out: "
+        "it should be less than or equal to 2"
+    ]
     (tmp_path / "generation_config.json").write_text('{"temperature": 0.7, "top_p": "high"}')
     assert recommended(file, SHA256) == {
         "temperature": 0.7,
@@ -77,6 +81,8 @@ def test_what_it_recommends_counts_where_nothing_beside_it_says_otherwise(tmp_pa
         **unpenalized,
     }
     assert recommended(tmp_path, SHA256) == {"temperature": 0.7, **unpenalized}
+    [sentence] = left_out(tmp_path)
+    assert "top_p 'high', which is left out: it should be a valid number" in sentence
     assert recommended(put(tmp_path / "other.gguf"), SHA256) == {"temperature": 0.7, **unpenalized}
     (tmp_path / "generation_config.json").write_text('{"repetition_penalty": 1.05}')
     assert recommended(tmp_path, SHA256) == {"repetition_penalty": 1.05}

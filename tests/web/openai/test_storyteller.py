@@ -118,6 +118,12 @@ def test_what_steers_a_text_is_recorded_and_made_again(
         assert json.loads(replayed.text.strip().splitlines()[-1])["verdict"] == "same"
 
 
+def test_a_bias_of_a_token_that_is_never_drawn_is_refused(client: openai.OpenAI) -> None:
+    with pytest.raises(openai.BadRequestError, match="draws from 8192 tokens") as error:
+        client.completions.create(model="", prompt=PROMPT, logit_bias={"8192": 5})
+    assert error.value.param == "logit_bias"
+
+
 def _by_tokens(client: openai.OpenAI) -> dict[str, Any]:
     made = client.completions.create(model="", prompt=[0, 5, 6], max_tokens=5, seed=1)
     assert made.model_extra is not None
