@@ -11,7 +11,6 @@ import pytest
 from minivault.engine.native import library
 from minivault.engine.native.cache import BlockCache
 from minivault.engine.native.library import constants, ffi
-from minivault.engine.native.memory import Reserved
 from minivault.engine.native.numbers import Floats, zeros
 from tests.engine.gpt2_models import load, save_gpt2
 from tests.tools import older_processors, tool
@@ -139,12 +138,3 @@ def test_a_token_takes_as_much_memory_as_its_numbers() -> None:
     assert bytes_of(64, constants.BFLOAT16) == 2 * 64 + 2 * 64
     assert bytes_of(64, constants.INT8) == 64 + 2 * 4 + 2 * 64
     assert bytes_of(20, constants.INT8) == 32 + 4 + 2 * 32
-
-
-@pytest.mark.parametrize("begin, end", [(0, 4096), (1000, 10_001), (5, 12), (8192, 20_480)])
-def test_freed_memory_is_zero_and_its_neighbours_are_not(begin: int, end: int) -> None:
-    reserved = Reserved(20_480, np.uint16)
-    reserved.numbers[:] = 1
-    reserved.wipe(reserved.numbers[begin:end])
-    assert not reserved.numbers[begin:end].any()
-    assert reserved.numbers.sum() == 20_480 - (end - begin)

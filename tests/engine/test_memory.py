@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from minivault.engine.native.memory import LargePages
+from minivault.engine.native.memory import LargePages, Mapping
 from minivault.system import has_large_pages
 
 _MAPPING = re.compile(r"^([0-9a-f]+)-([0-9a-f]+) ", re.MULTILINE)
@@ -33,6 +34,16 @@ def test_room_is_given_once() -> None:
         each[:] = number
     assert [set(each.tolist()) for each in pieces if each.nbytes < 1000] == [{1}, {2}, {5}]
     assert all((each == number).all() for number, each in enumerate(pieces, 1))
+
+
+@pytest.mark.parametrize("large", [False, True])
+@pytest.mark.parametrize("begin, end", [(0, 8192), (2000, 20_001), (5, 12), (4096, 5 << 20)])
+def test_freed_memory_is_zero_and_its_neighbours_are_not(begin: int, end: int, large: bool) -> None:
+    mapping = Mapping(5 << 20, large=large)
+    mapping.bytes[:] = 1
+    mapping.wipe(begin, end)
+    assert not mapping.bytes[begin:end].any()
+    assert np.count_nonzero(mapping.bytes) == len(mapping.bytes) - (end - begin)
 
 
 def _bytes_in_large_pages(addresses: list[int]) -> list[int]:

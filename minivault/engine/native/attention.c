@@ -9,8 +9,7 @@
 /* The number in the cache's memory at which a head's first block begins. */
 ALWAYS size_t head_begin(const struct cache *c, int slot, int layer, int head)
 {
-    size_t heads_before = ((size_t)slot * c->layers + layer) * c->heads + head;
-    return heads_before * c->blocks * block_size(c);
+    return slot * c->slot_size + ((size_t)layer * c->heads + head) * block_size(c);
 }
 
 ALWAYS const float *projected_row(const struct attention *a, int row)
@@ -30,7 +29,7 @@ static void keep_row(const void *context, int row, int thread)
     const float *keys = projected_row(a, row) + a->heads * a->head_width;
     for (int head = 0; head < c->heads; head++, keys += a->head_width) {
         size_t begin = head_begin(c, a->places[row].slot, a->layer, head)
-                       + position / BLOCK * block_size(c);
+                       + position / BLOCK * next_block(c);
         size_t values = begin + c->keys;
         if (c->kind == FLOAT32) {
             float *memory = c->memory;

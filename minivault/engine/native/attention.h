@@ -3,6 +3,7 @@
 #ifndef ATTENTION_H
 #define ATTENTION_H
 
+#include <stddef.h>
 #include <stdint.h>
 
 #include "linear.h"
@@ -13,8 +14,8 @@ enum {
     QUERIES = 8, /* that share one reading of keys and values, at most */
 };
 
-/* Memory: [slot][layer][head][block of positions][keys, then values]. Keys lie across, so that sixteen
- * scores are made at once. As floats: keys (width, 16), values (16, width). As bfloat16 two neighbours
+/* Memory: [slot][block of positions][layer][head][keys, then values], so that a text's memory grows in
+ * one run, and fills large pages. Keys lie across, so that sixteen scores are made at once. As floats: keys (width, 16), values (16, width). As bfloat16 two neighbours
  * lie together, so that they are widened at once: keys (width / 2, 16, 2), values (8, width, 2). Keys as
  * bytes come in groups of 32 numbers: 16 scales, a float each, then d·(q - 128) as (8, 16, 4); values
  * are bfloat16 beside them. */
@@ -23,9 +24,10 @@ struct cache {
     int32_t kind; /* of keys: FLOAT32, BFLOAT16 or INT8 */
     int32_t layers;
     int32_t heads; /* that have keys and values */
-    int32_t blocks;
+    int32_t blocks; /* of a slot */
     int32_t width; /* of a head, filled up to a multiple of 16 */
     int32_t keys;  /* numbers of the memory that those of a block take */
+    size_t slot_size; /* numbers from one slot to the next */
 };
 
 /* Where a row's sequence lies, and which of its positions the row is. */

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from minivault.engine.native.library import constants, ffi
-from minivault.engine.native.memory import Reserved, Slots
+from minivault.engine.native.memory import LARGE_PAGE, Mapping, Slots
 from minivault.engine.native.numbers import Array
 
 
@@ -32,17 +32,22 @@ class BlockCache:
             keys = groups * block * (scale + constants.GROUP) // dtype.itemsize
         size = keys + values
         self.bytes_per_token = layers * heads * size * dtype.itemsize // block
+        slot = blocks * layers * heads * size
+        large = slot * dtype.itemsize >= LARGE_PAGE  # where most of one would be used
+        apart = slot + (-slot % (LARGE_PAGE // dtype.itemsize) if large else 0)
         self._free = Slots(slots)
-        self._reserved = Reserved(slots * layers * heads * blocks * size, dtype)
-        self._slots = self._reserved.numbers.reshape(slots, layers, heads, blocks, size)
+        self._memory = Mapping(slots * apart * dtype.itemsize, large=large)
+        numbers = self._memory.bytes.view(dtype)[: slots * apart].reshape(slots, apart)
+        self._slots = numbers[:, :slot].reshape(slots, blocks, layers, heads, size)
         self.fields: dict[str, Any] = {
-            "memory": ffi.cast("void *", self._slots.ctypes.data),
+            "memory": ffi.cast("void *", numbers.ctypes.data),
             "kind": kind,
             "layers": layers,
             "heads": heads,
             "blocks": blocks,
             "width": padded,
             "keys": keys,
+            "slot_size": apart,
         }
 
     @property
@@ -56,8 +61,9 @@ class BlockCache:
     def give_back(self, slot: int) -> None:
         """Frees a slot and its memory."""
         self._free.give_back(slot)
-        self._reserved.wipe(self._slots[slot])
+        size = self._slots.strides[0]
+        self._memory.wipe(slot * size, (slot + 1) * size)
 
     def part(self, slot: int, begin: int, end: int) -> Array:
-        """A view of one sequence's positions, whole blocks: (layers, heads, blocks, numbers)."""
-        return self._slots[slot, :, :, begin // self._block : -(-end // self._block)]
+        """A view of one sequence's positions, whole blocks: (blocks, layers, heads, numbers)."""
+        return self._slots[slot, begin // self._block : -(-end // self._block)]

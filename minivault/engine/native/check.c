@@ -81,11 +81,12 @@ static struct decoder decoder(struct check *c, int modern)
     layers[1] = layer(c, modern, 1);
     int keys = bfloat16 && c->kind != BFLOAT16 ? INT8 : c->kind;
     int keys_size = BLOCK * (keys == INT8 ? (GROUP + 4) / 2 : CACHE_WIDTH); /* of one group */
+    int block_size = 2 * KEY_HEADS * (keys_size + BLOCK * CACHE_WIDTH); /* of all heads */
     size_t cache = (size_t)SLOTS * 2 * KEY_HEADS * 2 * CONTEXT * CACHE_WIDTH * (bfloat16 ? 2 : 4);
     struct decoder d = {
         .layers = layers,
         .cache = {memset(space(c, cache), 0, cache), keys, 2, KEY_HEADS, CONTEXT / BLOCK,
-                  CACHE_WIDTH, keys_size},
+                  CACHE_WIDTH, keys_size, CONTEXT / BLOCK * block_size},
         .bfloat16 = bfloat16,
         .count = 2,
         .hidden = HIDDEN,

@@ -38,6 +38,12 @@ ALWAYS size_t block_size(const struct cache *c)
     return c->keys + (size_t)BLOCK * c->width;
 }
 
+/* Numbers from a head's block to its next. */
+ALWAYS size_t next_block(const struct cache *c)
+{
+    return (size_t)c->layers * c->heads * block_size(c);
+}
+
 /* How many go together, of which each query has `each` sums, and reads twice as many vectors. */
 ALWAYS int together(int count, int each)
 {
@@ -50,7 +56,7 @@ ALWAYS int together(int count, int each)
 ALWAYS void load_two(const struct cache *c, size_t at, int lane, size_t apart, int kind,
                      vfloat *first, vfloat *second)
 {
-    size_t later = AHEAD * block_size(c);
+    size_t later = AHEAD * next_block(c);
     if (kind != FLOAT32) {
         const uint16_t *from = (const uint16_t *)c->memory + at + 2 * lane;
         __builtin_prefetch(from + later);
@@ -161,7 +167,7 @@ ALWAYS void sum_floats(const struct attention *a, size_t keys, const struct quer
         for (int b = 0; b < blocks; b++)
 #pragma GCC unroll 4
             for (int p = 0; p < PARTS; p++) {
-                size_t at = keys + b * block_size(c) + (size_t)i * BLOCK;
+                size_t at = keys + b * next_block(c) + (size_t)i * BLOCK;
                 load_two(c, at, p * LANES, BLOCK, kind, &first[b][p], &second[b][p]);
             }
 #pragma GCC unroll 8
@@ -187,7 +193,7 @@ ALWAYS void sum_bytes(const struct cache *c, const uint8_t *group, const struct 
     const uint8_t *bytes = (const uint8_t *)x->rows + queries->row * x->stride;
     for (int g = 0; g < groups; g++, number++, group += KEY_GROUP, bytes += GROUP) {
         for (int line = 0; line < KEY_GROUP; line += 64)
-            __builtin_prefetch(group + AHEAD * block_size(c) * sizeof(uint16_t) + line);
+            __builtin_prefetch(group + AHEAD * next_block(c) * sizeof(uint16_t) + line);
         vint found[SLICE];
         sum_numbers(group + SCALES + 4 * lane, BLOCK, bytes, x->stride, INT8, count, found);
         vfloat scale = load((const float *)group + lane);
@@ -209,7 +215,7 @@ ALWAYS void score(const struct attention *a, size_t keys, const struct query *qu
     if (kind != INT8)
         sum_floats(a, keys, queries, count, blocks, kind, sums);
 #pragma GCC unroll 4
-    for (int b = 0; b < blocks; b++, block += block_size(a->cache) * sizeof(uint16_t))
+    for (int b = 0; b < blocks; b++, block += next_block(a->cache) * sizeof(uint16_t))
 #pragma GCC unroll 4
         for (int p = 0; p < PARTS; p++) {
             if (kind == INT8)

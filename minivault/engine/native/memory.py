@@ -9,9 +9,9 @@ from bisect import insort
 from contextlib import suppress
 
 import numpy as np
-from numpy.typing import DTypeLike, NDArray
+from numpy.typing import NDArray
 
-from minivault.engine.native.numbers import Array
+LARGE_PAGE = 2 << 20
 
 
 class Slots:
@@ -33,25 +33,32 @@ class Slots:
         insort(self._free, slot)
 
 
-class Reserved:
-    """Zeroed numbers; `wipe` gives the pages of a part back to the system."""
+class Mapping:
+    """Zeroed bytes, whose pages exist once they are touched, and can be given back.
 
-    def __init__(self, numbers: int, dtype: DTypeLike) -> None:
+    `bytes` begins a large page, of which a mapping has only whole ones; `large` asks for these.
+    """
+
+    def __init__(self, nbytes: int, *, large: bool) -> None:
         flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | getattr(mmap, "MAP_NORESERVE", 0)
-        self._memory = mmap.mmap(-1, np.dtype(dtype).itemsize * numbers, flags=flags)
-        self.numbers = np.frombuffer(self._memory, dtype)
+        size = -(-nbytes // LARGE_PAGE) * LARGE_PAGE
+        self._memory = mmap.mmap(-1, size + LARGE_PAGE, flags=flags)
+        if large and hasattr(mmap, "MADV_HUGEPAGE"):
+            with suppress(OSError):  # a kernel without them
+                self._memory.madvise(mmap.MADV_HUGEPAGE)
+        everything = np.frombuffer(self._memory, np.uint8)
+        self._begin = -everything.ctypes.data % LARGE_PAGE
+        self.bytes = everything[self._begin : self._begin + size]
 
-    def wipe(self, part: Array) -> None:
-        """Zeroes a view of `numbers` that is one run. Only Linux promises zeros of new pages."""
-        begin = part.ctypes.data - self.numbers.ctypes.data
-        end, page = begin + part.nbytes, mmap.PAGESIZE
+    def wipe(self, begin: int, end: int) -> None:
+        """Zeroes these bytes. Only Linux promises zeros of new pages."""
+        page = mmap.PAGESIZE
         first, last = -(-begin // page) * page, end // page * page
         if sys.platform != "linux" or first >= last:
-            part[...] = 0
+            self.bytes[begin:end] = 0
             return
-        numbers = np.frombuffer(self._memory, np.uint8)
-        numbers[begin:first] = numbers[last:end] = 0
-        self._memory.madvise(mmap.MADV_DONTNEED, first, last - first)
+        self.bytes[begin:first] = self.bytes[last:end] = 0
+        self._memory.madvise(mmap.MADV_DONTNEED, self._begin + first, last - first)
 
 
 def give_back_free() -> None:
@@ -64,11 +71,11 @@ def give_back_free() -> None:
 class LargePages:
     """Room in pages of megabytes where the system has them: long runs are read up to twice as fast.
 
-    A page of two megabytes must lie in one mapping as a whole, and most matrices are no larger than
-    that: so they share mappings.
+    Such a page must lie in one mapping as a whole, and most matrices are no larger than that: so
+    they share mappings.
     """
 
-    _PAGE, _SHARED = 2 << 20, 64 << 20
+    _SHARED = 64 << 20  # what is not touched takes no memory
 
     def __init__(self) -> None:
         self._free = np.empty(0, np.uint8)
@@ -76,14 +83,6 @@ class LargePages:
     def take(self, nbytes: int) -> NDArray[np.uint8]:
         """Zeroed bytes that begin a cache line."""
         if nbytes > len(self._free):
-            size = max(nbytes, self._SHARED)
-            # What is not touched takes no memory.
-            memory = mmap.mmap(-1, size + self._PAGE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-            if hasattr(mmap, "MADV_HUGEPAGE"):
-                with suppress(OSError):  # a kernel without them
-                    memory.madvise(mmap.MADV_HUGEPAGE)
-            numbers = np.frombuffer(memory, np.uint8)
-            begin = -numbers.ctypes.data % self._PAGE
-            self._free = numbers[begin : begin + size]
+            self._free = Mapping(max(nbytes, self._SHARED), large=True).bytes
         taken, self._free = self._free[:nbytes], self._free[nbytes + -nbytes % 64 :]
         return taken

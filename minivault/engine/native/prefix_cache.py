@@ -85,7 +85,7 @@ class PrefixCache:
         index, there = self._slot_for(keys)
         for number, part in enumerate(used[there:], there):
             room = self._cache.part(index, number * CHUNK, min(length, (number + 1) * CHUNK))
-            room[...] = part.numbers[:, :, : room.shape[2]]
+            room[...] = part.numbers[: len(room)]
         for part in reversed(used):  # the first part is the last to go
             self._parts.move_to_end(part.key)
         self.hits += length

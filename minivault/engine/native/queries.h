@@ -35,7 +35,7 @@ ALWAYS void add_one(const struct cache *c, size_t values, const struct query *qu
                     vfloat sums[][TOGETHER])
 {
     vfloat first[TOGETHER], second[TOGETHER];
-    size_t at = values + position / BLOCK * block_size(c) + position % BLOCK * (size_t)c->width;
+    size_t at = values + position / BLOCK * next_block(c) + position % BLOCK * (size_t)c->width;
 #pragma GCC unroll 4
     for (int v = 0; v < vectors; v++)
         load_two(c, at, lane + v * LANES, c->width, kind, &first[v], &second[v]);
@@ -118,15 +118,15 @@ ALWAYS void score_all(const struct attention *a, size_t keys, const struct query
                       const struct reach *r, int kind)
 {
     int blocks = kind == INT8 ? 1 : together(count, PARTS), begin = r->begin / BLOCK * BLOCK;
-    size_t at = keys + begin / BLOCK * block_size(a->cache);
-    for (int next; begin < r->end; begin = next, at += blocks * block_size(a->cache)) {
+    size_t at = keys + begin / BLOCK * next_block(a->cache);
+    for (int next; begin < r->end; begin = next, at += blocks * next_block(a->cache)) {
         next = begin + blocks * BLOCK;
         int all = begin >= r->all_begin && next <= r->all_end;
         if (next <= r->all_end || blocks == 1)
             score(a, at, queries, count, begin, blocks, all, kind);
         else
             for (int b = 0; b < blocks && begin + b * BLOCK < r->end; b++)
-                score(a, at + b * block_size(a->cache), queries, count, begin + b * BLOCK, 1, 0,
+                score(a, at + b * next_block(a->cache), queries, count, begin + b * BLOCK, 1, 0,
                       kind);
     }
 }
