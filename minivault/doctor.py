@@ -126,7 +126,9 @@ def _system(settings: Settings) -> Iterator[Finding]:
     for sentence in lacks:
         yield Finding("system", "costs", sentence)
     if not lacks:
-        yield Finding("system", "good", "large pages, freed memory given back, readers watched")
+        yield Finding(
+            "system", "good", "large pages allowed, freed memory given back, readers watched"
+        )
 
 
 @_check
@@ -174,6 +176,9 @@ async def _loaded(settings: Settings) -> list[Finding]:
     backend = await loading.load()
     info = backend.info
     facts = ", ".join(f"{name} {value}" for name, value in info.engine.items())
+    share = optional.statistics(backend).get("large_pages")
+    if share is not None:
+        facts += f"; {share:.0%} of its weights in large pages"
     findings = [Finding("engine", "good", f"{info.name}: {facts}")]
     if not info.reproducible:
         text = "the same seed does not give the same bytes here; nothing is resumed or replayed"

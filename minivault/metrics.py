@@ -78,6 +78,7 @@ READINGS = (
         "Tokens of prompts that were computed.",
     ),
     Description("minivault_engine_prefix_bytes", "Memory of the kept beginnings."),
+    Description("minivault_engine_large_pages", "Share of the weights that lie in large pages."),
     Description("minivault_engine_drafted_total", "Tokens that were guessed ahead."),
     Description("minivault_engine_accepted_total", "Those of them that were right."),
     Description("minivault_warnings", "Sentences that /health warns with."),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -59,6 +60,7 @@ def test_a_machine_that_keeps_every_promise(
     }
     assert "storyteller is whole" in found["model"][0]["text"]
     assert "dtype" in found["engine"][0]["text"]
+    assert sys.platform != "linux" or "of its weights in large pages" in found["engine"][0]["text"]
 
 
 def test_what_the_system_lacks_costs_something(
@@ -144,6 +146,8 @@ def test_what_a_start_would_warn_of_is_here_too(
 ) -> None:
     monkeypatch.setenv("MINIVAULT_MAX_RUNING", "3")
     monkeypatch.setattr("minivault.open_files.connection_limit", lambda _: 960)
+    monkeypatch.setattr("minivault.engine.native.memory.LargePages.share", lambda _: 0.42)
+    monkeypatch.setattr("minivault.engine.native.runner.has_large_pages", lambda: True)
     code, found = doctor(capsys, "--model", "storyteller", "--kv-memory", "64KiB")
     assert code == 0
     said = {
@@ -154,6 +158,8 @@ def test_what_a_start_would_warn_of_is_here_too(
     }
     assert "MINIVAULT_MAX_RUNING is not a setting of MiniVault" in said
     assert "960 connections fit where 4096 are meant to" in said
+    [pages] = [each["text"] for each in found["engine"] if "42% of the weights" in each["text"]]
+    assert "vm.compact_memory" in pages
     [memory] = [each["text"] for each in found["engine"] if "--kv-memory" in each["text"]]
     assert "this model's context of 512" in memory
 

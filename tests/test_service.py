@@ -206,6 +206,9 @@ class Bare:
 
     info = ModelInfo(name="bare", context_length=8, chat=True)
 
+    def lacks(self) -> list[str]:
+        return ["it was given half of what it asked for"]
+
     async def generate(self, request: Request) -> AsyncGenerator[Piece | Finish, None]:
         yield Piece(request.prompt)
 
@@ -216,11 +219,12 @@ def test_what_a_backend_lacks_is_told_at_the_start(
     async def scenario(service: Service) -> None:
         await service.start()
         await service.ready()
-        lengths, chat = service.stage.warnings
+        given, lengths, chat = service.stage.warnings
+        assert given == "it was given half of what it asked for"
         assert lengths.startswith("bare has neither tokenize nor count_tokens: prompts longer")
         assert chat == "bare says that it chats and has no render: `messages` are refused"
         assert lengths in caplog.text
-        assert service.statistics()["warnings"] == 2
+        assert service.statistics()["warnings"] == 3
         await service.close()
 
     run(tmp_path, Bare(), scenario)

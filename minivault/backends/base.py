@@ -202,6 +202,8 @@ class Backend(Protocol):
       `request.params` that it cannot hold a text to. Without it all but plain text are refused.
     * `share(request, prompt_tokens) -> float`: any thread; the part of its memory that a request
       may come to take. It waits, and is told so, while the parts of those that run leave no room.
+    * `lacks() -> Sequence[str]`: once, after `start`; what of its speed it did not get here, in
+      sentences, which `/health` and `minivault doctor` pass on.
     * `problem() -> str | None`: any thread; why it cannot work now. Turns `/health` to 503.
     * `statistics() -> Mapping[str, float]`: any thread; gauges for `/metrics`.
     """

@@ -161,6 +161,10 @@ class LocalBackend:
         """Why the model cannot work now. Any thread."""
         return self._engine.problem()
 
+    def lacks(self) -> list[str]:
+        """What the model did not get of this machine, in sentences. After `start`."""
+        return self._lacks
+
     def statistics(self) -> Mapping[str, float]:
         """The engine's gauges. Any thread."""
         return self._engine.statistics()
@@ -185,7 +189,7 @@ class LocalBackend:
             context=settings.context,
             tokens=tokenizer.size,
         )
-        self._embedded = runner.embedded
+        self._embedded, self._lacks = runner.embedded, list(runner.lacks())
         engine = Engine(
             runner,
             max_running=settings.max_running,

@@ -29,6 +29,8 @@ async def close(backend: Backend | None) -> None:
 def lacks(backend: Backend) -> Iterator[str]:
     """What a backend has not, and what that costs, in sentences."""
     name = backend.info.name
+    if method := getattr(backend, "lacks", None):
+        yield from method()
     if not (getattr(backend, "tokenize", None) or getattr(backend, "count_tokens", None)):
         yield (
             f"{name} has neither tokenize nor count_tokens: prompts longer than its context are "

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal, Protocol
 
 from minivault.engine import sequence as seq
@@ -83,6 +83,10 @@ class Runner(Protocol):
 
     def release(self, sequence: seq.Sequence) -> None:
         """Frees what is kept for a sequence. Does nothing where nothing is kept."""
+        ...
+
+    def lacks(self) -> Iterable[str]:
+        """Sentences: what of its speed this machine did not give it, and what may mend that."""
         ...
 
     def statistics(self) -> Mapping[str, float]:

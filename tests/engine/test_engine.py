@@ -177,6 +177,7 @@ class Faulty:
         self.reserved_tokens = runner.reserved_tokens
         self.release = runner.release
         self.is_ahead = runner.is_ahead
+        self.lacks = runner.lacks
         self.statistics = runner.statistics
         self.fails_prefill: Sequence | None = None
         self.fails_decode = False

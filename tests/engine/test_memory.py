@@ -2,28 +2,38 @@
 
 from __future__ import annotations
 
-import re
-from pathlib import Path
+import mmap
 
 import numpy as np
 import pytest
 
 from minivault.engine.native.memory import LargePages, Mapping
+from minivault.engine.native.numbers import Array
 from minivault.system import has_large_pages
 
-_MAPPING = re.compile(r"^([0-9a-f]+)-([0-9a-f]+) ", re.MULTILINE)
+with_large_pages = pytest.mark.skipif(not has_large_pages(), reason="this system has none")
 
 
-@pytest.mark.skipif(not has_large_pages(), reason="the system has no large pages")
-def test_matrices_smaller_than_a_large_page_lie_in_large_pages_together() -> None:
+def in_shared_pages() -> tuple[LargePages, list[Array]]:
     large = LargePages()
     matrices = [large.take(576 * 576) for _ in range(96)]
     for each in matrices:
         each[:] = 1
-    begins = [each.ctypes.data for each in matrices]
-    assert not any(begin % 64 for begin in begins)
-    in_large = sum(_bytes_in_large_pages(begins))
-    assert in_large > sum(each.nbytes for each in matrices) / 2
+    return large, matrices
+
+
+@with_large_pages
+def test_matrices_smaller_than_a_large_page_lie_in_large_pages_together() -> None:
+    large, matrices = in_shared_pages()
+    assert not any(each.ctypes.data % 64 for each in matrices)
+    assert (large.share() or 0) > 0.5
+
+
+@with_large_pages
+def test_what_lies_in_small_pages_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mmap.MADV_HUGEPAGE", mmap.MADV_NOHUGEPAGE)
+    large, _ = in_shared_pages()
+    assert large.share() == 0
 
 
 def test_room_is_given_once() -> None:
@@ -44,15 +54,3 @@ def test_freed_memory_is_zero_and_its_neighbours_are_not(begin: int, end: int, l
     mapping.wipe(begin, end)
     assert not mapping.bytes[begin:end].any()
     assert np.count_nonzero(mapping.bytes) == len(mapping.bytes) - (end - begin)
-
-
-def _bytes_in_large_pages(addresses: list[int]) -> list[int]:
-    """Of the mappings in which the addresses lie."""
-    maps = Path("/proc/self/smaps").read_text()
-    found = list(_MAPPING.finditer(maps))
-    ends = [each.start() for each in found[1:]] + [len(maps)]
-    return [
-        int(re.search(r"^AnonHugePages: +(\d+) kB$", maps[each.end() : end], re.MULTILINE)[1]) << 10  # type: ignore[index]
-        for each, end in zip(found, ends, strict=True)
-        if any(int(each[1], 16) <= address < int(each[2], 16) for address in addresses)
-    ]

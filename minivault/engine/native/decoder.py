@@ -35,9 +35,9 @@ class Decoder:
     """Runs rows of one token each, of up to `slots` sequences. For one thread at a time.
 
     A step may run up to 256 more rows, of any sequence's tokens, after those it draws for. `build`
-    says which compiled files it runs by; `reproducible`, whether they keep a row's bits;
-    `arithmetic`, whether these are the same on every machine: see `arithmetic.name`; `notice`, what
-    is slower than it could be.
+    says which compiled files it runs by; `large_pages`, see `LargePages.share`; `reproducible`,
+    whether they keep a row's bits; `arithmetic`, whether these are the same on every machine: see
+    `arithmetic.name`; `notice`, what is slower than it could be.
     """
 
     def __init__(
@@ -82,6 +82,7 @@ class Decoder:
         )
         self.kv_bytes_per_token = self.cache.bytes_per_token
         model["cache"] = self.cache.fields
+        self.large_pages = memory.large.share()
         draw = draw_fields(memory, description, threads) | {
             "sampling": self._sampling,
             "history": room["history"],

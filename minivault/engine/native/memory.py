@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import ctypes
 import mmap
+import re
 import sys
 from bisect import insort
 from contextlib import suppress
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 LARGE_PAGE = 2 << 20
+
+# /proc/self/smaps: of each mapping the addresses, then its sizes in KiB.
+_MAPPED = re.compile(r"^([0-9a-f]+)-([0-9a-f]+) ", re.MULTILINE)
+_SIZE = re.compile(r"^(\w+): +(\d+) kB$", re.MULTILINE)
 
 
 class Slots:
@@ -79,10 +85,27 @@ class LargePages:
 
     def __init__(self) -> None:
         self._free = np.empty(0, np.uint8)
+        self._mappings: list[NDArray[np.uint8]] = []
 
     def take(self, nbytes: int) -> NDArray[np.uint8]:
         """Zeroed bytes that begin a cache line."""
         if nbytes > len(self._free):
             self._free = Mapping(max(nbytes, self._SHARED), large=True).bytes
+            self._mappings.append(self._free)
         taken, self._free = self._free[:nbytes], self._free[nbytes + -nbytes % 64 :]
         return taken
+
+    def share(self) -> float | None:
+        """Of what was written here, what lies in large pages now; None where nobody can say."""
+        begins = [each.ctypes.data for each in self._mappings]
+        try:
+            parts = _MAPPED.split(Path("/proc/self/smaps").read_text(encoding="utf-8"))[1:]
+        except OSError:
+            return None
+        held = large = 0
+        for first, last, facts in zip(parts[::3], parts[1::3], parts[2::3], strict=True):
+            if any(int(first, 16) <= begin < int(last, 16) for begin in begins):
+                sizes = dict(_SIZE.findall(facts))
+                held += int(sizes["Anonymous"])
+                large += int(sizes["AnonHugePages"])
+        return large / held if held else None

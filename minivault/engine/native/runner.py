@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,6 +21,7 @@ from minivault.engine.native.slot import Slot
 from minivault.engine.processor import available_cores
 from minivault.engine.runner import Dtype
 from minivault.engine.sampler import redrawn
+from minivault.system import has_large_pages
 
 ALONE = 4
 """Chunks that are prefilled at once where no other sequence waits for its turn."""
@@ -31,6 +32,8 @@ ROW_COSTS: dict[str, tuple[float, ...]] = {"int8": (1, 1.07, 1.09, 1.16)}
 Constants rather than measured at load: a text's guesses, and their counts, are the same again."""
 
 OTHER_COSTS: tuple[float, ...] = (1, 1.11, 1.27, 1.42, 1.64)  # of Q4_1, the dearest
+
+_MOST_IN_LARGE_PAGES = 0.9  # of the weights; nothing is lost by the rest
 
 
 class NativeRunner:
@@ -87,6 +90,7 @@ class NativeRunner:
         )
         self._prefixes = PrefixCache(prefix_memory, self._decoder.cache)
         self.kv_bytes_per_token = self._decoder.kv_bytes_per_token
+        self._large_pages = self._decoder.large_pages
         self.reproducible = self._decoder.reproducible
         arithmetic = self._decoder.arithmetic
         self.description: Mapping[str, Any] = {
@@ -175,9 +179,20 @@ class NativeRunner:
         self._open -= 1
         self._prefixes.end(slot, sequence)
 
+    def lacks(self) -> Iterator[str]:
+        share = self._large_pages
+        if share is not None and share < _MOST_IN_LARGE_PAGES and has_large_pages():
+            yield (
+                f"{share:.0%} of the weights lie in large pages of memory, though this system has "
+                "them: they are read more slowly, and texts are made so. Its free memory was in "
+                "pieces (`sysctl -w vm.compact_memory=1`, then start anew), or this process may "
+                "have none (THP_enabled in its /proc/…/status)"
+            )
+
     def statistics(self) -> Mapping[str, float]:
         kept = self._prefixes
-        return {
+        share = self._large_pages
+        return ({} if share is None else {"large_pages": share}) | {
             "prefix_hits": kept.hits,
             "prefix_misses": kept.misses,
             "prefix_bytes": kept.bytes,

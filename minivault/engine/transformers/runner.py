@@ -5,7 +5,7 @@ Each sequence is computed alone, so nothing that runs beside it can change its b
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -114,6 +114,9 @@ class TransformersRunner:
 
     def release(self, sequence: seq.Sequence) -> None:
         sequence.cache = None
+
+    def lacks(self) -> Iterable[str]:
+        return ()
 
     def statistics(self) -> Mapping[str, float]:
         return {}
