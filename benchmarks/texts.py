@@ -76,3 +76,22 @@ TASKS: dict[str, tuple[str, ...]] = {
     "free story": tuple(f"Write a short story about {each}." for each in _STORIES),
     "free chat": _CHATS,
 }
+
+OTHER_EDITS = (
+    "Change the port to 9000 in this configuration, and show the whole configuration:\n\n```json\n"
+    '{\n  "name": "server",\n  "host": "127.0.0.1",\n  "port": 8080,\n  "workers": 4,\n'
+    '  "log": {"level": "info", "file": "server.log"}\n}\n```',
+    "Rename the class Animal to Creature in this code, and show the whole code:\n\n```python\n"
+    "class Animal:\n    def __init__(self, name):\n        self.name = name\n\n"
+    "    def speak(self):\n        return self.name + ' makes a noise'\n\n"
+    "a = Animal('Rex')\nprint(a.speak())\n```",
+    "Replace the name Anna by Maria in this letter, and show the whole letter:\n\nDear Anna,\n\n"
+    "thank you for the books that you sent me last week. I have read the first of them already, "
+    "and I like it very much. Next month I will be in your town for two days. Shall we meet for "
+    "lunch, Anna? I would like to hear about your new work.\n\nYours,\nPeter",
+    "Change the past tense to the present tense in this text, and show the whole text:\n\n"
+    "The old man walked to the shop every morning. He bought bread and milk, and he talked to the "
+    "woman behind the counter. Then he went home, sat by the window and read the newspaper until "
+    "noon.",
+)
+"""Edits of other things than functions, which a small model rewrites more often than it edits."""

@@ -6,7 +6,7 @@ import json
 
 from benchmarks import turns
 from benchmarks.speculation import Texts, cells
-from benchmarks.texts import TASKS
+from benchmarks.texts import OTHER_EDITS, TASKS
 
 
 def body(request: bytes) -> dict[str, object]:
@@ -30,7 +30,7 @@ def test_before_the_texts_each_prompt_is_there_for_one_token() -> None:
 
 def test_there_are_six_tasks_of_as_many_prompts() -> None:
     assert len(TASKS) == 6
-    assert {len(prompts) for prompts in TASKS.values()} == {4}
+    assert {len(prompts) for prompts in (*TASKS.values(), OTHER_EDITS)} == {4}
 
 
 def test_texts_that_differ_stand_out() -> None:

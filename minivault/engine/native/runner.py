@@ -26,7 +26,11 @@ from minivault.system import has_large_pages
 ALONE = 4
 """Chunks that are prefilled at once where no other sequence waits for its turn."""
 
-ROW_COSTS: dict[str, tuple[float, ...]] = {"int8": (1, 1.07, 1.09, 1.16)}
+ROW_COSTS: dict[str, tuple[float, ...]] = {
+    "float32": (1, 1.03, 1.05, 1.1, 1.14, 1.18),
+    "bfloat16": (1, 1.08, 1.2, 1.28, 1.38, 1.52),
+    "int8": (1, 1.05, 1.1, 1.18),  # a fifth row is read by another loop: 1.42
+}
 """What a step of 1, 2 and more rows takes beside one of a single row, by the weights' width;
 `OTHER_COSTS` those of all others. With SmolLM2 on two threads; guesses beyond pay nowhere.
 Constants rather than measured at load: a text's guesses, and their counts, are the same again."""
