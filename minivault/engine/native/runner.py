@@ -244,11 +244,12 @@ class NativeRunner:
         """Guesses for each that pay; none while somebody's prompt is under way."""
         rows = len(sequences)
         costs = self._row_costs[rows - 1 :]
+        tokens = 2 * rows - 1  # all wait for one's guess, so of several it has to bring more
         busy = self._open > rows or any(each.cache.rest for each in sequences)
         drafts: list[list[int]] = []
         for each in sequences:
             most = self._left(each) if each.is_plain and not busy else 0
-            drafts.append(each.cache.guess(each, costs[:most], rows))
+            drafts.append(each.cache.guess(each, costs[:most], tokens))
             costs = costs[len(drafts[-1]) :]
         return drafts
 
