@@ -11,6 +11,7 @@ import pytest
 from minivault.engine.native import library
 from minivault.engine.native.cache import BlockCache
 from minivault.engine.native.library import constants, ffi
+from minivault.engine.native.memory import LARGE_PAGE
 from minivault.engine.native.numbers import Floats, zeros
 from tests.engine.gpt2_models import load, save_gpt2
 from tests.tools import older_processors, tool
@@ -138,3 +139,21 @@ def test_a_token_takes_as_much_memory_as_its_numbers() -> None:
     assert bytes_of(64, constants.BFLOAT16) == 2 * 64 + 2 * 64
     assert bytes_of(64, constants.INT8) == 64 + 2 * 4 + 2 * 64
     assert bytes_of(20, constants.INT8) == 32 + 4 + 2 * 32
+
+
+def test_a_text_fills_whole_large_pages_from_the_beginning_of_one() -> None:
+    """As its memory grows in one run, it takes as many as its tokens need."""
+    cache = BlockCache(
+        layers=30, slots=2, heads=3, context=200, head_width=64, kind=constants.BFLOAT16
+    )
+    texts = [cache.part(cache.take(), 0, 100) for _ in range(2)]
+    assert all(each.flags.c_contiguous and len(each) == 7 for each in texts)
+    assert not any(each.ctypes.data % LARGE_PAGE for each in texts)
+
+
+def test_slots_that_are_smaller_than_a_large_page_share_it() -> None:
+    cache = BlockCache(
+        layers=2, slots=2, heads=1, context=64, head_width=64, kind=constants.BFLOAT16
+    )
+    one, other = (cache.part(cache.take(), 0, 64) for _ in range(2))
+    assert other.ctypes.data - one.ctypes.data == one.nbytes

@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 import weakref
 from collections.abc import Sequence
-from functools import partial
+from functools import cached_property, partial
 
 import numpy as np
 
@@ -35,9 +35,9 @@ class Decoder:
     """Runs rows of one token each, of up to `slots` sequences. For one thread at a time.
 
     A step may run up to 256 more rows, of any sequence's tokens, after those it draws for. `build`
-    says which compiled files it runs by; `large_pages`, see `LargePages.share`; `reproducible`,
-    whether they keep a row's bits; `arithmetic`, whether these are the same on every machine: see
-    `arithmetic.name`; `notice`, what is slower than it could be.
+    says which compiled files it runs by; `reproducible`, whether they keep a row's bits;
+    `arithmetic`, whether these are the same on every machine: see `arithmetic.name`; `notice`, what
+    is slower than it could be.
     """
 
     def __init__(
@@ -82,7 +82,6 @@ class Decoder:
         )
         self.kv_bytes_per_token = self.cache.bytes_per_token
         model["cache"] = self.cache.fields
-        self.large_pages = memory.large.share()
         draw = draw_fields(memory, description, threads) | {
             "sampling": self._sampling,
             "history": room["history"],
@@ -101,6 +100,11 @@ class Decoder:
         self.arithmetic = arithmetic.name(kernels.answers, kinds)
         self.notice = kernels.notice if constants.BFLOAT16 in kinds else None
         self.reproducible = self._keeps_bits()
+
+    @cached_property
+    def large_pages(self) -> float | None:
+        """What `LargePages.share` said when it was first asked for, in some 10 ms."""
+        return self._memory.large.share()
 
     def begin(self, slot: int, sequence: EngineSequence) -> None:
         """Tells whose slot it is: how its tokens are drawn, and what its prompt is."""

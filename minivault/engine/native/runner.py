@@ -95,7 +95,6 @@ class NativeRunner:
         )
         self._prefixes = PrefixCache(prefix_memory, self._decoder.cache)
         self.kv_bytes_per_token = self._decoder.kv_bytes_per_token
-        self._large_pages = self._decoder.large_pages
         self.reproducible = self._decoder.reproducible
         arithmetic = self._decoder.arithmetic
         self.description: Mapping[str, Any] = {
@@ -185,7 +184,7 @@ class NativeRunner:
         self._prefixes.end(slot, sequence)
 
     def lacks(self) -> Iterator[str]:
-        share = self._large_pages
+        share = self._decoder.large_pages
         if share is not None and share < _MOST_IN_LARGE_PAGES and has_large_pages():
             yield (
                 f"{share:.0%} of the weights lie in large pages of memory, though this system has "
@@ -196,7 +195,7 @@ class NativeRunner:
 
     def statistics(self) -> Mapping[str, float]:
         kept = self._prefixes
-        share = self._large_pages
+        share = self._decoder.large_pages
         return ({} if share is None else {"large_pages": share}) | {
             "prefix_hits": kept.hits,
             "prefix_misses": kept.misses,
