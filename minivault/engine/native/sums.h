@@ -20,7 +20,12 @@ enum { FEW = 2, TOGETHER_FOR_FEW = 8, TOGETHER = 4, IN_ORDER = 1 };
 enum { FEW = 2, TOGETHER_FOR_FEW = 4, TOGETHER = 2, IN_ORDER = 1 };
 #endif
 
-enum { VECTORS = PANEL / LANES, MOST = TOGETHER_FOR_FEW, HALF = PANEL / 2 };
+enum {
+    VECTORS = PANEL / LANES,
+    MOST = TOGETHER_FOR_FEW,
+    HALF = PANEL / 2,
+    FETCHED = 8 << 10, /* bytes before they are multiplied, weights are asked for */
+};
 
 /* The compiler keeps no number of the rows for the next vector: it would have no register for it. */
 #define READ_AGAIN __asm__ volatile("" ::: "memory")
@@ -34,11 +39,22 @@ struct reading {
     int inputs, stride;
 };
 
+/* Weights that are to be multiplied with several rows are asked for before they are, so that they come
+ * from memory meanwhile. A few rows wait for them all the time, and what a processor fetches by itself is
+ * the best for these. */
+ALWAYS void fetch(const void *weights, int bytes, int from, int rows)
+{
+    if (from == 0 && rows >= TILE / 2)
+        for (int line = 0; line < bytes; line += 64)
+            __builtin_prefetch((const uint8_t *)weights + FETCHED + line, 0, 2);
+}
+
 ALWAYS void sum_float32(const struct reading *t, int from, int together, int rows,
                         vfloat sums[][MOST])
 {
     const float *w = (const float *)t->weights + from * LANES, *x = (const float *)t->rows;
-    for (int k = 0; k < t->inputs; k++, w += PANEL)
+    for (int k = 0; k < t->inputs; k++, w += PANEL) {
+        fetch(w, PANEL * sizeof *w, from, rows);
 #pragma GCC unroll 8
         for (int r = 0; r < rows; r++) {
             vfloat each = splat(x[(size_t)r * t->stride + k]);
@@ -46,6 +62,7 @@ ALWAYS void sum_float32(const struct reading *t, int from, int together, int row
             for (int v = 0; v < together; v++)
                 sums[r][v] = fused(load(w + v * LANES), each, sums[r][v]);
         }
+    }
 }
 
 #if PAIRS
@@ -55,7 +72,8 @@ ALWAYS void sum_bfloat16(const struct reading *t, int from, int together, int ro
 {
     const uint16_t *w = (const uint16_t *)t->weights + from * 2 * LANES;
     const uint16_t *x = (const uint16_t *)t->rows;
-    for (int k = 0; k < t->inputs; k += 2, w += 2 * PANEL)
+    for (int k = 0; k < t->inputs; k += 2, w += 2 * PANEL) {
+        fetch(w, 2 * PANEL * sizeof *w, from, rows);
 #pragma GCC unroll 8
         for (int v = 0; v < together; v++) {
             vint both = load_ints(w + v * 2 * LANES);
@@ -63,6 +81,7 @@ ALWAYS void sum_bfloat16(const struct reading *t, int from, int together, int ro
             for (int r = 0; r < rows; r++)
                 sums[r][v] = add_pair(sums[r][v], both, splat_at(x + (size_t)r * t->stride + k));
         }
+    }
 }
 #else
 /* Rows are floats that were rounded to bfloat16. The second of two neighbours is added first, as the
@@ -73,6 +92,7 @@ ALWAYS void sum_bfloat16(const struct reading *t, int from, int together, int ro
     const uint16_t *w = (const uint16_t *)t->weights + from * 2 * LANES;
     for (int k = 0; k < t->inputs; k += 2, w += 2 * PANEL) {
         vfloat first[MOST], second[MOST];
+        fetch(w, 2 * PANEL * sizeof *w, from, rows);
 #pragma GCC unroll 8
         for (int v = 0; v < together; v++) {
             vint both = load_ints(w + v * 2 * LANES);
@@ -105,7 +125,8 @@ ALWAYS void sum_groups(const struct reading *t, int kind, int from, int together
     const uint8_t *group = t->weights;
     size_t groups = (size_t)t->stride / GROUP;
     int scales = kind == INT4_LEAST ? 4 : 2; /* bytes of them, for each output */
-    for (int g = 0; g < t->inputs / GROUP; g++, group += group_size(kind))
+    for (int g = 0; g < t->inputs / GROUP; g++, group += group_size(kind)) {
+        fetch(group, group_size(kind), from, rows);
 #pragma GCC unroll 8
         for (int v = 0; v < together; v++) {
             vint found[TILE];
@@ -128,6 +149,7 @@ ALWAYS void sum_groups(const struct reading *t, int kind, int from, int together
                     sums[r][v] = fused(least, splat(of_x * (float)*sum_of_x), sums[r][v]);
             }
         }
+    }
 }
 
 /* The same of bytes for a few rows, which wait for their weights: these are read in the order in which
@@ -138,6 +160,7 @@ ALWAYS void sum_in_order(const struct reading *t, int from, int together, int ro
     const uint8_t *group = t->weights;
     size_t groups = (size_t)t->stride / GROUP;
     for (int g = 0; g < t->inputs / GROUP; g++, group += group_size(INT8)) {
+        fetch(group, group_size(INT8), from, rows);
         const uint8_t *q = group + PANEL * 2 + 4 * from * LANES;
         const uint8_t *x = t->rows + (size_t)g * GROUP;
         vint found[MOST][TILE] = {0};
