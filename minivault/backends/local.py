@@ -232,7 +232,7 @@ class LocalBackend:
         if not prompt or left < 1:
             message = f"has {len(prompt)} tokens; from 1 to {self.info.context_length - 1} fit"
             raise InvalidRequest([FieldError("prompt", message)])
-        text = tokenizer.text(prompt, request.params.stop)
+        text = tokenizer.text(prompt, request.params.stop, request.params.response_format)
         group = "" if self._settings.share_prefixes else request.caller
         forced: tuple[int, ...] = ()
         if request.params.prompt_logprobs:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from minivault.engine.chat.parameters import MOST, TooMany, branches, types_of
@@ -16,42 +17,90 @@ class BadSchema(ValueError):
     """The schema cannot be followed. The message says why, on one line."""
 
 
-def call_grammar(format: Mapping[str, Any], form: Mapping[str, Any]) -> str:
+def call_grammar(
+    format: Mapping[str, Any], form: Mapping[str, Any], special: Mapping[str, int]
+) -> str:
     """What may be written: calls alone where one must be made, else text with calls in it.
 
-    `format`: see `Tokenizer.call_format`. `form`: how JSON is to be written. Each function's schema
-    is a root of its own, so that its references hold. Raises BadSchema.
+    `format`: see `Tokenizer.call_format`. `form`: how JSON is to be written. `special`: the ids of
+    those of its `marks` that are tokens of their own, which no letters make up. Each function's
+    schema is a root of its own, so that its references hold. Raises BadSchema.
     """
-    begin, end, text = format["begin"], format["end"], format.get("text")
-    trigger = begin.rstrip()
+    begin, text, style = format["begin"], format.get("text"), format.get("style", "json")
+    marks = {each: special[each] for each in format.get("marks", ()) if each in special}
     names = [f"call{number}" for number in range(len(format["tools"]))]
     rules = [f"call: {' | '.join(names)}", "TEXT: /(.|\\n)*/"]
     if tags := format.get("tags"):
-        rules += [f"words[lazy]: TEXT {json.dumps(tags['end'].strip())}"]
+        rules += [_until("words", tags["end"].strip(), marks)]
     for name, tool in zip(names, format["tools"], strict=True):
         if tags:
-            rules += _tagged_call(name, tool, tags, end, form)
+            rules += _tagged_call(name, tool, tags, format["end"], form, marks)
         else:
-            head = f'{{"name": {json.dumps(tool["name"], ensure_ascii=False)}, "arguments": '
-            schema = _schema(tool["parameters"], form)
-            rules.append(f"{name}: {json.dumps(head)} {schema} {json.dumps('}' + end)}")
-    written = f"{json.dumps(begin)} call"
-    more = f' ("\\n" {written}){{0,{MOST_CALLS - 1}}}' if format["parallel"] else ""
+            rules.append(f"{name}: {_call(tool, format, form, marks)}")
+    opened = f"{_literal(begin, marks)} call" if style != "bare" else "call"
+    again = {"list": '", " call', "json": f'"\\n" {opened}'}.get(style, opened)
+    more = f" ({again}){{0,{MOST_CALLS - 1}}}" if format["parallel"] and style != "bare" else ""
+    closed = ' "]"' if style == "list" else ""
     if format["choice"] != "auto":
-        several = more if format["choice"] == "required" else ""
-        answer = written + several
+        answer = opened + (more if format["choice"] == "required" else "") + closed
     elif text:
-        answer = f"{written}{more} | {_schema(schema_of(text), form)}"
+        answer = f"{opened}{more}{closed} | {_schema(schema_of(text), form)}"
+    elif style == "bare":
+        rules.append(f"FREE: TEXT & ~/{_bare_head(format['tools'], format['key'])}(.|\\n)*/")
+        answer = "call | FREE"
     else:
-        # A lazy rule ends with the first trigger: nothing but a call follows it.
-        rules += [f"trigger[lazy]: TEXT {json.dumps(trigger)}"]
-        after = json.dumps(begin[len(trigger) :]) if begin != trigger else ""
-        rules += [f"told: trigger {after} call"]
-        answer = f"told{{0,{MOST_CALLS}}} TEXT" if format["parallel"] else "told | TEXT"
+        rules += _told(begin, marks, f"{more}{closed}" if style == "list" else "")
+        several = format["parallel"] and style != "list"
+        answer = f"told{{0,{MOST_CALLS}}} TEXT" if several else "told | TEXT"
     if format.get("thinking"):
-        rules += ['thought[lazy]: TEXT "</think>"']
+        rules += [_until("thought", "</think>", marks)]
         answer = f'thought "\\n\\n" ({answer})'
     return "\n".join(["%llguidance {}", f"start: {answer}", *rules, ""])
+
+
+def _literal(text: str, marks: Mapping[str, int]) -> str:
+    """A text as grammars have it, the special tokens in it by their ids."""
+    longest = sorted(marks, key=len, reverse=True)
+    parts = re.split(f"({'|'.join(map(re.escape, longest))})", text) if marks else [text]
+    told = (f"<[{marks[each]}]>" if each in marks else json.dumps(each) for each in parts if each)
+    return " ".join(told)
+
+
+def _until(rule: str, mark: str, marks: Mapping[str, int]) -> str:
+    """The rule of a text that ends with the first mark."""
+    return f"{rule}{'' if mark in marks else '[lazy]'}: TEXT {_literal(mark, marks)}"
+
+
+def _told(begin: str, marks: Mapping[str, int], more: str) -> list[str]:
+    """The rules of a text with a call behind it: nothing else follows the first trigger."""
+    trigger = next((each for each in marks if begin.startswith(each)), begin.rstrip())
+    after = _literal(begin[len(trigger) :], marks)
+    return [_until("trigger", trigger, marks), f"told: trigger {after} call{more}"]
+
+
+def _call(
+    tool: Mapping[str, Any],
+    format: Mapping[str, Any],
+    form: Mapping[str, Any],
+    marks: Mapping[str, int],
+) -> str:
+    """A function's name and arguments, and what stands around them."""
+    style, key, end = format.get("style", "json"), format.get("key", "arguments"), format["end"]
+    schema = _schema(tool["parameters"], form)
+    if style == "bare":
+        return f"/{_bare_head([tool], key)}\\s*/ {schema} /\\s*\\}}\\s*/"
+    if style == "named":
+        head = _literal(f"{tool['name']}{format['named']}", marks)
+        return f"{head} {schema} {_literal(end, marks)}"
+    head = json.dumps(f'{{"name": {json.dumps(tool["name"], ensure_ascii=False)}, "{key}": ')
+    id = ' (", \\"id\\": \\"" /[a-zA-Z0-9]{9}/ "\\"")?' if style == "list" else ""
+    return f"{head} {schema}{id} {_literal('}' + end, marks)}"
+
+
+def _bare_head(tools: Iterable[Mapping[str, Any]], key: str) -> str:
+    """The regular expression of a call of one of these, up to its arguments."""
+    names = "|".join(re.escape(each["name"]) for each in tools)
+    return rf'\s*\{{\s*"name"\s*:\s*"({names})"\s*,\s*"{key}"\s*:'
 
 
 def schema_of(format: Mapping[str, Any]) -> Any:
@@ -78,6 +127,7 @@ def _tagged_call(
     tags: Mapping[str, str],
     end: str,
     form: Mapping[str, Any],
+    marks: Mapping[str, int],
 ) -> Iterator[str]:
     """The rules of a function whose parameters come one by one, in the order of its schema.
 
@@ -98,15 +148,15 @@ def _tagged_call(
             raise BadSchema(f"the parameters of {name}: {key!r} cannot stand in this model's tags")
         part = f"{rule}p{number}"
         parts.append(part if key in required else f"{part}?")
-        head = json.dumps(f"{tags['begin']}{key}{tags['value']}")
+        head = _literal(f"{tags['begin']}{key}{tags['value']}", marks)
         try:
             found = branches(schema, root, left)
             left -= len(found)
-            yield f"{part}: {head} {_tagged_value(schema, found, root, tags['end'], form)}"
+            yield f"{part}: {head} {_tagged_value(schema, found, root, tags['end'], form, marks)}"
         except (BadSchema, TooMany) as error:
             raise BadSchema(f"the parameters of {name}: {key}: {error}") from error
-    head = json.dumps(f"{name}{tags['named']}")
-    yield " ".join([f"{rule}:", head, *parts, json.dumps(end)])
+    head = _literal(f"{name}{tags['named']}", marks)
+    yield " ".join([f"{rule}:", head, *parts, _literal(end, marks)])
 
 
 def _tagged_value(
@@ -115,12 +165,13 @@ def _tagged_value(
     root: Mapping[str, Any],
     end: str,
     form: Mapping[str, Any],
+    marks: Mapping[str, int],
 ) -> str:
     """A value with what closes its tag; `found` are the branches of its schema."""
     types = types_of(found)
     if types and "string" not in types:
         shared = {name: root[name] for name in ("$defs", "definitions") if name in root}
-        return f"{_schema({**shared, **schema}, form)} {json.dumps(end)}"
+        return f"{_schema({**shared, **schema}, form)} {_literal(end, marks)}"
     values: list[Any] = []
     leaves = [each for each in found if not each.keys() & _JOINS]
     for each in leaves:
@@ -130,6 +181,6 @@ def _tagged_value(
         values += [None] if each.get("type") == "null" else []
     if all({"const", "enum"} & each.keys() or each.get("type") == "null" for each in leaves):
         written = [each if isinstance(each, str) else json.dumps(each) for each in values]
-        return f"({' | '.join(map(json.dumps, written))}) {json.dumps(end)}"
+        return f"({' | '.join(map(json.dumps, written))}) {_literal(end, marks)}"
     behind = end.partition(end.strip())[2]
-    return f"words {json.dumps(behind)}" if behind else "words"
+    return f"words {_literal(behind, marks)}" if behind else "words"

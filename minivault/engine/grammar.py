@@ -45,8 +45,11 @@ _FORM: Any = {"whitespace_flexible": False, "item_separator": ", ", "key_separat
 class Grammars:
     """What a tokenizer's texts can be held to. Any thread; the first use takes its time."""
 
-    def __init__(self, tokenizer: str, end_ids: Iterable[int]) -> None:
-        """`tokenizer`: as tokenizer.json has it."""
+    def __init__(
+        self, tokenizer: str, end_ids: Iterable[int], special: Mapping[str, int] | None = None
+    ) -> None:
+        """`tokenizer`: as tokenizer.json has it. `special`: the ids of its special tokens."""
+        self._special = special or {}
         self._source = tokenizer
         self._end_ids = sorted(end_ids)
         self._turn = Lock()
@@ -98,7 +101,9 @@ class Grammars:
         if text := format.get("text"):
             _require_measure(schema_of(text))
         try:
-            return self._matcher(LLMatcher.grammar_from_lark(call_grammar(format, _FORM)))
+            return self._matcher(
+                LLMatcher.grammar_from_lark(call_grammar(format, _FORM, self._special))
+            )
         except BadSchema:
             for tool in format["tools"]:  # one by one, they tell which of them it is
                 try:

@@ -10,10 +10,10 @@ from typing import Any
 
 from tokenizers import decoders
 
-from minivault.backends.base import Rendered
-from minivault.engine.chat.answers import AnswerForm, form_of
+from minivault.backends.base import Reader, Rendered
+from minivault.engine.chat.answers import AnswerForm
 from minivault.engine.chat.contents import new_marks, spans
-from minivault.engine.chat.reader import AnswerReader
+from minivault.engine.chat.forms import form_of
 from minivault.engine.chat.template import ChatTemplate, TemplateFails
 from minivault.engine.control import ControlTokens
 from minivault.engine.detokenizer import (
@@ -62,7 +62,8 @@ class Tokenizer:
             hidden = [token.content for token in added.values() if token.special]
             self._answers = form_of(self._template, files.template or "", files.answers, hidden)
         self.end_ids = end_ids | self._turn_ends()
-        self._grammars = Grammars(backend.to_str(), self.end_ids)
+        self._names = {added[each].content: each for each in self._special}
+        self._grammars = Grammars(backend.to_str(), self.end_ids, self._names)
         self.begin_id = self._begin(files.names, end_ids)
 
     def encode(self, text: str) -> list[int]:
@@ -97,14 +98,29 @@ class Tokenizer:
         """The text of all these tokens at once; special tokens make none."""
         return str(self._backend.decode(list(token_ids), skip_special_tokens=True))
 
-    def text(self, prompt: Sequence[int], stop: Sequence[str] = ()) -> TextStream:
-        """The text of one sequence in the making, which goes on where `prompt` ends."""
+    def text(
+        self,
+        prompt: Sequence[int],
+        stop: Sequence[str] = (),
+        format: Mapping[str, Any] | None = None,
+    ) -> TextStream:
+        """The text of one sequence in the making, which goes on where `prompt` ends.
+
+        `format`: what it is held to. Special tokens that mark calls in it (its `marks`) make text.
+        """
         text: TextStream
+        silent, decode, known = self._special, self.decode, self._token_bytes
+        if marks := (format or {}).get("marks"):
+            silent -= {self._names.get(each, -1) for each in marks}
+            decode, known = self.spell, TokenBytes(self._backend.id_to_token, silent)
         if isinstance(self._backend.decoder, decoders.ByteLevel):
-            text = ByteDetokenizer(self._token_bytes)
-        else:
+            text = ByteDetokenizer(known)
+        else:  # ids beyond the vocabulary make no text either: models are padded
             text = WindowDetokenizer(
-                self.decode, skipped=self._is_silent, bytes_=self._bytes, prompt=prompt
+                decode,
+                skipped=lambda token: token in silent or self._backend.id_to_token(token) is None,
+                bytes_=self._bytes,
+                prompt=prompt,
             )
         return StoppableText(text, stop) if stop else text
 
@@ -191,7 +207,7 @@ class Tokenizer:
         """
         return self._answers.call_format(prompt, tools, text)
 
-    def reader(self, prompt: str, format: Mapping[str, Any] | None) -> AnswerReader | None:
+    def reader(self, prompt: str, format: Mapping[str, Any] | None) -> Reader | None:
         """What reads the answer to a prompt; None where it is plain text. Imports transformers."""
         return self._answers.reader(prompt, format)
 
@@ -231,10 +247,6 @@ class Tokenizer:
             if value and self._control.ids_in(json.dumps(value, ensure_ascii=False)):
                 message = "hold the name of a control token of this model, which a prompt may not"
                 raise InvalidRequest([FieldError(field, message)])
-
-    def _is_silent(self, token_id: int) -> bool:
-        """Special tokens make no text, nor do ids beyond the vocabulary (models are padded)."""
-        return token_id in self._special or self._backend.id_to_token(token_id) is None
 
 
 def load_tokenizer(folder: Path) -> Tokenizer:

@@ -49,9 +49,9 @@ def save_model(family: str, folder: Path, *, seed: int = 0) -> Path:
     """
     import torch
 
-    transformers = _transformers()
+    library = transformers()
     vocabulary = save_tokenizer(family, folder)
-    config = transformers.AutoConfig.for_model(
+    config = library.AutoConfig.for_model(
         family,
         vocab_size=vocabulary,
         bos_token_id=1,
@@ -61,7 +61,7 @@ def save_model(family: str, folder: Path, *, seed: int = 0) -> Path:
         **FAMILIES[family],
     )
     torch.manual_seed(seed)
-    transformers.AutoModelForCausalLM.from_config(config).save_pretrained(folder)
+    library.AutoModelForCausalLM.from_config(config).save_pretrained(folder)
     return folder
 
 
@@ -77,7 +77,7 @@ def save_tokenizer(family: str, folder: Path) -> int:
         return 8192
     backend = vocabularies.sentence_piece()
     backend.post_processor = processors.TemplateProcessing("<s> $A", special_tokens=[("<s>", 1)])
-    tokenizer = _transformers().PreTrainedTokenizerFast(
+    tokenizer = transformers().PreTrainedTokenizerFast(
         tokenizer_object=backend, bos_token="<s>", eos_token="</s>", unk_token="<unk>"
     )
     tokenizer.chat_template = CHAT_TEMPLATE
@@ -85,6 +85,6 @@ def save_tokenizer(family: str, folder: Path) -> int:
     return len(tokenizer) + 5
 
 
-def _transformers() -> Any:
+def transformers() -> Any:
     """Untyped on purpose: half of its functions have no types."""
     return importlib.import_module("transformers")

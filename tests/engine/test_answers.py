@@ -343,21 +343,14 @@ def test_a_name_is_looked_for_at_the_beginning_of_a_call_alone(
             looks.append(min(len(text), end))
             return named.match(text, begin, end)
 
-    named = reader._Call._NAMED
-    monkeypatch.setattr(reader._Call, "_NAMED", Counting())
+    named = reader.CallText.NAMED
+    monkeypatch.setattr(reader.CallText, "NAMED", Counting())
     endless = ["<tool_call>", '{"name": "', *["x" * 64] * 1000]
     assert told(calling, endless)[0].kind == "content"
     assert max(looks) <= 4096
     assert len(looks) < 100
     late = f'<tool_call>{{"name": "{"x" * 5000}", "arguments": {{}}}}</tool_call>'
     assert told(calling, [late]) == told(calling, list(late))
-
-
-@pytest.mark.parametrize("own, mark", [(OWN, "<|call|>"), (None, "<tool_call>")])
-def test_what_special_tokens_mark_cannot_be_read(own: Any, mark: str) -> None:
-    """They make no text, so that a call would pass for what is said."""
-    with pytest.raises(Unsupported, match="cannot be left to this model"):
-        told(with_template(own, mark), ["x"], calls=tools())
 
 
 def test_a_model_that_knows_no_tools_is_told_of_them() -> None:

@@ -15,7 +15,7 @@ REASONING = ("reasoning_content", "reasoning", "thinking")
 """Fields of response templates that hold what was thought."""
 
 _PIECE = 256  # letters that the parser gets at once
-_HEAD = 4096  # letters of a call in which its name is looked for
+HEAD = 4096  # letters of a call in which its name is looked for
 
 
 class AnswerReader:
@@ -28,7 +28,7 @@ class AnswerReader:
     ) -> None:
         from transformers.utils.chat_parsing import ResponseParser
 
-        self._call: _Call | None = None
+        self._call: CallText | None = None
         self._calls = 0
         self._strips = False  # blanks between two regions belong to neither
         self._broken = False
@@ -129,7 +129,7 @@ class AnswerReader:
 
     def _of_call(self, kind: str, event: Mapping[str, Any]) -> Iterator[Part]:
         if kind == "region_open":
-            self._call = _Call()
+            self._call = CallText()
         elif self._call is None:
             return
         elif kind == "region_chunk":
@@ -162,10 +162,10 @@ def _undecided(parser: Any) -> int:
     return sum(len(each["text"]) for each in events if each["type"] == "region_chunk")
 
 
-class _Call:
+class CallText:
     """The JSON of one call as it is written: its name at once, its arguments in parts."""
 
-    _NAMED = re.compile(
+    NAMED = re.compile(
         r'\s*\{\s*"name"\s*:\s*("(?:[^"\\]|\\.)*")\s*,\s*"(?:arguments|parameters)"\s*:\s*(?=\{)'
     )
 
@@ -179,7 +179,7 @@ class _Call:
     def push(self, text: str, index: int) -> Iterator[Part]:
         begin = len(self.text)
         self.text += text
-        if not self.told and begin < _HEAD and (head := self._NAMED.match(self.text, 0, _HEAD)):
+        if not self.told and begin < HEAD and (head := self.NAMED.match(self.text, 0, HEAD)):
             try:
                 name = json.loads(head[1], strict=False)
             except ValueError:  # an escape that is none: it is no call, and told as it stands
