@@ -71,9 +71,9 @@ def test_a_copy_goes_on_where_its_source_does() -> None:
     assert drafter.guess(FREE) == [30, 31, 32, 8]
 
 
-def test_a_text_that_repeats_itself_at_once_is_guessed_from_what_is_there() -> None:
-    assert read(1, 7, 7).guess(FREE) == [7]
-    assert read(1, 2, 1, 2, 1, 2).guess(FREE) == [1, 2]
+def test_a_text_that_says_one_thing_over_and_over_is_guessed_beyond_its_end() -> None:
+    assert read(1, 7, 7).guess(FREE) == [7, 7, 7, 7]
+    assert read(1, 2, 1, 2, 1, 2).guess(FREE) == [1, 2, 1, 2]
 
 
 def test_nothing_is_guessed_of_a_text_that_repeats_nothing() -> None:

@@ -7,16 +7,18 @@ from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 from tempfile import mkdtemp
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from minivault.engine.engine import Engine
+from minivault.engine.likeliest import Row
 from minivault.engine.native import prefix_cache
 from minivault.engine.native.numbers import Array
-from minivault.engine.native.runner import NativeRunner
-from minivault.engine.sequence import Output, SamplingParams, Sequence
+from minivault.engine.native.runner import ROW_COSTS, NativeRunner
+from minivault.engine.sequence import Output, SamplingParams, Sequence, State
 from tests.engine.gpt2_models import (
     STORYTELLER,
     load,
@@ -353,3 +355,30 @@ def test_a_step_says_all_that_was_guessed_rightly_of_each_text() -> None:
         assert heard == [each.generated for each in texts]
         assert not any(each.cache and each.cache.ahead for each in texts)
     assert most > 2
+
+
+def test_guesses_share_the_rows_of_a_step_and_make_way_for_a_prompt(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    runner = load(small_model(), dtype="float32")
+    drawn, rows = runner._decoder.draw, []
+
+    def draw(*arguments: Any) -> tuple[list[int], Row]:
+        rows.append(arguments[-1])
+        return drawn(*arguments)
+
+    monkeypatch.setattr(runner._decoder, "draw", draw)
+    engine = Engine(runner)
+    texts = [make_sequence(repeating(n, 60), SamplingParams(90, temperature=0)) for n in (1, 2, 3)]
+    for each in texts:
+        engine.add(each)
+    while len(texts[0].generated) < 30:
+        engine.step()
+    assert 3 < max(rows) <= len(ROW_COSTS["float32"])
+    newcomer = make_sequence(random_prompt(5, 250), SamplingParams(1, temperature=0))
+    engine.add(newcomer)
+    rows.clear()
+    while newcomer.state is not State.ENDED:
+        engine.step()
+    assert len(rows) > 2
+    assert set(rows) == {3, 4}

@@ -63,7 +63,8 @@ class Drafter:
             made += chance
             if made / costs[count] > best:
                 best, length = made / costs[count], count
-        return self._tokens[self._source : self._source + length]
+        period = len(self._tokens) - self._source  # a text that says one thing over and over
+        return [self._tokens[self._source + place % period] for place in range(length)]
 
     def _find(self) -> None:
         """Looks up where the text's last tokens stood before.
