@@ -29,7 +29,7 @@ def call_grammar(
     begin, text, style = format["begin"], format.get("text"), format.get("style", "json")
     marks = {each: special[each] for each in format.get("marks", ()) if each in special}
     names = [f"call{number}" for number in range(len(format["tools"]))]
-    rules = [f"call: {' | '.join(names)}", "TEXT: /(.|\\n)*/"]
+    rules = [f"call: {' | '.join(names)}", _text(marks)]
     if tags := format.get("tags"):
         rules += [_until("words", tags["end"].strip(), marks)]
     for name, tool in zip(names, format["tools"], strict=True):
@@ -56,6 +56,15 @@ def call_grammar(
         rules += [_until("thought", "</think>", marks)]
         answer = f'thought "\\n\\n" ({answer})'
     return "\n".join(["%llguidance {}", f"start: {answer}", *rules, ""])
+
+
+def _text(marks: Iterable[str]) -> str:
+    """Any text that does not spell a mark in letters: it would be read as one, and held to nothing.
+
+    What the prompt quotes, and the model repeats, is spelled so.
+    """
+    spelled = "|".join(re.escape(each).replace("/", r"\/") for each in marks)
+    return r"TEXT: /(.|\n)*/" + (rf" & ~/(.|\n)*({spelled})(.|\n)*/" if spelled else "")
 
 
 def _literal(text: str, marks: Mapping[str, int]) -> str:

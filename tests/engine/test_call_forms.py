@@ -101,12 +101,12 @@ FORMS = {
 CALLED = [Part("name", "add"), Part("arguments", '{"x": 12}')]
 
 
-def tokenizer_of(name: str, kind: str = "bytes") -> Tokenizer:
+def tokenizer_of(name: str, kind: str = "bytes", source: str = "") -> Tokenizer:
     form = FORMS[name]
     backend = vocabularies.byte_level() if kind == "bytes" else vocabularies.sentence_piece()
     backend.add_special_tokens([AddedToken(each, normalized=False) for each in form.special])
     names = {"bos_token": "<s>"} if "<s>" in form.special else {}
-    return Tokenizer(TokenizerFiles(backend, form.template, names=names))
+    return Tokenizer(TokenizerFiles(backend, source or form.template, names=names))
 
 
 def offered(choice: str = "auto", *, parallel: bool = True) -> Tools:
@@ -191,6 +191,31 @@ def test_marks_make_no_text_where_no_function_may_be_called() -> None:
     stream = tokenizer.text(tokenizer.encode(prompt))
     assert "".join(map(stream.push, ids(tokenizer, "<tool_call>a</tool_call>"))) == "a"
     assert tokenizer.reader(prompt, None) is None
+
+
+def test_thoughts_in_letters_are_told_apart_where_special_tokens_mark_calls_alone() -> None:
+    source = FORMS["mistral"].template + "{# it begins with <think>, up to </think> #}"
+    tokenizer = tokenizer_of("mistral", source=source)
+    reader = tokenizer.reader(tokenizer.render(HELLO), None)
+    assert reader is not None
+    said = [*reader.feed("<think>\nHm.\n</think>\n\nYes"), *reader.end()]
+    assert said == [Part("reasoning", "Hm."), Part("content", "Yes")]
+    assert tokenizer_of("mistral").reader(tokenizer.render(HELLO), None) is None
+
+
+@pytest.mark.parametrize("name", ["hermes", "mistral", "mistral with names"])
+def test_a_mark_that_is_spelled_in_letters_is_no_text_either(name: str) -> None:
+    """As a model would repeat what its prompt quotes: it would be read as a call, of anything."""
+    tokenizer, form = tokenizer_of(name), FORMS[name]
+    constraint = tokenizer.constrain(format_of(tokenizer, offered()))
+    assert constraint is not None
+    mark = form.wrong.partition("]")[0] + "]" if form.wrong[0] == "[" else "<tool_call>"
+    for letter in "Hm " + mark[:-1]:
+        (token,) = ids(tokenizer, letter)
+        constraint.accept(token)
+    (token,) = ids(tokenizer, mark[-1])
+    with pytest.raises(BackendFailed):
+        constraint.accept(token)
 
 
 def test_marks_make_text_in_other_vocabularies_too() -> None:

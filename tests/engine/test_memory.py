@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import mmap
+import os
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -54,3 +56,14 @@ def test_freed_memory_is_zero_and_its_neighbours_are_not(begin: int, end: int, l
     mapping.wipe(begin, end)
     assert not mapping.bytes[begin:end].any()
     assert np.count_nonzero(mapping.bytes) == len(mapping.bytes) - (end - begin)
+
+
+@with_large_pages
+def test_mapped_files_may_have_any_names(tmp_path: Path) -> None:
+    path = os.fsencode(tmp_path) + b"/\xff"
+    with open(path, "w+b") as file:
+        file.write(bytes(mmap.PAGESIZE))
+        file.flush()
+        with mmap.mmap(file.fileno(), 0):
+            large, _ = in_shared_pages()
+            assert large.share() is not None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any, Literal
@@ -47,7 +47,8 @@ class AnswerForm:
     `style` says what the JSON is: `json`, with the arguments under `key`; a `list` of such; the
     arguments alone, behind a name and `named`; or `bare`: the answer is a call as a whole.
     `special` are the tokenizer's special tokens: those that mark something in answers make text
-    where functions may be called, else none. `shows_tools`, `writes_calls`: the chat template has a
+    where functions may be called, else none; `unmarked` is what reads answers then, None for plain
+    text. `shows_tools`, `writes_calls`: the chat template has a
     place for functions, and for calls that were made. `short_ids`: it wants ids of nine letters.
     """
 
@@ -59,6 +60,7 @@ class AnswerForm:
     key: str = "arguments"
     named: str = ""
     special: frozenset[str] = frozenset()
+    unmarked: Mapping[str, Any] | None = None
     calls: bool = False
     shows_tools: bool = False
     writes_calls: bool = False
@@ -111,7 +113,7 @@ class AnswerForm:
             format |= {"style": form.style, "key": form.key, "named": form.named}
         elif form.key != "arguments":
             format["key"] = form.key
-        if marks := self._marks(form.template):
+        if marks := marks_of(form.template, self.special):
             format["marks"] = marks
         if not self.shows_tools:
             format["described"] = True
@@ -130,17 +132,31 @@ class AnswerForm:
             tools = typed(Tools(offered=format["tools"]).shown)
             if not self.calls or format["begin"] not in ("", self.begin):
                 template = DESCRIBED.template
-        elif self._marks(template):  # its special tokens have made no text
-            template = None
+        elif marks_of(template, self.special):  # which have made no text
+            template = self.unmarked
         return AnswerReader(template, _start_of_answer(prompt), tools) if template else None
 
-    def _marks(self, template: Mapping[str, Any] | None) -> list[str]:
-        """The special tokens that mark something in it; the end of all is none."""
-        fields = (template or {}).get("fields", {}).values()
-        explicit = [each for each in fields if {"open", "open_pattern"} & each.keys()]
-        marks = [each.get(mark) for each in explicit for mark in _MARKS]
-        looked_for = json.dumps(marks, ensure_ascii=False).replace("\\", "")
-        return sorted(each for each in self.special if each in looked_for)
+
+def marks_of(template: Mapping[str, Any] | None, special: Collection[str]) -> list[str]:
+    """The special tokens that mark something in a response template; the end of all is none."""
+    fields = (template or {}).get("fields", {}).values()
+    explicit = [each for each in fields if {"open", "open_pattern"} & each.keys()]
+    marks = [each.get(mark) for each in explicit for mark in _MARKS]
+    looked_for = json.dumps(marks, ensure_ascii=False).replace("\\", "")
+    return sorted(each for each in special if each in looked_for)
+
+
+def unmarked(
+    template: Mapping[str, Any] | None, special: Collection[str]
+) -> Mapping[str, Any] | None:
+    """A response template without what special tokens mark; None if words alone are left."""
+    fields = (template or {}).get("fields", {})
+    left = {
+        name: each
+        for name, each in fields.items()
+        if not marks_of({"fields": {name: each}}, special)
+    }
+    return {**(template or {}), "fields": left} if left.keys() - {"content"} else None
 
 
 #: How a model is told to write calls whose chat template knows none.

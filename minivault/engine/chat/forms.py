@@ -10,7 +10,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import replace
 from typing import Any
 
-from minivault.engine.chat.answers import JSON_CALL, AnswerForm, response_template
+from minivault.engine.chat.answers import JSON_CALL, AnswerForm, response_template, unmarked
 from minivault.engine.chat.contents import new_marks
 from minivault.engine.chat.template import ChatTemplate, TemplateFails
 
@@ -44,9 +44,11 @@ def form_of(
     call = {"id": _ID, "type": "function", "function": function}
     written = _rendered(template, [{"role": "assistant", "content": "", "tool_calls": [call]}])
     thinks = "</think>" in source
+    plain = response_template() if thinks else None
     bare = AnswerForm(
-        template=response_template() if thinks else None,
+        template=plain,
         special=frozenset(special),
+        unmarked=unmarked(own or plain, special),
         shows_tools=shows,
         writes_calls=name in written,
     )

@@ -99,13 +99,17 @@ class LargePages:
         """Of what was written here, what lies in large pages now; None where nobody can say."""
         begins = [each.ctypes.data for each in self._mappings]
         try:
-            parts = _MAPPED.split(Path("/proc/self/smaps").read_text(encoding="utf-8"))[1:]
+            # Names of mapped files are any bytes.
+            told = Path("/proc/self/smaps").read_text(encoding="utf-8", errors="replace")
         except OSError:
             return None
+        parts = _MAPPED.split(told)[1:]
         held = large = 0
         for first, last, facts in zip(parts[::3], parts[1::3], parts[2::3], strict=True):
             if any(int(first, 16) <= begin < int(last, 16) for begin in begins):
                 sizes = dict(_SIZE.findall(facts))
+                if not {"Anonymous", "AnonHugePages"} <= sizes.keys():  # not Linux's own
+                    return None
                 held += int(sizes["Anonymous"])
                 large += int(sizes["AnonHugePages"])
         return large / held if held else None
