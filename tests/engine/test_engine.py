@@ -396,9 +396,12 @@ def test_the_thread_delivers_each_steps_outputs_in_one_call(runner: NativeRunner
     engine.start(delivered.put)
     sequence = ask(tokens=6)
     engine.add(sequence)
-    outputs = [delivered.get(timeout=30)[0] for _ in range(6)]
+    outputs: list[Output] = []
+    while not outputs or outputs[-1].finish is None:
+        outputs += delivered.get(timeout=60)
     engine.close()
     assert outputs[-1].finish is FinishReason.LENGTH
+    assert delivered.empty()
     by_hand = Engine(runner)
     again = ask(tokens=6)
     by_hand.add(again)

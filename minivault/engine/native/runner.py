@@ -76,6 +76,7 @@ class NativeRunner:
         source = open_checkpoint(folder, dtype)
         description = describe(source, context, tokens)
         self._open = 0
+        self._prompts: set[seq.Sequence] = set()  # whose are under way
         self._row_costs = ROW_COSTS.get(source.widths, OTHER_COSTS) if speculates else ()
         self._drafted = self._accepted = 0
         self.context_length = description.context
@@ -125,7 +126,10 @@ class NativeRunner:
             begin = slot.length
             self._extend(slot, sequence.prompt[:whole], ALONE if self._open == 1 else 1)
             self._prefixes.keep_chunks(slot, sequence, begin)
-        return slot.length == whole
+        if slot.length < whole:
+            return False
+        self._prompts.discard(sequence)
+        return True
 
     def decode(self, sequences: Sequence[seq.Sequence]) -> Floats:
         """float32 logits (rows, vocabulary) after each sequence's last token."""
@@ -178,6 +182,7 @@ class NativeRunner:
     def release(self, sequence: seq.Sequence) -> None:
         slot: Slot | None = sequence.cache
         sequence.cache = None
+        self._prompts.discard(sequence)
         if slot is None:
             return
         self._open -= 1
@@ -210,6 +215,7 @@ class NativeRunner:
         if slot is None:
             sequence.cache = slot = self._prefixes.begin(sequence.group, sequence.prompt)
             self._open += 1
+            self._prompts.add(sequence)
             self._decoder.begin(slot.index, sequence)
             sequence.reused = slot.length
         return slot
@@ -244,7 +250,7 @@ class NativeRunner:
         rows = len(sequences)
         costs = self._row_costs[rows - 1 :]
         tokens = 2 * rows - 1  # all wait for one's guess, so of several it has to bring more
-        busy = self._open > rows or any(each.cache.rest for each in sequences)
+        busy = bool(self._prompts) or any(each.cache.rest for each in sequences)
         drafts: list[list[int]] = []
         for each in sequences:
             most = self._left(each) if each.is_plain and not busy else 0

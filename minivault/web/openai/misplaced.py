@@ -17,6 +17,7 @@ _NOT_HERE = {
     "images": "this server makes texts, no images",
     "audio": "this server makes texts, no speech, and hears none",
     "files": "this server keeps no files",
+    "decisions": "this server makes texts; echo with logprobs scores what is to be decided between",
     "batches": "this server takes no batches; send the requests themselves",
     "messages": "Anthropic's interface is not served; use /v1/chat/completions",
 }

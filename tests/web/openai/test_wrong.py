@@ -144,6 +144,7 @@ def test_what_is_no_json_is_told_what_would_be(server: LiveServer) -> None:
     "method, path, status, words",
     [
         ("POST", "/v1/embeddings", 404, "no embeddings"),
+        ("POST", "/v1/decisions", 404, "echo with logprobs"),
         ("POST", "/v1/audio/speech", 404, "no speech"),
         ("POST", "/v1/messages", 404, "/v1/chat/completions"),
         ("GET", "/v1/nowhere", 404, "/docs"),
