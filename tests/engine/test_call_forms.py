@@ -11,7 +11,7 @@ from tokenizers import AddedToken
 from minivault.backends.base import Part
 from minivault.engine.tokenizer import Tokenizer
 from minivault.engine.tokenizer_files import TokenizerFiles
-from minivault.errors import BackendFailed
+from minivault.errors import BackendFailed, Unsupported
 from minivault.text_request import Tool, Tools
 from tests.engine import vocabularies
 from tests.engine.chat_models import CALLING, LLAMA_3, TAGGED
@@ -263,6 +263,19 @@ def test_text_is_held_back_only_while_it_may_become_a_call() -> None:
     ]
     assert reader.feed("12}") == [Part("arguments", "12}")]
     assert [*reader.feed("}"), *reader.end()] == []
+
+
+@pytest.mark.parametrize("name", ["mistral", "llama"])
+def test_a_model_whose_template_shows_no_functions_takes_only_forced_calls(name: str) -> None:
+    """It is told of them in words, and to write calls as these say."""
+    form = FORMS[name]
+    backend = vocabularies.byte_level()
+    backend.add_special_tokens([AddedToken(each, normalized=False) for each in form.special])
+    template = "{% set tools = none %}" + form.template
+    tokenizer = Tokenizer(TokenizerFiles(backend, template, names={"bos_token": "<s>"}))
+    with pytest.raises(Unsupported, match="cannot be left to this model"):
+        format_of(tokenizer, offered())
+    assert format_of(tokenizer, offered("add"))["begin"] == "<tool_call>\n"
 
 
 def test_templates_that_want_ids_of_nine_letters_get_them() -> None:

@@ -53,11 +53,13 @@ def form_of(
         writes_calls=name in written,
     )
     form = _tagged(bare, written, name, key, value) or _of_json(bare, written, name, key, value)
+    if form and form.style != "json" and not shows:
+        form = None  # whoever is told of functions in words is told to write another form
     if own:
         calls = "tool_calls" in own.get("fields", {})
         around = form if form and form.style == "json" else bare
         return replace(around, template=own, calls=calls)
-    if form is None and not thinks and _is_bare(template, written, name, key, value):
+    if form is None and shows and not thinks and _is_bare(template, written, name, key, value):
         form = replace(bare, begin="{", style="bare", key="parameters", calls=True)
     return form or bare
 
