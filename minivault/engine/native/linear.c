@@ -4,8 +4,7 @@
 #include "vectors.h"
 
 enum {
-    PART_BYTES = 96 << 10, /* a thread takes about so many bytes of weights at once */
-    FEWEST_PARTS = 16,
+    PARTS_OF_MANY = 8, /* rows, for each thread */
 };
 
 /* --- rows of x --------------------------------------------------------------------------- */
@@ -161,7 +160,7 @@ struct job {
     const struct linear *linear;
     const struct operand *x;
     float *y;
-    int rows, stride, add, panels, panels_each;
+    int rows, stride, add, panels, parts;
 };
 
 static size_t panel_size(const struct linear *l)
@@ -232,25 +231,25 @@ static void some_panels(const void *context, int part, int thread)
 {
     (void)thread;
     const struct job *job = context;
-    int end = (part + 1) * job->panels_each;
-    end = end < job->panels ? end : job->panels;
-    for (int panel = part * job->panels_each; panel < end; panel++)
+    int end = (int)((int64_t)job->panels * (part + 1) / job->parts);
+    for (int panel = (int)((int64_t)job->panels * part / job->parts); panel < end; panel++)
         for (int row = 0; row < job->rows; row += TILE)
             some_rows(job, panel, row, job->rows - row < TILE ? job->rows - row : TILE);
 }
 
-static int panels_each(const struct linear *l, int panels)
+/* Few rows wait for their weights, so each thread reads one long run of them: where a run ends, the
+ * processor has fetched ahead what another thread reads. Many rows take their time at every panel, and
+ * something else may take a thread away meanwhile: then whoever is free does more. */
+static int parts_of(const struct team *team, int rows, int panels)
 {
-    int most = PART_BYTES / (int)panel_size(l);
-    int fair = panels / FEWEST_PARTS;
-    int each = most < fair ? most : fair;
-    return each > 1 ? each : 1;
+    int parts = team_size(team) * (rows > TILE ? PARTS_OF_MANY : 1);
+    return parts < panels ? parts : panels;
 }
 
 void linear_run(struct team *team, const struct linear *linear, const struct operand *x, int rows,
                 float *y, int stride, int add)
 {
     int width = linear->gated ? HALF : PANEL, panels = (linear->outputs + width - 1) / width;
-    struct job job = {linear, x, y, rows, stride, add, panels, panels_each(linear, panels)};
-    team_run(team, some_panels, &job, (panels + job.panels_each - 1) / job.panels_each);
+    struct job job = {linear, x, y, rows, stride, add, panels, parts_of(team, rows, panels)};
+    team_run(team, some_panels, &job, job.parts);
 }

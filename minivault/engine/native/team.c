@@ -144,6 +144,11 @@ void team_free(struct team *team)
     free(team);
 }
 
+int team_size(const struct team *team)
+{
+    return team->threads;
+}
+
 void team_wake(struct team *team)
 {
     team->callers_arithmetic = set_arithmetic(IEEE_754);

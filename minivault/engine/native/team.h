@@ -11,6 +11,7 @@ typedef void task(const void *context, int part, int thread);
 /* `threads` counts the caller's own. NULL if the system gives no more threads. */
 struct team *team_new(int threads);
 void team_free(struct team *team);
+int team_size(const struct team *team);
 
 /* Between these the other threads take part; outside the caller does everything alone. */
 void team_wake(struct team *team);
