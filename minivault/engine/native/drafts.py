@@ -15,10 +15,10 @@ _SIZES = (3, 2, 1)  # of what is looked up: four tokens bring nothing that three
 
 _CHANCES = (0.18, 0.41, 0.55, 0.8)
 """How likely the next token is the one that it was before, where 1, 2, 3 and more tokens before it
-are the same: measured with 300 texts of SmolLM2 at temperature 0.8, of which each text's own take
-over."""
+are the same: of 258 texts of SmolLM2 with int8 at temperature 0.8, edits to stories. A text begins
+with these and learns its own."""
 
-_FRESH = 1 / 40  # the weight of one more token in these
+_FRESH = 1 / 40  # the weight of one more token; 1/20 to 1/80 gain the same
 
 
 class Drafter:
