@@ -8,5 +8,5 @@ from minivault.cli import main
 from minivault.engine.native import runner
 
 if __name__ == "__main__":
-    runner.ROW_COSTS, runner.OTHER_COSTS = {}, ()
+    runner.ROW_COSTS = ()
     sys.exit(main(["serve", *sys.argv[1:]]))

@@ -319,7 +319,7 @@ def test_guessing_ahead_changes_no_token_and_no_probability(dtype: str, count: i
     assert said(guesses) == expected
 
 
-@pytest.mark.parametrize("count, guessed", [(1, True), (2, True), (8, False)])
+@pytest.mark.parametrize("count, guessed", [(1, True), (2, True), (3, False)])
 def test_nothing_is_guessed_where_many_run(count: int, guessed: bool) -> None:
     runner = load(small_model(), dtype="float32")
     engine = Engine(runner)
@@ -369,16 +369,16 @@ def test_guesses_share_the_rows_of_a_step_and_make_way_for_a_prompt(
 
     monkeypatch.setattr(runner._decoder, "draw", draw)
     engine = Engine(runner)
-    texts = [make_sequence(repeating(n, 60), SamplingParams(90, temperature=0)) for n in (1, 2, 3)]
+    texts = [make_sequence(repeating(n, 60), SamplingParams(90, temperature=0)) for n in (1, 2)]
     for each in texts:
         engine.add(each)
     while len(texts[0].generated) < 30:
         engine.step()
-    assert 3 < max(rows) <= len(ROW_COSTS["float32"])
+    assert 2 < max(rows) <= len(ROW_COSTS)
     newcomer = make_sequence(random_prompt(5, 250), SamplingParams(1, temperature=0))
     engine.add(newcomer)
     rows.clear()
     while newcomer.state is not State.ENDED:
         engine.step()
     assert len(rows) > 2
-    assert set(rows) == {3, 4}
+    assert set(rows) == {2, 3}

@@ -26,17 +26,13 @@ from minivault.system import has_large_pages
 ALONE = 4
 """Chunks that are prefilled at once where no other sequence waits for its turn."""
 
-ROW_COSTS: dict[str, tuple[float, ...]] = {
-    "float32": (1, 1.05, 1.1, 1.15, 1.2, 1.25),
-    "bfloat16": (1, 1.1, 1.22, 1.32, 1.42, 1.56),
-    "int8": (1, 1.08, 1.15, 1.24),  # a fifth row is read by another loop: 1.5
-}
-"""What a step of 1, 2 and more rows takes beside one of a single row, by the weights' width;
-`OTHER_COSTS` those of all others. Of SmolLM2 on two threads, and rounded up: where the machine is
-shared rows are dearer, and what is guessed for little gain then costs more. Constants rather than
-measured at load, so that a text's guesses, and their counts, are the same again."""
+ROW_COSTS: tuple[float, ...] = (1, 1.09, 1.18, 1.27, 1.36, 1.5)
+"""What a step of 1, 2 and more rows takes beside one of a single row. Rounded up: of SmolLM2 on two
+threads a second row costs 2 % with int8, 3 % with bfloat16 and 9 % with Q4_1, more where others use
+the processor; a table for each width would gain 1 % more. Not measured at load, so that a text's
+guesses, and their counts, are the same again."""
 
-OTHER_COSTS: tuple[float, ...] = (1, 1.12, 1.28, 1.44, 1.66)  # of Q4_1, the dearest
+_GUESSED = 2  # texts at once: of more, the one that ends last waits longer than its guesses save
 
 _MOST_IN_LARGE_PAGES = 0.9  # of the weights; nothing is lost by the rest
 
@@ -77,7 +73,7 @@ class NativeRunner:
         description = describe(source, context, tokens)
         self._open = 0
         self._prompts: set[seq.Sequence] = set()  # whose are under way
-        self._row_costs = ROW_COSTS.get(source.widths, OTHER_COSTS) if speculates else ()
+        self._row_costs = ROW_COSTS if speculates else ()
         self._drafted = self._accepted = 0
         self.context_length = description.context
         if context is None and description.context < description.longest:
@@ -248,8 +244,8 @@ class NativeRunner:
     def _drafts(self, sequences: Sequence[seq.Sequence]) -> list[list[int]]:
         """Guesses for each that pay; none while somebody's prompt is under way."""
         rows = len(sequences)
-        costs = self._row_costs[rows - 1 :]
-        tokens = 2 * rows - 1  # all wait for one's guess, so of several it has to bring more
+        costs = self._row_costs[rows - 1 :] if rows <= _GUESSED else ()
+        tokens = 2 * rows - 1  # both wait for one's guess, which has to bring more then
         busy = bool(self._prompts) or any(each.cache.rest for each in sequences)
         drafts: list[list[int]] = []
         for each in sequences:
