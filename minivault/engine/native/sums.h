@@ -40,11 +40,11 @@ struct reading {
 };
 
 /* Weights that are to be multiplied with several rows are asked for before they are, so that they come
- * from memory meanwhile. A few rows wait for them all the time, and what a processor fetches by itself is
- * the best for these. */
+ * from memory meanwhile. A few rows wait for their weights all the time, and what a processor fetches by
+ * itself is the best for these. */
 ALWAYS void fetch(const void *weights, int bytes, int from, int rows)
 {
-    if (from == 0 && rows >= TILE / 2)
+    if (from == 0 && rows > IN_ORDER)
         for (int line = 0; line < bytes; line += 64)
             __builtin_prefetch((const uint8_t *)weights + FETCHED + line, 0, 2);
 }
@@ -160,7 +160,6 @@ ALWAYS void sum_in_order(const struct reading *t, int from, int together, int ro
     const uint8_t *group = t->weights;
     size_t groups = (size_t)t->stride / GROUP;
     for (int g = 0; g < t->inputs / GROUP; g++, group += group_size(INT8)) {
-        fetch(group, group_size(INT8), from, rows);
         const uint8_t *q = group + PANEL * 2 + 4 * from * LANES;
         const uint8_t *x = t->rows + (size_t)g * GROUP;
         vint found[MOST][TILE] = {0};
