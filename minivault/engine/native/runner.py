@@ -245,11 +245,12 @@ class NativeRunner:
         """Guesses for each that pay; none while somebody's prompt is under way."""
         rows = len(sequences)
         costs = self._row_costs[rows - 1 :] if rows <= _GUESSED else ()
+        if not costs or self._prompts or any(each.cache.rest for each in sequences):
+            return [[] for _ in sequences]
         tokens = 2 * rows - 1  # both wait for one's guess, which has to bring more then
-        busy = bool(self._prompts) or any(each.cache.rest for each in sequences)
         drafts: list[list[int]] = []
         for each in sequences:
-            most = self._left(each) if each.is_plain and not busy else 0
+            most = self._left(each) if each.is_plain else 0
             drafts.append(each.cache.guess(each, costs[:most], tokens))
             costs = costs[len(drafts[-1]) :]
         return drafts
