@@ -46,7 +46,7 @@ def call_grammar(
     elif text:
         answer = f"{opened}{more}{closed} | {_schema(schema_of(text), form)}"
     elif style == "bare":
-        rules.append(f"FREE: TEXT & ~/{_bare_head(format['tools'], format['key'])}(.|\\n)*/")
+        rules.append(f"FREE: TEXT & ~/{_bare_head(format['tools'])}(.|\\n)*/")
         answer = "call | FREE"
     else:
         rules += _told(begin, marks, f"{more}{closed}" if style == "list" else "")
@@ -82,7 +82,8 @@ def _until(rule: str, mark: str, marks: Mapping[str, int]) -> str:
 
 def _told(begin: str, marks: Mapping[str, int], more: str) -> list[str]:
     """The rules of a text with a call behind it: nothing else follows the first trigger."""
-    trigger = next((each for each in marks if begin.startswith(each)), begin.rstrip())
+    in_letters = begin.rstrip().removesuffix("[").rstrip()  # as far as it is always written so
+    trigger = next((each for each in marks if begin.startswith(each)), in_letters)
     after = _literal(begin[len(trigger) :], marks)
     return [_until("trigger", trigger, marks), f"told: trigger {after} call{more}"]
 
@@ -97,7 +98,7 @@ def _call(
     style, key, end = format.get("style", "json"), format.get("key", "arguments"), format["end"]
     schema = _schema(tool["parameters"], form)
     if style == "bare":
-        return f"/{_bare_head([tool], key)}\\s*/ {schema} /\\s*\\}}\\s*/"
+        return f"/{_bare_head([tool])}\\s*/ {schema} /\\s*\\}}\\s*/"
     if style == "named":
         head = _literal(f"{tool['name']}{format['named']}", marks)
         return f"{head} {schema} {_literal(end, marks)}"
@@ -106,10 +107,10 @@ def _call(
     return f"{head} {schema}{id} {_literal('}' + end, marks)}"
 
 
-def _bare_head(tools: Iterable[Mapping[str, Any]], key: str) -> str:
-    """The regular expression of a call of one of these, up to its arguments."""
+def _bare_head(tools: Iterable[Mapping[str, Any]]) -> str:
+    """The regular expression of what is read as a call of one of these, up to its arguments."""
     names = "|".join(re.escape(each["name"]) for each in tools)
-    return rf'\s*\{{\s*"name"\s*:\s*"({names})"\s*,\s*"{key}"\s*:'
+    return rf'\s*\{{\s*"name"\s*:\s*"({names})"\s*,\s*"(arguments|parameters)"\s*:'
 
 
 def schema_of(format: Mapping[str, Any]) -> Any:

@@ -84,6 +84,13 @@ FORMS = {
         '[TOOL_CALLS] [{"name": "add", "arguments": {"y',
         f"[TOOL_CALLS] [{JSON}}}, {JSON}}}]",
     ),
+    "mistral in letters": Form(
+        MISTRAL,
+        ("<s>", "</s>", "[INST]", "[/INST]"),
+        f'[TOOL_CALLS] [{JSON}, "id": "abcdefghi"}}]',
+        '[TOOL_CALLS][{"name": "sub"',
+        f"[TOOL_CALLS] [{JSON}}}, {JSON}}}]",
+    ),
     "mistral with names": Form(
         NAMED,
         INST,
@@ -238,6 +245,7 @@ def test_thoughts_that_special_tokens_mark_are_told_apart_where_functions_may_be
         '{"name": "add"}',
         '{"name": "add", "param',
         '{"name": "a\\q", "parameters": {}}',
+        '{"name": "\\u0061dd", "parameters": {"y": 1}}',
         '{"names": ["add"]}',
         '[{"name": "add", "parameters": {"x": 1}}]',
     ],
@@ -246,6 +254,18 @@ def test_json_that_is_no_call_is_said(text: str) -> None:
     tokenizer = tokenizer_of("llama")
     assert accepts(tokenizer, text, offered())
     assert read(tokenizer, text, offered()) == [Part("content", text)]
+
+
+def test_a_call_without_marks_is_held_to_its_schema_by_whatever_name_its_arguments_go() -> None:
+    tokenizer = tokenizer_of("llama")
+    call = '{"name": "add", "arguments": {"x": 12}}'
+    assert accepts(tokenizer, call, offered())
+    assert read(tokenizer, call, offered()) == CALLED
+    assert accepts(tokenizer, call.replace("x", "y"), offered()) is None
+    reader = tokenizer.reader("", format_of(tokenizer, offered()))
+    assert reader is not None
+    spelled = '{"name": "\\u0061dd", "parameters": {'
+    assert reader.feed(spelled) == [Part("content", spelled)]
 
 
 def test_text_is_held_back_only_while_it_may_become_a_call() -> None:

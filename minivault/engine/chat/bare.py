@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Collection
 
@@ -58,7 +57,4 @@ class BareCallReader:
 
     def _is_call(self) -> bool:
         head = CallText.NAMED.match(self._held, 0, HEAD)
-        try:
-            return head is not None and json.loads(head[1], strict=False) in self._functions
-        except ValueError:  # an escape that is none
-            return False
+        return head is not None and head[1][1:-1] in self._functions  # spelled as they are
