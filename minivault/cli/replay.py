@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractContextManager, AsyncExitStack, asynccontextmanager, nullcontext
 from dataclasses import asdict
 from functools import partial
-from typing import Any
+from typing import Any, get_args
 
 from minivault.backends import optional
 from minivault.backends.base import Backend
@@ -74,6 +74,8 @@ def _as_then(settings: Settings, record: Record) -> Settings:
         if record.engine.get("kernels") == "torch":
             raise CannotStart("its runner, GPT-2 by torch's operators, is no longer there")
         then["runner"] = "native"
+    if "dtype" in then and then["dtype"] not in get_args(Settings.model_fields["dtype"].annotation):
+        then["dtype"] = "auto"  # a GGUF file's own widths, which its hash stands for
     return settings.model_copy(update={k: v for k, v in then.items() if k not in given})
 
 

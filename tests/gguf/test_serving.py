@@ -174,6 +174,21 @@ def test_it_is_served_by_the_native_runner(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_it_is_replayed_at_its_own_widths(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    keys = byte_level() | {"tokenizer.chat_template": TEMPLATE}
+    source = models.make("tied, biased", vocab_size=len(keys["tokenizer.ggml.tokens"]))
+    (tmp_path / "tiny").mkdir()
+    models.save_gguf("tied, biased", tmp_path / "tiny" / "a.gguf", source, reference(), keys)
+    folders = ["--models-dir", str(tmp_path), "--logs-dir", str(tmp_path / "logs")]
+    asked = ["generate", "he cat", "--model", "tiny", "--max-tokens", "5", *folders]
+    assert main(asked) == 0
+    assert main(["logs", "replay", "1", *folders]) == 0
+    assert "record 1 is the same" in capsys.readouterr().out
+
+
+@pytest.mark.slow
 def test_greedy_text_of_a_real_model_is_that_of_transformers() -> None:
     tokens = load_tokenizer(smollm2()).encode("Once upon a time, in a village by the sea,")
     prompt = len(tokens)
