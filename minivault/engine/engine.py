@@ -122,7 +122,8 @@ class Engine:
             if ended := [each.sequence for each in decoded if each.finish is not None]:
                 self._release(ended)
             going = [each for each in decoded if each.token_id is not None and not each.finish]
-            self._masks.prepare((each.sequence for each in going), time.monotonic() - began)
+            if held := [each.sequence for each in going if each.sequence.constraint]:
+                self._masks.prepare(held, time.monotonic() - began)
         seconds = time.monotonic() - began
         self._began = None
         self._counts["steps"] += 1

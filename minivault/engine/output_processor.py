@@ -34,7 +34,8 @@ class OutputProcessor:
             else:
                 left.append(each)
         said = outputs = self._decode(left)
-        while ahead := [each.sequence for each in said if self._is_ahead(each)]:
+        is_ahead = self._runner.is_ahead
+        while ahead := [one.sequence for one in said if not one.finish and is_ahead(one.sequence)]:
             said = self._decode(ahead)
             outputs = outputs + said
         return lost + outputs
@@ -67,9 +68,6 @@ class OutputProcessor:
             else:
                 return list(map(self._drawn, running, tokens, logits))
         return list(map(self._alone, running))
-
-    def _is_ahead(self, output: Output) -> bool:
-        return output.finish is None and self._runner.is_ahead(output.sequence)
 
     def _alone(self, sequence: EngineSequence) -> Output:
         try:

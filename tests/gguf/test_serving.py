@@ -245,10 +245,11 @@ def test_a_real_chat_model_knows_the_capital_of_france(tmp_path: Path) -> None:
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux says what a process held at most")
 def test_what_is_packed_is_not_kept_a_second_time(tmp_path: Path) -> None:
     path = smollm2()
+    # The first steps, which try the kernels, take a large page for each sequence that may run.
     load = (
         "import os, sys; from pathlib import Path; from minivault.bench import memory\n"
         "from minivault.engine.native.runner import NativeRunner\n"
-        "runner = NativeRunner(Path(sys.argv[1]), dtype='file', threads=2)\n"
+        "runner = NativeRunner(Path(sys.argv[1]), dtype='file', threads=2, max_running=1)\n"
         "print(memory.peak_memory(os.getpid()) - memory.resident_memory(os.getpid()))\n"
     )
     done = subprocess.run(
