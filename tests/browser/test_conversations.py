@@ -202,6 +202,16 @@ def test_what_is_sent_right_after_a_new_one_was_asked_for_is_its_own(chat: ChatP
     expect(chat.last.locator(".prompt")).to_have_text("about foxes")
 
 
+def test_back_is_followed_at_once(chat: ChatPage) -> None:
+    """Not when "hashchange" is told of it: an answer may have put its own address there by then."""
+    late = "addEventListener('hashchange', (event) => event.stopImmediatePropagation())"
+    chat.page.add_init_script(late)
+    chat.page.reload()
+    begin(chat, "about foxes", "about crows")
+    chat.page.go_back()
+    expect(chat.last.locator(".prompt")).to_have_text("about foxes")
+
+
 def test_markdown_holds_the_text_and_how_to_make_it_again(chat: ChatPage) -> None:
     text = chat.ask("the fox and the crow")
     markdown = save(chat, "Markdown")

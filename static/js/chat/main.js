@@ -64,7 +64,9 @@ function shortcut(event) {
   event.preventDefault();
 }
 
-addEventListener("hashchange", openAddressed);
+// In the moment in which the address changes: "hashchange" is told later, when an answer that ended in
+// between has put the address of the conversation on display over the one that was asked for.
+addEventListener("popstate", openAddressed);
 addEventListener("keydown", shortcut);
 find("#help").onclick = showShortcuts;
 for (const name of ["shown", "runs"]) {
