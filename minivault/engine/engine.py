@@ -122,7 +122,7 @@ class Engine:
             if ended := [each.sequence for each in decoded if each.finish is not None]:
                 self._release(ended)
             going = [each for each in decoded if each.token_id is not None and not each.finish]
-            if held := [each.sequence for each in going if each.sequence.constraint]:
+            if held := [each.sequence for each in going if each.sequence.constraint is not None]:
                 self._masks.prepare(held, time.monotonic() - began)
         seconds = time.monotonic() - began
         self._began = None

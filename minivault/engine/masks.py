@@ -32,11 +32,13 @@ class Masks:
         self._pool = Pool("masks", max(1, available_cores() // 4), nice=True)
 
     def prepare(self, sequences: Iterable[Sequence], step_seconds: float) -> None:
-        """Behind a step that took so long: what each of these may say next, now or later."""
+        """Behind a step that took so long: what each of these, which are held to something, may say
+        next, now or later.
+        """
         left = max(LEAST, SHARE * step_seconds)
         for sequence in sequences:
-            if (constraint := sequence.constraint) is None:
-                continue
+            constraint = sequence.constraint
+            assert constraint is not None
             if constraint.cost > left:
                 self._begin(sequence, constraint.prepare)
                 continue

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import importlib
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from tokenizers import AddedToken
 from tokenizers import Tokenizer as Backend
 
+from minivault.backends.base import Part, Reader
 from minivault.engine.tokenizer import Tokenizer
 from minivault.engine.tokenizer_files import TokenizerFiles
 from tests.engine import vocabularies
@@ -122,3 +124,15 @@ def save_chat_model(family: str, folder: Path) -> Path:
     tokenizer.save_pretrained(folder)
     (folder / "config.json").write_text(json.dumps({"model_type": "llama"}), encoding="utf-8")
     return folder
+
+
+def parts(reader: Reader, pieces: Iterable[str]) -> list[Part]:
+    """What is read of an answer that comes in pieces; neighbours of one kind are joined."""
+    found: list[Part] = []
+    for part in [each for piece in pieces for each in reader.feed(piece)] + list(reader.end()):
+        last = found[-1] if found else None
+        if last and part.kind != "name" and (last.kind, last.call) == (part.kind, part.call):
+            found[-1] = Part(part.kind, last.text + part.text, part.call)
+        else:
+            found.append(part)
+    return found

@@ -15,7 +15,7 @@ from minivault.engine.tokenizer import Tokenizer
 from minivault.engine.tokenizer_files import TokenizerFiles
 from minivault.errors import BackendFailed, InvalidRequest, Unsupported
 from minivault.text_request import Tool, Tools
-from tests.engine.chat_models import FAMILIES, tokenizer_of, vocabulary_of
+from tests.engine.chat_models import FAMILIES, parts, tokenizer_of, vocabulary_of
 
 HELLO: list[dict[str, Any]] = [{"role": "user", "content": "Say <think> and <|im_end|>"}]
 ADD = Tool(
@@ -46,19 +46,12 @@ def calling() -> Tokenizer:
 
 
 def told(tokenizer: Tokenizer, cuts: list[str], *, calls: Tools | None = None) -> list[Part]:
-    """The parts of a text that comes in pieces; neighbours of one kind are joined."""
+    """The parts of a text that comes in pieces."""
     prompt = tokenizer.render(HELLO)
     format = tokenizer.call_format(prompt, calls, None) if calls else None
     reader = tokenizer.reader(prompt, format)
     assert reader is not None
-    found: list[Part] = []
-    for part in [each for cut in cuts for each in reader.feed(cut)] + list(reader.end()):
-        last = found[-1] if found else None
-        if last and part.kind != "name" and (last.kind, last.call) == (part.kind, part.call):
-            found[-1] = Part(part.kind, last.text + part.text, part.call)
-        else:
-            found.append(part)
-    return found
+    return parts(reader, cuts)
 
 
 CALL = '<tool_call>\n{"name": "add", "arguments": {"x": 1, "how": "}\\" </tool"}}\n</tool_call>'

@@ -14,7 +14,7 @@ from minivault.engine.tokenizer_files import TokenizerFiles
 from minivault.errors import BackendFailed, Unsupported
 from minivault.text_request import Tool, Tools
 from tests.engine import vocabularies
-from tests.engine.chat_models import CALLING, LLAMA_3, TAGGED
+from tests.engine.chat_models import CALLING, LLAMA_3, TAGGED, parts
 
 HELLO: list[dict[str, Any]] = [{"role": "user", "content": "Hello"}]
 _X: dict[str, Any] = {"type": "object", "properties": {"x": {"type": "integer"}}, "required": ["x"]}
@@ -151,14 +151,7 @@ def read(tokenizer: Tokenizer, text: str, tools: Tools) -> list[Part]:
     assert reader is not None
     said = [*map(stream.push, ids(tokenizer, text)), stream.flush()]
     assert "".join(said).lstrip() == text
-    found: list[Part] = []
-    for part in [each for piece in said for each in reader.feed(piece)] + list(reader.end()):
-        last = found[-1] if found else None
-        if last and part.kind != "name" and (last.kind, last.call) == (part.kind, part.call):
-            found[-1] = Part(part.kind, last.text + part.text, part.call)
-        else:
-            found.append(part)
-    return found
+    return parts(reader, said)
 
 
 @pytest.mark.parametrize("name", FORMS)

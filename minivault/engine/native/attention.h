@@ -15,10 +15,10 @@ enum {
 };
 
 /* Memory: [slot][block of positions][layer][head][keys, then values], so that a text's memory grows in
- * one run, and fills large pages. Keys lie across, so that sixteen scores are made at once. As floats: keys (width, 16), values (16, width). As bfloat16 two neighbours
- * lie together, so that they are widened at once: keys (width / 2, 16, 2), values (8, width, 2). Keys as
- * bytes come in groups of 32 numbers: 16 scales, a float each, then d·(q - 128) as (8, 16, 4); values
- * are bfloat16 beside them. */
+ * one run, and fills large pages. Keys lie across, so that sixteen scores are made at once. As floats:
+ * keys (width, 16), values (16, width). As bfloat16 two neighbours lie together, so that they are widened
+ * at once: keys (width / 2, 16, 2), values (8, width, 2). Keys as bytes come in groups of 32 numbers: 16
+ * scales, a float each, then d·(q - 128) as (8, 16, 4); values are bfloat16 beside them. */
 struct cache {
     void *memory;
     int32_t kind; /* of keys: FLOAT32, BFLOAT16 or INT8 */
