@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.chat_servers import chat_server
-from benchmarks.tables import Table, add_forms, show
+from benchmarks.tables import Table, report
 from minivault.bench.clients import http_request, run_wave
 from minivault.bench.machine import describe
 from minivault.bench.process import ServerProcess
@@ -91,6 +91,11 @@ def measure(asked: argparse.Namespace) -> dict[str, Any]:
     return {"machine": describe(), "model": asked.model.stem, "rows": rows}
 
 
+def table(result: dict[str, Any]) -> Table:
+    title = f"{result['model']}: right answers, drawn by its card's parameters and greedily"
+    return Table(title, COLUMNS, result["rows"])
+
+
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.answers", description=__doc__)
     add = parser.add_argument
@@ -98,11 +103,7 @@ def main(arguments: list[str] | None = None) -> None:
     add("--dtypes", default="auto,int8,bfloat16,float32", help="widths of its weights")
     add("--seeds", type=int, default=40, help="answers drawn of the first question")
     add("--threads", type=int, default=available_cores())
-    add_forms(parser)
-    asked = parser.parse_args(arguments)
-    result = measure(asked)
-    title = f"{result['model']}: right answers, drawn by its card's parameters and greedily"
-    show(asked, result, Table(title, COLUMNS, result["rows"]))
+    report(parser, arguments, measure, table)
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from benchmarks.tables import Table, add_forms, show
+from benchmarks.tables import Table, report
 from minivault.bench.machine import describe
 from minivault.bench.models import SHAPES, make_random_model
 from minivault.bench.suite import DTYPES
@@ -102,10 +102,7 @@ def main(arguments: list[str] | None = None) -> None:
     add("--batches", type=lambda text: [int(each) for each in text.split(",")], default=[1, 8, 16])
     add("--rounds", type=int, default=3)
     add("--threads", type=int, default=available_cores())
-    add_forms(parser)
-    asked = parser.parse_args(arguments)
-    result = measure(asked)
-    show(asked, result, table(result))
+    report(parser, arguments, measure, table)
 
 
 if __name__ == "__main__":

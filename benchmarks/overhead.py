@@ -18,7 +18,7 @@ from statistics import median
 from typing import Any
 
 from benchmarks.layers import seconds_by_layer, slowest
-from benchmarks.tables import Table, add_forms, show
+from benchmarks.tables import Table, report
 from minivault.bench.machine import describe
 from minivault.bench.models import SHAPES, make_random_model
 from minivault.bench.process import ServerProcess, run_module, server
@@ -179,10 +179,7 @@ def main(arguments: list[str] | None = None) -> None:
     add("--shape", default="distilgpt2", choices=list(SHAPES))
     add("--threads", type=int, default=available_cores())
     add("--echo-only", action="store_true", help="leave the engine out")
-    add_forms(parser)
-    asked = parser.parse_args(arguments)
-    result = measure(asked)
-    show(asked, result, *tables(result))
+    report(parser, arguments, measure, tables)
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from benchmarks.peers.contenders import TYPES
 from benchmarks.peers.formats import REPOSITORY, GgufFile, Models
 from benchmarks.peers.venv import PeersVenv
-from benchmarks.tables import Table, add_forms, show
+from benchmarks.tables import Table, report
 from benchmarks.texts import TASKS
 from minivault.bench import bare
 from minivault.bench.machine import describe
@@ -199,10 +199,7 @@ def main(arguments: list[str] | None = None) -> None:
     add("--texts", type=int, default=6)
     add("--tokens", type=int, default=256, help="of each text")
     add("--threads", type=int, default=available_cores())
-    add_forms(parser)
-    asked = parser.parse_args(arguments)
-    result = measure(asked)
-    show(asked, result, table(result))
+    report(parser, arguments, measure, table)
 
 
 if __name__ == "__main__":

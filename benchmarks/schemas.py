@@ -12,7 +12,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from benchmarks.tables import Table, add_forms, show
+from benchmarks.tables import Table, report
 from minivault.bench.machine import describe
 from minivault.engine.engine import Engine
 from minivault.engine.loading import load_runner
@@ -97,10 +97,7 @@ def main(arguments: list[str] | None = None) -> None:
     add("--tokens", type=int, default=100)
     add("--rounds", type=int, default=5)
     add("--threads", type=int, default=available_cores())
-    add_forms(parser)
-    asked = parser.parse_args(arguments)
-    result = measure(asked)
-    show(asked, result, table(result))
+    report(parser, arguments, measure, table)
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.chat_servers import chat_request, chat_server
-from benchmarks.tables import Table, add_forms, show
+from benchmarks.tables import Table, report
 from benchmarks.texts import OTHER_EDITS, TASKS
 from minivault.bench.clients import run_wave
 from minivault.bench.figures import Wave
@@ -166,10 +166,7 @@ def main(arguments: list[str] | None = None) -> None:
     add("--seeds", type=int, default=2, help="texts made of each prompt")
     add("--dtype", default="int8", help="as the servers' own option; the targets are of int8")
     add("--threads", type=int, default=available_cores())
-    add_forms(parser)
-    asked = parser.parse_args(arguments)
-    result = measure(asked)
-    show(asked, result, table(result))
+    report(parser, arguments, measure, table)
 
 
 if __name__ == "__main__":

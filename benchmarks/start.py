@@ -18,7 +18,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from benchmarks.tables import Table, add_forms, show
+from benchmarks.tables import Table, report
 from minivault.bench.clients import Reader, http_request, run_wave
 from minivault.bench.machine import describe
 from minivault.bench.memory import peak_memory, resident_memory
@@ -164,10 +164,7 @@ def main(arguments: list[str] | None = None) -> None:
     add("--rounds", type=int, default=3)
     add("--tokens", type=int, default=120)
     add("--threads", type=int, default=available_cores())
-    add_forms(parser)
-    asked = parser.parse_args(arguments)
-    result = measure(asked)
-    show(asked, result, table(result))
+    report(parser, arguments, measure, table)
 
 
 if __name__ == "__main__":

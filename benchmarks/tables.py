@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from rich.console import Console
@@ -22,14 +22,25 @@ class Table(NamedTuple):
     rows: Sequence[Sequence[str]]
 
 
-def add_forms(parser: argparse.ArgumentParser) -> None:
-    """The options that `show` reads."""
+def report(
+    parser: argparse.ArgumentParser,
+    arguments: Sequence[str] | None,
+    measure: Callable[[argparse.Namespace], dict[str, Any]],
+    tables: Callable[[dict[str, Any]], Table | list[Table]],
+) -> None:
+    """Measures what is asked for, and prints it in the form that is asked for.
+
+    The `machine` of a result says where it was measured. The parser gets the options of the forms.
+    """
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--markdown", action="store_true")
+    asked = parser.parse_args(arguments)
+    result = measure(asked)
+    made = tables(result)
+    _show(asked, result, made if isinstance(made, list) else [made])
 
 
-def show(asked: argparse.Namespace, result: dict[str, Any], *tables: Table) -> None:
-    """Prints a result, whose `machine` says where it was measured, as it is `asked` for."""
+def _show(asked: argparse.Namespace, result: dict[str, Any], tables: list[Table]) -> None:
     if asked.json:
         print(json.dumps(result))
     elif asked.markdown:

@@ -13,7 +13,7 @@ from statistics import median
 from typing import Any
 
 from benchmarks.chat_servers import chat_request, chat_server
-from benchmarks.tables import Table, add_forms, show
+from benchmarks.tables import Table, report
 from benchmarks.texts import PASSAGES
 from minivault.bench.clients import run_wave
 from minivault.bench.figures import Wave
@@ -105,10 +105,7 @@ def main(arguments: list[str] | None = None) -> None:
     add("--conversations", type=int, default=8)
     add("--tokens", type=int, default=220, help="of each answer at most")
     add("--threads", type=int, default=available_cores())
-    add_forms(parser)
-    asked = parser.parse_args(arguments)
-    result = measure(asked)
-    show(asked, result, table(result))
+    report(parser, arguments, measure, table)
 
 
 if __name__ == "__main__":
