@@ -70,7 +70,8 @@ class LiveServer:
         return self.service.settings.logs_dir / "log.jsonl"
 
     def records(self) -> list[dict[str, Any]]:
-        lines = self.log.read_text(encoding="ascii").splitlines()
+        """Those whose lines are there as a whole: the last may be on its way to the file."""
+        lines = self.log.read_text(encoding="ascii").split("\n")[:-1]
         return [json.loads(line) for line in lines]
 
     def stop(self) -> None:

@@ -98,7 +98,8 @@ class Served:
         )
 
     def records(self) -> list[dict[str, Any]]:
-        lines = (self.folder / "logs" / "log.jsonl").read_text(encoding="ascii").splitlines()
+        """Those whose lines are there as a whole: the last may be on its way to the file."""
+        lines = (self.folder / "logs" / "log.jsonl").read_text(encoding="ascii").split("\n")[:-1]
         return [json.loads(line) for line in lines]
 
 
